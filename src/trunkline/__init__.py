@@ -1,0 +1,1 @@
+"""Many LLM conversations over few warm WebSockets to the Responses API."""
