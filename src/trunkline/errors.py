@@ -26,7 +26,7 @@ messages are rendered from them, and never hold a key or the content of a messag
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class TrunklineError(Exception):
@@ -84,6 +84,12 @@ class TurnError(TrunklineError):
         self.sent = sent
         self.started = started
         self.output_seen = False
+
+    def fresh(self) -> Self:
+        """The same facts in an exception of its own: one fault may end many turns."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
 
 class SlowConsumer(TurnError):

@@ -1,0 +1,183 @@
+"""What the server remembers of an owner's responses, and how the next turn makes use of it.
+
+An owner is a `Conversation`, or the ``key`` given to ``client.stream``. After every ``response.completed``
+a `Baseline` is kept: the request's items, then the response's output. A turn whose input begins with a
+baseline can name its response as ``previous_response_id`` and send only what is new, the *delta*.
+
+How an input is read against a baseline (upper case: the response's output; ``→`` the delta)::
+
+    request     output            input                                  plan
+    u1          A                 u1 A u2                                → u2
+    u1          A                 u1 A                                   no match: nothing is new
+    u1          A                 u1 a u2     (A cut at barge-in)        no match: the server knows all of A
+    u1          A                 x1 A u2     (u1 edited)                no match
+    u1          A B               u1 AB u2    (texts joined)             → u2
+    u1          R A               u1 A u2     (R is reasoning)           → u2
+    u1          C1 C2 (calls)     u1 C1 o1 C2 o2                         → o1 o2
+    u1          C1 C2             u1 C2 C1 o1 o2                         → o1 o2
+    u1          C1 C2             u1 C1 o1    (C2 removed)               no match
+    u1 A u2     B                 u1 A u2     (asked again)              an older baseline: u1 A → u2
+
+The rule: the request part matches item by item. Then comes the response's block: only its output items and
+the outputs of its tool calls may stand there, in any order, up to the last item that is its output. All
+output that an application can hold must be there; reasoning and hosted tool calls may be absent. What the
+server has not seen is the delta, and it must not be empty.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .history import History
+from .items import Item
+
+MAX_BASELINES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """One response that the server may remember.
+
+    Attributes:
+        response_id: its id.
+        model: the model of the request; a parent is named for the same model only.
+        stored: the server keeps it by id; otherwise only its lane remembers it.
+        place: the connection and lane it ran on; ``None`` over HTTP.
+        length: how many items the request's context had.
+        mark: the mark of these items.
+        output: the response's output items.
+    """
+
+    response_id: str
+    model: str
+    stored: bool
+    place: Hashable
+    length: int
+    mark: bytes
+    output: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a turn sends.
+
+    Attributes:
+        parent: the baseline whose response is named; ``None`` for the full context.
+        delta: the items that are sent.
+    """
+
+    parent: Baseline | None
+    delta: Sequence[Item]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether everything is sent."""
+        return self.parent is None
+
+
+class Baselines:
+    """A handful of baselines of one owner; the oldest is dropped."""
+
+    def __init__(self, limit: int = MAX_BASELINES) -> None:
+        self._limit = limit
+        self._kept: dict[str, Baseline] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Baseline]:
+        return iter(self._kept.values())
+
+    def commit(self, baseline: Baseline) -> None:
+        """Remember a completed response."""
+        self._kept.pop(baseline.response_id, None)
+        self._kept[baseline.response_id] = baseline
+        while len(self._kept) > self._limit:
+            del self._kept[next(iter(self._kept))]
+
+    def forget(self, response_id: str) -> None:
+        """The server does not know it any more."""
+        self._kept.pop(response_id, None)
+
+    def copy(self) -> Baselines:
+        """The same memories for an owner that branches off."""
+        twin = Baselines(self._limit)
+        twin._kept = dict(self._kept)
+        return twin
+
+    def candidates(self, asked: History, model: str) -> list[Plan]:
+        """The deltas that this input could be sent as, the longest baseline first."""
+        found = []
+        for baseline in self._kept.values():
+            if baseline.model == model and (match := _match(baseline, asked)) is not None:
+                found.append((len(asked) - len(match), Plan(baseline, match)))
+        found.sort(key=lambda pair: pair[0], reverse=True)
+        return [plan for _, plan in found]
+
+    def plan(self, asked: History, model: str, can_name: Callable[[Baseline], bool]) -> Plan:
+        """The longest baseline that the input extends and that can be named, else the full input."""
+        for plan in self.candidates(asked, model):
+            if plan.parent is not None and can_name(plan.parent):
+                return plan
+        return Plan(None, asked.items())
+
+
+def _match(baseline: Baseline, asked: History) -> list[Item] | None:
+    """What the server has not seen of this input; ``None`` when it does not extend the baseline."""
+    start = asked.position_of(baseline.mark, near=baseline.length)
+    if start is None:
+        return None
+    return _Block(baseline.output).delta_of(asked.items(start))
+
+
+class _Block:
+    """The response's output, crossed off as it is found in the input."""
+
+    def __init__(self, output: Sequence[Item]) -> None:
+        messages = [item for item in output if item.joinable_text is not None]
+        self.has_messages = bool(messages)
+        self.text = "".join(item.joinable_text or "" for item in messages)
+        self.others = Counter(item for item in output if item.joinable_text is None)
+        self.call_ids = {item.call_id for item in output if item.is_call}
+        self.read = 0
+        self.message_read = False
+
+    def delta_of(self, items: Sequence[Item]) -> list[Item] | None:
+        delta: list[Item] = []
+        for index, item in enumerate(items):
+            if self._cross_off(item):
+                continue
+            if not (item.is_call_output and item.call_id in self.call_ids):
+                delta += items[index:]
+                break
+            delta.append(item)
+        return delta if delta and self._is_complete() and not self._holds_any(delta) else None
+
+    def _cross_off(self, item: Item) -> bool:
+        text = item.joinable_text
+        if text is None:
+            if not self.others[item]:
+                return False
+            self.others[item] -= 1
+            return True
+        if not self.has_messages or not self.text.startswith(text, self.read):
+            return False
+        if not text and self.message_read:
+            return False
+        self.read += len(text)
+        self.message_read = True
+        return True
+
+    def _is_complete(self) -> bool:
+        missing = (item for item, count in self.others.items() if count)
+        return (
+            self.read == len(self.text)
+            and self.message_read == self.has_messages
+            and all(item.is_server_only for item in missing)
+        )
+
+    def _holds_any(self, delta: Sequence[Item]) -> bool:
+        """A later item that is this response's own output means that the block was not where it seemed."""
+        return any(self.others.get(item) for item in delta)

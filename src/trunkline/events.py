@@ -1,0 +1,477 @@
+"""What the service sends: one event per frame, decoded as far as it is used and no further.
+
+The events that trunkline acts on, or that a caller commonly reads, are structs of one tagged union. Every
+other event is an `UnknownEvent`: new types and new fields appear all the time, and are passed on, never
+failed on. Only fields that are used are declared, so that a field nobody reads can never fail a turn.
+
+`decode` returns an event for every JSON object with a ``type``, and raises `ProtocolViolation` for
+everything else. A known event whose fields are impossible becomes an `InvalidEvent`, which concerns its own
+response alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar, Final, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from .errors import ProtocolViolation
+
+__all__ = [
+    "TERMINAL",
+    "CustomToolCallInputDelta",
+    "ErrorEvent",
+    "Event",
+    "FunctionCallArgumentsDelta",
+    "FunctionCallArgumentsDone",
+    "InvalidEvent",
+    "OutputItemAdded",
+    "OutputItemDone",
+    "OutputTextDelta",
+    "OutputTextDone",
+    "ReasoningSummaryTextDelta",
+    "ReasoningTextDelta",
+    "RefusalDelta",
+    "Response",
+    "ResponseCompleted",
+    "ResponseCreated",
+    "ResponseFailed",
+    "ResponseInProgress",
+    "ResponseIncomplete",
+    "ResponseQueued",
+    "ServerEvent",
+    "SteerAccepted",
+    "SteerFailed",
+    "SteerPending",
+    "UnknownEvent",
+    "decode",
+    "is_output",
+]
+
+JSON: TypeAlias = dict[str, Any]
+
+
+class Response(Struct, dict=True):
+    """A response resource, as far as it is used; `json` has all of it.
+
+    Attributes:
+        id: the response's id.
+        status: ``completed``, ``failed``, ``incomplete``, ``in_progress`` or ``queued``.
+        model: the model that answered, as the service names it.
+        store: whether the service says that it keeps the response; ``None`` when it does not say.
+        previous_response_id: the response that this one continues.
+    """
+
+    id: str
+    status: Any = None
+    model: Any = None
+    store: Any = None
+    previous_response_id: Any = None
+    encoded_output: list[Raw] | None = field(name="output", default=None)
+    encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
+    encoded_error: Raw = field(name="error", default=Raw(b"null"))
+    encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
+
+    @cached_property
+    def output(self) -> list[JSON]:
+        """The output items, as plain JSON."""
+        return [msgspec.json.decode(item) for item in self.encoded_output or ()]
+
+    @cached_property
+    def usage(self) -> JSON | None:
+        """Tokens counted by the service, as plain JSON; ``None`` when it did not say."""
+        return _object_or_none(self.encoded_usage)
+
+    @cached_property
+    def error(self) -> JSON | None:
+        """Why the response failed, as plain JSON (``code`` and ``message``)."""
+        return _object_or_none(self.encoded_error)
+
+    @cached_property
+    def incomplete_details(self) -> JSON | None:
+        """Why the response is incomplete, as plain JSON (``reason``)."""
+        return _object_or_none(self.encoded_incomplete_details)
+
+    @property
+    def output_text(self) -> str:
+        """The text of all output messages, joined."""
+        return "".join(
+            part.get("text") or ""
+            for item in self.output
+            if item.get("type") == "message"
+            for part in item.get("content") or ()
+            if part.get("type") == "output_text"
+        )
+
+    @property
+    def tool_calls(self) -> list[JSON]:
+        """The finished calls of function and custom tools, as plain JSON, in the order of the output."""
+        return [
+            item
+            for item in self.output
+            if item.get("type") in ("function_call", "custom_tool_call")
+            and item.get("status", "completed") == "completed"
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Response {self.id} {self.status}>"
+
+
+def _object_or_none(encoded: Raw) -> JSON | None:
+    value = msgspec.json.decode(encoded)
+    return value if isinstance(value, dict) else None
+
+
+class Event(Struct, tag_field="type"):
+    """What all server events share.
+
+    Attributes:
+        type: the event's type, such as ``response.output_text.delta``.
+        stream_id: the lane it belongs to; ``None`` on the default lane.
+        raw: the frame as it arrived.
+    """
+
+    type: ClassVar[str]
+    stream_id: str | None = None
+    raw: bytes = field(name=" raw", default=b"")
+
+    def json(self) -> JSON:
+        """The whole event as plain JSON, decoded anew from the frame."""
+        value: JSON = json.loads(self.raw)
+        return value
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.type}>"  # never the content
+
+
+class _ResponseEvent(Event, kw_only=True):
+    response: Response
+
+
+class ResponseCreated(_ResponseEvent, tag="response.created"):
+    """The response exists, and has its id."""
+
+
+class ResponseQueued(_ResponseEvent, tag="response.queued"):
+    """The response waits for its turn."""
+
+
+class ResponseInProgress(_ResponseEvent, tag="response.in_progress"):
+    """The model works on it. A fork's parent may be advanced from now on."""
+
+
+class ResponseCompleted(_ResponseEvent, tag="response.completed"):
+    """Terminal: the whole answer is there."""
+
+
+class ResponseFailed(_ResponseEvent, tag="response.failed"):
+    """Terminal: ``response.error`` says why."""
+
+
+class ResponseIncomplete(_ResponseEvent, tag="response.incomplete"):
+    """Terminal, and no error: ``response.incomplete_details`` says why the answer ends here."""
+
+
+class _ItemEvent(Event, kw_only=True):
+    encoded_item: Raw = field(name="item")
+    output_index: int | None = None
+
+    @property
+    def item(self) -> JSON:
+        """The output item as plain JSON, decoded anew."""
+        value: JSON = msgspec.json.decode(self.encoded_item)
+        return value
+
+
+class OutputItemAdded(_ItemEvent, tag="response.output_item.added"):
+    """An output item begins."""
+
+
+class OutputItemDone(_ItemEvent, tag="response.output_item.done"):
+    """An output item is whole. A tool call exists only now."""
+
+
+class _Delta(Event, kw_only=True):
+    delta: str
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+
+
+class OutputTextDelta(_Delta, tag="response.output_text.delta"):
+    """More text of an output message."""
+
+
+class RefusalDelta(_Delta, tag="response.refusal.delta"):
+    """More text of a refusal."""
+
+
+class FunctionCallArgumentsDelta(_Delta, tag="response.function_call_arguments.delta"):
+    """More of a call's arguments; not to be acted on before the item is done."""
+
+
+class CustomToolCallInputDelta(_Delta, tag="response.custom_tool_call_input.delta"):
+    """More of a custom tool call's input; not to be acted on before the item is done."""
+
+
+class ReasoningTextDelta(_Delta, tag="response.reasoning_text.delta"):
+    """More reasoning text."""
+
+
+class ReasoningSummaryTextDelta(_Delta, tag="response.reasoning_summary_text.delta"):
+    """More of a reasoning summary."""
+
+
+class OutputTextDone(Event, tag="response.output_text.done", kw_only=True):
+    """The text of one content part is whole."""
+
+    text: str
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+
+
+class FunctionCallArgumentsDone(Event, tag="response.function_call_arguments.done", kw_only=True):
+    """The arguments of a call are whole; the call itself exists when its item is done."""
+
+    arguments: str
+    item_id: str | None = None
+    output_index: int | None = None
+
+
+class ErrorBody(Struct):
+    """What an error says. Every field may be missing."""
+
+    code: Any = None
+    message: Any = None
+    type: Any = None
+    param: Any = None
+    headers: Any = None
+
+
+class ErrorEvent(Event, tag="error", kw_only=True):
+    """Terminal for the request it answers.
+
+    Both shapes are read: nested, as the service sends it, and flat, as older gateways do.
+    """
+
+    error: ErrorBody | str | None = None
+    response_id: Any = None
+    status: Any = None
+    flat_code: Any = field(name="code", default=None)
+    flat_message: Any = field(name="message", default=None)
+    flat_param: Any = field(name="param", default=None)
+
+    @property
+    def body(self) -> ErrorBody:
+        """The error in one shape, whatever shape it came in."""
+        if isinstance(self.error, ErrorBody):
+            return self.error
+        return ErrorBody(code=self.flat_code, message=self.flat_message or self.error, param=self.flat_param)
+
+    @property
+    def code(self) -> str | None:
+        """The error's code; ``None`` when the service gave none."""
+        return _text_or_none(self.body.code)
+
+    @property
+    def message(self) -> str:
+        """What the service says of it, for people."""
+        return _text_or_none(self.body.message) or self.code or "the service gave no message"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Header fields that came with the error, names in lower case."""
+        headers = self.body.headers
+        if not isinstance(headers, dict):
+            return {}
+        return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+class Steer(Struct):
+    """The steering request that a ``response.steer.*`` event speaks of."""
+
+    id: str | None = None
+    previous_response_id: str | None = None
+    input: Any = None
+
+
+class SteerAccepted(Event, tag="response.steer.accepted", kw_only=True):
+    """The service owns the steering input now."""
+
+    steer: Steer
+
+
+class SteerFailed(Event, tag="response.steer.failed", kw_only=True):
+    """The steering input comes back: ``steer.input``."""
+
+    steer: Steer
+    error: ErrorBody | None = None
+
+
+class SteerPending(Event, tag="response.steer.pending", kw_only=True):
+    """Tool outputs or approvals are owed first: ``required_input`` has the stubs."""
+
+    steer: Steer
+    reason: Any = None
+    required_input: list[JSON] = []
+
+
+class _Opaque(Struct):
+    """An event that is not one of the union; ``type`` comes from the frame."""
+
+    type: str
+    raw: bytes = b""
+    stream_id: str | None = None
+
+    def json(self) -> JSON:
+        """The whole event as plain JSON, decoded anew from the frame."""
+        value: JSON = json.loads(self.raw)
+        return value
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.type}>"
+
+
+class UnknownEvent(_Opaque):
+    """An event of a type that trunkline does not know.
+
+    Attributes:
+        has_output: it speaks of an output item, so the caller sees a part of the answer in it.
+    """
+
+    has_output: bool = False
+
+
+class InvalidEvent(_Opaque):
+    """A known event with impossible fields: it fails its own response, and nothing else.
+
+    Attributes:
+        problem: what is wrong with it, by field and type; never the content.
+    """
+
+    problem: str = ""
+
+
+_Decodable: TypeAlias = (
+    OutputTextDelta
+    | RefusalDelta
+    | FunctionCallArgumentsDelta
+    | CustomToolCallInputDelta
+    | ReasoningTextDelta
+    | ReasoningSummaryTextDelta
+    | OutputTextDone
+    | FunctionCallArgumentsDone
+    | OutputItemAdded
+    | OutputItemDone
+    | ResponseCreated
+    | ResponseQueued
+    | ResponseInProgress
+    | ResponseCompleted
+    | ResponseFailed
+    | ResponseIncomplete
+    | ErrorEvent
+    | SteerAccepted
+    | SteerFailed
+    | SteerPending
+)
+ServerEvent: TypeAlias = _Decodable | UnknownEvent | InvalidEvent
+
+_KNOWN: Final = {cls.__struct_config__.tag: cls for cls in _Decodable.__args__}
+for _tag, _cls in _KNOWN.items():
+    _cls.type = str(_tag)
+
+TERMINAL: Final = frozenset({ResponseCompleted.type, ResponseFailed.type, ResponseIncomplete.type})
+"""The types that end a response. An ``error`` ends the request it answers."""
+
+_BEFORE_OUTPUT: Final = (ResponseCreated, ResponseQueued, ResponseInProgress)
+_WITHOUT_OUTPUT: Final = (
+    *_BEFORE_OUTPUT,
+    ResponseCompleted,
+    ResponseFailed,
+    ResponseIncomplete,
+    ErrorEvent,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
+    InvalidEvent,
+)
+
+
+def is_output(event: ServerEvent) -> bool:
+    """Whether the caller sees a part of the answer in this event, so that a replay would repeat it."""
+    if isinstance(event, UnknownEvent):
+        return event.has_output
+    return not isinstance(event, _WITHOUT_OUTPUT)
+
+
+class _Envelope(Struct):
+    type: Any = None
+    stream_id: Any = None
+    item: Any = None
+    item_id: Any = None
+    output_index: Any = None
+    delta: Any = None
+
+
+_decode_known: Final[Callable[[bytes], _Decodable]] = msgspec.json.Decoder(_Decodable).decode
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+def decode(frame: bytes) -> ServerEvent:
+    """The event in one frame.
+
+    Raises:
+        ProtocolViolation: the frame is not a JSON object with a ``type``.
+    """
+    try:
+        event = _decode_known(frame)
+    except msgspec.ValidationError as error:
+        return _decode_other(frame, frame, error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_repaired(frame)
+    event.raw = frame
+    return event
+
+
+def _decode_repaired(frame: bytes) -> ServerEvent:
+    """A text may be cut between the halves of a surrogate pair; msgspec refuses the halves, `json` does not.
+
+    The halves become U+FFFD, as in every text decoder, because no encoder could write them again.
+    """
+    try:
+        text = json.dumps(json.loads(frame.decode()), ensure_ascii=False)
+        repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        event = _decode_known(repaired)
+    except msgspec.ValidationError as error:
+        return _decode_other(repaired, frame, error)
+    except (ValueError, RecursionError):
+        raise ProtocolViolation("the server sent a frame that is not JSON") from None
+    event.raw = frame
+    return event
+
+
+def _decode_other(readable: bytes, frame: bytes, error: msgspec.ValidationError) -> ServerEvent:
+    try:
+        envelope = _decode_envelope(readable)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProtocolViolation("the server sent a frame that is not a JSON object") from None
+    kind, lane = envelope.type, envelope.stream_id
+    if not isinstance(kind, str) or not kind:
+        raise ProtocolViolation("the server sent a frame without a type")
+    stream_id = lane if isinstance(lane, str) else None
+    if kind in _KNOWN:
+        return InvalidEvent(kind, frame, stream_id, problem=str(error))
+    has_output = any(
+        value is not None
+        for value in (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
+    )
+    return UnknownEvent(kind, frame, stream_id, has_output=has_output)

@@ -1,0 +1,355 @@
+"""Input and output items: plain JSON outside, encoded once inside, equal by what makes them what they are.
+
+An item enters through `Item.of`, which checks it, takes a private copy of its structure and encodes it.
+From then on a frame is a join of bytes, and whatever the caller does to the original changes nothing.
+
+Two items are equal when their *identity* is. It goes by this table, because servers add fields
+(``annotations``, ``logprobs``, ``phase``, the ids of messages) that applications do not keep:
+
+============================  ==================================================================
+kind                          what makes it what it is
+============================  ==================================================================
+message                       role and content; a string equals one text part
+tool calls                    call id, name, and arguments, input, action or operation
+outputs of tool calls         call id and output; of patches and shells also the status
+approvals, references         their ids, and the answer
+reasoning, compaction         the encrypted content, else the id and the summary
+anything else                 all of it
+============================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from .errors import ConfigurationError
+
+JSON: TypeAlias = dict[str, Any]
+ItemInput: TypeAlias = Mapping[str, Any]
+TurnInput: TypeAlias = str | ItemInput | Sequence[ItemInput]
+
+_CALLS: Final = {
+    "function_call": ("call_id", "name", "namespace", "arguments"),
+    "custom_tool_call": ("call_id", "name", "namespace", "input"),
+    "computer_call": ("call_id", "action", "actions"),
+    "local_shell_call": ("call_id", "action"),
+    "shell_call": ("call_id", "action"),
+    "apply_patch_call": ("call_id", "operation"),
+    "tool_search_call": ("call_id", "arguments"),
+}
+_OUTPUTS: Final = {
+    "function_call_output": ("call_id", "output"),
+    "custom_tool_call_output": ("call_id", "output"),
+    "computer_call_output": ("call_id", "output", "acknowledged_safety_checks"),
+    "local_shell_call_output": ("call_id", "id", "output"),
+    "shell_call_output": ("call_id", "output", "status"),
+    "apply_patch_call_output": ("call_id", "output", "status"),
+    "tool_search_output": ("call_id", "tools"),
+}
+_BY_ID: Final = {
+    "item_reference": ("id",),
+    "mcp_approval_request": ("id", "server_label", "name", "arguments"),
+    "mcp_approval_response": ("approval_request_id", "approve", "reason"),
+}
+_SERVER_ONLY: Final = frozenset(
+    {
+        "reasoning",
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "image_generation_call",
+        "mcp_call",
+        "mcp_list_tools",
+    }
+)
+_WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *_CALLS})
+_IDENTITY: Final = _CALLS | _OUTPUTS | _BY_ID
+_SERVER_SIDE_FIELDS: Final = frozenset({"annotations", "logprobs"})
+_TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
+
+_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_plain: Final = msgspec.json.Encoder().encode
+
+
+class Item:
+    """One item, encoded once. Equal to another when their identities are; immutable by convention.
+
+    Attributes:
+        encoded: the item as it goes on the wire.
+        identity: what equality compares: a hash of what makes the item what it is.
+        kind: the item's ``type``; ``message`` when it has none.
+        joinable_text: the text of an assistant message that is text alone; ``None`` for everything else.
+        call_id: the call that this item makes or answers; ``None`` for everything else.
+    """
+
+    __slots__ = ("_portable", "_source", "call_id", "encoded", "identity", "joinable_text", "kind")
+
+    encoded: bytes
+    identity: bytes
+    kind: str
+    joinable_text: str | None
+    call_id: str | None
+    _source: JSON | None
+    _portable: bytes | None
+
+    @classmethod
+    def of(cls, value: object, where: str = "input", *, watched: bool = False) -> Item:
+        """Check and encode one item given by a caller.
+
+        A ``watched`` item keeps the structure it was made of (not the strings, which are shared), so that
+        `is_unchanged` is cheap.
+
+        Raises:
+            ConfigurationError: it is not plain JSON, or has neither a ``type`` nor a ``role``.
+        """
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"{where}: an item must be a dict, not {type(value).__name__}", argument=where
+            )
+        source, has_numbers = copy_json(value, where)
+        if not _is_named(source.get("type")) and not _is_named(source.get("role")):
+            raise ConfigurationError(
+                f"{where}: an item needs a type (such as 'function_call_output') or a role (such as 'user')",
+                argument=where,
+            )
+        item = cls._made(source, encode(source))
+        # Python holds True == 1 == 1.0, JSON does not: such an item is compared by its bytes.
+        item._source = source if watched and not has_numbers else None
+        return item
+
+    @classmethod
+    def _made(cls, source: JSON, encoded: bytes) -> Item:
+        item = cls()
+        item.encoded = encoded
+        item.kind = kind = source.get("type") or "message"
+        item.joinable_text = _joinable_text(source) if kind == "message" else None
+        item.identity = _identity(kind, source)
+        item.call_id = _call_id(kind, source)
+        item._source = None
+        item._portable = None if "id" in source and kind in _WITH_SERVER_IDS else encoded
+        return item
+
+    @classmethod
+    def from_output(cls, encoded: bytes) -> Item:
+        """An output item in the form in which it can be sent again.
+
+        The ids that the service gave to messages and calls stay behind: the ids of items that were not
+        stored are refused.
+        """
+        source: JSON = msgspec.json.decode(encoded)
+        if source.get("type", "message") in _WITH_SERVER_IDS:
+            source.pop("id", None)
+        return cls._made(source, encode(source))
+
+    @property
+    def portable(self) -> bytes:
+        """The item as it goes to a service that stored nothing: without an id that it would look up."""
+        if self._portable is None:
+            source = self.json()
+            source.pop("id", None)
+            self._portable = encode(source)
+        return self._portable
+
+    def is_unchanged(self, value: object) -> bool:
+        """Whether a caller's object still says exactly what this item was made of. Sees edits in place."""
+        if self._source is not None:
+            return bool(self._source == value)
+        try:
+            return _plain(value) == self.encoded
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return False
+
+    @property
+    def is_call(self) -> bool:
+        """A call of a tool that the application answers."""
+        return self.call_id is not None and self.kind in _CALLS
+
+    @property
+    def is_call_output(self) -> bool:
+        """The output of such a call."""
+        return self.call_id is not None and self.kind in _OUTPUTS
+
+    @property
+    def is_server_only(self) -> bool:
+        """A kind that servers hold and applications need not: reasoning and hosted tool calls."""
+        return self.kind in _SERVER_ONLY or (self.kind == "tool_search_call" and self.call_id is None)
+
+    @property
+    def is_resendable(self) -> bool:
+        """Whether a request can carry it without the server's memory."""
+        return not self.is_server_only or b'"encrypted_content":"' in self.encoded
+
+    def json(self) -> JSON:
+        """The item as plain JSON, decoded anew."""
+        value: JSON = json.loads(self.encoded)
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Item) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __repr__(self) -> str:
+        return f"<Item {self.kind} {len(self.encoded)} bytes>"  # never the content
+
+
+def items_of(value: TurnInput, where: str = "input") -> list[Item]:
+    """The items of an ``input`` argument: a string is one user message, a dict one item.
+
+    Raises:
+        ConfigurationError: as `Item.of`, naming the position.
+    """
+    if isinstance(value, str):
+        return [Item.of({"type": "message", "role": "user", "content": value}, where)]
+    if isinstance(value, Mapping):
+        return [Item.of(value, where)]
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
+        raise ConfigurationError(
+            f"{where} must be a string, an item or a list of items, not {type(value).__name__}",
+            argument=where,
+        )
+    return [Item.of(item, f"{where}[{index}]") for index, item in enumerate(value)]
+
+
+def assistant_message(text: str) -> Item:
+    """What an assistant said, as an item to be sent."""
+    return Item.of({"type": "message", "role": "assistant", "content": text})
+
+
+def user_message(text: str) -> JSON:
+    """What a user said, as plain JSON."""
+    return {"type": "message", "role": "user", "content": text}
+
+
+def function_call_output(call_id: str, output: str) -> Item:
+    """What a function returned, as an item to be sent."""
+    return Item.of({"type": "function_call_output", "call_id": call_id, "output": output})
+
+
+def encode(value: object) -> bytes:
+    """Plain JSON as bytes, in the shortest form; half surrogates and huge integers included."""
+    try:
+        return _plain(value)
+    except (UnicodeEncodeError, OverflowError):
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def copy_json(value: Any, where: str) -> tuple[Any, bool]:
+    """A copy of the containers of plain JSON that shares its strings, and whether there are numbers in it.
+
+    Raises:
+        ConfigurationError: something in it is not JSON; the message names the place and the type.
+    """
+    numbers: list[bool] = []
+    try:
+        return _copy(value, where, numbers), bool(numbers)
+    except RecursionError:
+        raise ConfigurationError(f"{where} is nested too deeply to be JSON", argument=where) from None
+
+
+def _copy(value: Any, where: str, numbers: list[bool]) -> Any:
+    if isinstance(value, str) or value is None:
+        return value if value is None or type(value) is str else str.__str__(value)
+    if isinstance(value, Mapping):
+        return _copy_object(value, where, numbers)
+    if isinstance(value, list | tuple):
+        return [_copy(part, f"{where}[{index}]", numbers) for index, part in enumerate(value)]
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        numbers.append(True)
+        return value
+    shown = "a number that is not finite" if isinstance(value, float) else f"a {type(value).__name__}"
+    raise ConfigurationError(
+        f"{where} is {shown}, which is not JSON; give dicts, lists, strings, numbers, booleans or None",
+        argument=where.partition("[")[0].partition(".")[0],
+    )
+
+
+def _copy_object(value: Mapping[Any, Any], where: str, numbers: list[bool]) -> JSON:
+    copied: JSON = {}
+    for key, part in value.items():
+        if type(key) is not str:
+            raise ConfigurationError(
+                f"{where} has a key of type {type(key).__name__}; JSON keys are strings",
+                argument=where.partition("[")[0].partition(".")[0],
+            )
+        # The common leaf is handled here: a call a string would be most of the cost.
+        copied[key] = part if type(part) is str else _copy(part, f"{where}.{key}", numbers)
+    return copied
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _call_id(kind: str, source: JSON) -> str | None:
+    if kind not in _CALLS and kind not in _OUTPUTS:
+        return None
+    call_id = source.get("call_id")
+    if call_id is None and kind == "local_shell_call_output":
+        call_id = source.get("id")  # the one output that is typed to name its call so
+    return call_id if isinstance(call_id, str) else None
+
+
+def _joinable_text(message: JSON) -> str | None:
+    """The text of an assistant message that holds nothing but text."""
+    content = message.get("content")
+    if message.get("role") != "assistant":
+        return None
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(_is_plain_text(part) for part in content):
+        return None
+    return "".join(part["text"] for part in content)
+
+
+def _is_plain_text(part: object) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.get("type") in _TEXT_PARTS
+        and isinstance(part.get("text"), str)
+        and part.keys() - _SERVER_SIDE_FIELDS == {"type", "text"}
+    )
+
+
+def _identity(kind: str, source: JSON) -> bytes:
+    fields = _IDENTITY.get(kind)
+    if fields is not None:
+        return _hash([kind, *(source.get(name) for name in fields)])
+    if kind == "message":
+        return _hash([kind, source.get("role"), _content_identity(source.get("content"))])
+    if isinstance(source.get("encrypted_content"), str):
+        return _hash([kind, source["encrypted_content"]])
+    if kind == "reasoning":
+        return _hash([kind, source.get("id"), source.get("summary"), source.get("content")])
+    return _hash([kind, source])
+
+
+def _content_identity(content: object) -> object:
+    if isinstance(content, str):
+        return [["text", content]]
+    if not isinstance(content, list):
+        return content
+    return [_part_identity(part) for part in content]
+
+
+def _part_identity(part: object) -> object:
+    if _is_plain_text(part):
+        return ["text", part["text"]]  # type: ignore[index]
+    if isinstance(part, dict):
+        return {name: value for name, value in part.items() if name not in _SERVER_SIDE_FIELDS}
+    return part
+
+
+def _hash(value: object) -> bytes:
+    try:
+        encoded = _sorted(value)
+    except (UnicodeEncodeError, OverflowError):
+        encoded = json.dumps(value, sort_keys=True, allow_nan=False).encode()
+    return blake2b(encoded, digest_size=32).digest()

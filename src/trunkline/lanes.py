@@ -1,0 +1,326 @@
+"""One connection's lanes: who is in flight where, and whose an event is.
+
+The rules of the protocol that this module keeps:
+
+- A lane is first in, first out, and never overlaps; lanes run concurrently and interleave.
+- On a named lane every event carries its ``stream_id``; on the default lane none does. Named lanes and the
+  default lane are never mixed on one connection here.
+- At most 16 responses are in flight on a connection, and at most 32 distinct lane names in its life.
+- There is no cancel: a response that nobody wants any more goes on, and its lane *drains*.
+- A lane remembers its latest response, until the next create is sent on it.
+
+What is in flight is a `Run`. It is reserved first (placement is decided synchronously, sending may have to
+wait for a dial), then sent, then started by the event that brings its response id, and it ends with a
+terminal event or an ``error``. A lane takes only events of the response that it expects: what arrives
+before ``response.created``, or after the end, belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Hashable, Iterator
+from typing import Any, Final, Protocol
+
+from .errors import NetworkError
+from .events import (
+    TERMINAL,
+    ErrorEvent,
+    InvalidEvent,
+    ResponseCompleted,
+    ResponseCreated,
+    ResponseFailed,
+    ResponseIncomplete,
+    ResponseInProgress,
+    ResponseQueued,
+    ServerEvent,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
+)
+
+MAX_IN_FLIGHT: Final = 16
+MAX_NAMES: Final = 32
+
+_LIFE_CYCLE: Final = (
+    ResponseCreated,
+    ResponseQueued,
+    ResponseInProgress,
+    ResponseCompleted,
+    ResponseFailed,
+    ResponseIncomplete,
+)
+_ENDS: Final = (ResponseCompleted, ResponseFailed, ResponseIncomplete)
+_STEERING: Final = (SteerAccepted, SteerFailed, SteerPending)
+
+
+class Sink(Protocol):
+    """Who waits for the events of a run."""
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take one event; must not raise."""
+
+    def fail(self, error: NetworkError) -> None:
+        """The connection ended; must not raise."""
+
+
+class Run:
+    """One request on a lane, from its reservation to its end.
+
+    Attributes:
+        lane: where it runs.
+        sink: who waits for its events; ``None`` once abandoned: the lane drains.
+        sent: the frame was handed to the socket.
+        response_id: the id of its response, once started.
+        ended: its terminal event or error came, or it was withdrawn.
+        fork_of: the lane whose latest response it continues from another lane, until it is in progress.
+    """
+
+    __slots__ = ("ended", "fork_of", "lane", "response_id", "sent", "sink")
+
+    def __init__(self, lane: Lane, sink: Sink | None, fork_of: Lane | None) -> None:
+        self.lane = lane
+        self.sink = sink
+        self.fork_of = fork_of
+        self.sent = False
+        self.response_id: str | None = None
+        self.ended = False
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "started" if self.response_id else "sent" if self.sent else "new"
+        return f"<Run on {self.lane.name or 'the default lane'}: {state}>"
+
+
+class Lane:
+    """One lane of a connection.
+
+    Attributes:
+        name: the ``stream_id``; ``None`` for the default lane.
+        lanes: the connection's lanes, of which this is one.
+        latest: the id of the lane's latest completed response, as long as no later create was sent on it.
+        latest_is_stored: the service keeps that response by id as well.
+        stray: the id of a response that nobody asked for and that runs here now.
+        forks: how many runs elsewhere continue this lane's latest response and have not begun.
+        used: when it was last used, as a count of uses of the connection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_home_of",
+        "forks",
+        "lanes",
+        "last_ended",
+        "latest",
+        "latest_is_stored",
+        "name",
+        "runs",
+        "stray",
+        "used",
+    )
+
+    def __init__(self, lanes: Lanes, name: str | None) -> None:
+        self.lanes = lanes
+        self.name = name
+        self.runs: deque[Run] = deque()
+        self.latest: str | None = None
+        self.latest_is_stored = False
+        self.last_ended: str | None = None
+        self.stray: str | None = None
+        self.forks = 0
+        self.used = 0
+        self._home_of: weakref.ref[Any] | None = None
+
+    @property
+    def owner(self) -> Hashable | None:
+        """Whose home this lane is; ``None`` when nobody's, or when the owner is gone."""
+        owner: Hashable | None = self._home_of() if self._home_of is not None else None
+        return owner
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs here, and no fork needs it to stay as it is."""
+        return not self.runs and self.stray is None and not self.forks
+
+    def settle(self, owner: Hashable | None) -> None:
+        """Make it the home of this owner; whoever lived here before has to look for another."""
+        self._home_of = weakref.ref(owner) if owner is not None else None
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name or '(default)'}: {len(self.runs)} in flight>"
+
+
+class Lanes:
+    """All lanes of one connection.
+
+    Args:
+        named: use named lanes; otherwise the default lane alone, one run at a time.
+        max_in_flight: how many runs at once, at most 16.
+        max_names: how many distinct lane names, at most 32.
+    """
+
+    def __init__(
+        self, *, named: bool, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES
+    ) -> None:
+        self.named = named
+        self.max_in_flight = max_in_flight if named else 1
+        self.max_names = max_names if named else 1
+        self.in_flight = 0
+        self.strays = 0
+        self.is_open = True
+        self._uses = 0
+        self._lanes: dict[str | None, Lane] = {}
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more run may be reserved."""
+        return self.is_open and self.in_flight < self.max_in_flight
+
+    def new_lane(self) -> Lane | None:
+        """A lane with a name that was not used before; ``None`` when all names are taken."""
+        if len(self._lanes) >= self.max_names:
+            return None
+        name = f"lane-{len(self._lanes)}" if self.named else None
+        lane = self._lanes[name] = Lane(self, name)
+        return lane
+
+    def reserve(self, lane: Lane, sink: Sink, *, fork_of: Lane | None = None) -> Run:
+        """Take a place on the lane. A fork holds its source lane until it is in progress."""
+        run = Run(lane, sink, fork_of)
+        lane.runs.append(run)
+        self.in_flight += 1
+        self._uses += 1
+        lane.used = self._uses
+        if fork_of is not None:
+            fork_of.forks += 1
+        return run
+
+    def sending(self, run: Run) -> None:
+        """The frame goes out now: what the lane remembered can no longer be named."""
+        run.sent = True
+        run.lane.latest = None
+
+    def withdraw(self, run: Run) -> None:
+        """Give the place back: nothing was sent."""
+        if not run.ended:
+            self._end(run)
+
+    def abandon(self, run: Run) -> None:
+        """Nobody waits for this run any more; a sent one drains."""
+        run.sink = None
+        if not run.sent:
+            self.withdraw(run)
+
+    def route(self, event: ServerEvent) -> Run | None:
+        """The run that this event belongs to, and what the event changes about it.
+
+        ``None``: it belongs to nobody here. A terminal event or an error ends its run.
+        """
+        lane = self._lanes.get(event.stream_id)
+        if lane is None:
+            return self._route_without_lane(event)
+        run = lane.runs[0] if lane.runs else None
+        if run is not None and run.response_id is not None:
+            if type(event) in _CHANGING:
+                return self._change(lane, run, event)
+            return run
+        return self._before_start(lane, run, event)
+
+    def refuse_unstarted(self) -> list[Run]:
+        """End every run that is sent and has no response: the server takes no more of them."""
+        refused = [run for run in self.runs if run.sent and run.response_id is None]
+        for run in refused:
+            self._end(run)
+        return refused
+
+    def close(self) -> list[Run]:
+        """The connection ended: every run that was in flight, oldest first on each lane."""
+        self.is_open = False
+        runs = [run for lane in self._lanes.values() for run in lane.runs]
+        for run in runs:
+            self._end(run)
+        for lane in self._lanes.values():
+            lane.latest = None
+            lane.stray = None
+        return runs
+
+    @property
+    def runs(self) -> list[Run]:
+        """What is in flight."""
+        return [run for lane in self._lanes.values() for run in lane.runs]
+
+    def _before_start(self, lane: Lane, run: Run | None, event: ServerEvent) -> Run | None:
+        """An event on a lane whose run, if there is one, has no response yet."""
+        if isinstance(event, _ENDS) and event.response.id == lane.stray:
+            lane.stray = None
+            return None
+        if isinstance(event, _LIFE_CYCLE):
+            return self._start(lane, run, event)
+        if run is not None and run.sent and isinstance(event, ErrorEvent | InvalidEvent):
+            self._end(run)
+            return run
+        if run is not None and isinstance(event, _STEERING):
+            return run
+        return self._stray()
+
+    def _start(self, lane: Lane, run: Run | None, event: Any) -> Run | None:
+        response_id = event.response.id
+        if response_id == lane.last_ended or response_id == lane.stray:
+            return self._stray()
+        if run is None or not run.sent:
+            # A successor that nobody here asked for (steering): the server's latest is not ours any more.
+            lane.latest = None
+            lane.stray = None if isinstance(event, _ENDS) else response_id
+            return self._stray()
+        run.response_id = response_id
+        return self._change(lane, run, event)
+
+    def _change(self, lane: Lane, run: Run, event: Any) -> Run | None:
+        """An event that moves a started run."""
+        if isinstance(event, ErrorEvent):
+            self._end(run)
+            return run
+        if isinstance(event, InvalidEvent):
+            if event.type in TERMINAL:
+                self._end(run)
+            return run
+        if event.response.id != run.response_id:
+            return self._stray()
+        if isinstance(event, _ENDS):
+            self._end(run)
+            if isinstance(event, ResponseCompleted):
+                lane.latest = run.response_id
+                lane.latest_is_stored = event.response.store is True
+        elif isinstance(event, ResponseInProgress):
+            self._release_fork(run)
+        return run
+
+    def _route_without_lane(self, event: ServerEvent) -> Run | None:
+        """An error that names no lane belongs to the one run there is, or to nobody known."""
+        if isinstance(event, ErrorEvent) and self.named and self.in_flight == 1:
+            run = next(run for run in self.runs)
+            if run.sent:
+                self._end(run)
+                return run
+        return self._stray()
+
+    def _end(self, run: Run) -> None:
+        run.ended = True
+        run.lane.runs.remove(run)
+        run.lane.last_ended = run.response_id or run.lane.last_ended
+        self.in_flight -= 1
+        self._release_fork(run)
+
+    def _release_fork(self, run: Run) -> None:
+        if run.fork_of is not None:
+            run.fork_of.forks -= 1
+            run.fork_of = None
+
+    def _stray(self) -> Run | None:
+        self.strays += 1
+        return None
+
+
+_CHANGING: Final = frozenset({*_LIFE_CYCLE, ErrorEvent, InvalidEvent})

@@ -1,0 +1,220 @@
+"""What to do after a failure: one pure function from facts to a decision.
+
+====================================================  ================================================
+what happened                                         what is done
+====================================================  ================================================
+output has reached the caller                         the error is raised: nothing is said twice
+the request may not be replayed                       the error is raised, once anything was sent
+``previous_response_not_found``                       that parent is forgotten; in full, at once
+connection or stream limit reached                    another connection
+socket lost, no event in time, protocol violated      another connection
+upgrade refused or impossible                         HTTP for this turn, where it is allowed
+429, 5xx, overloaded                                  again after a while; in full unless stored
+other 4xx                                             the error is raised; an unstored parent is forgotten
+deadline ``total``, slow consumer                     the error is raised
+attempts used up, or no time left                     the error is raised
+====================================================  ================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from .errors import (
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    NetworkError,
+    ResponseFailed,
+    ServiceError,
+    TurnError,
+    UpgradeRefused,
+)
+
+PARENT_LOST: Final = "previous_response_not_found"
+LIMITS: Final = frozenset({"websocket_connection_limit_reached", "websocket_stream_limit_reached"})
+_TRANSIENT_CODES: Final = frozenset(
+    {
+        "rate_limit_exceeded",
+        "server_error",
+        "server_is_overloaded",
+        "slow_down",
+        "overloaded",
+        "vector_store_timeout",
+    }
+)
+_REFUSALS_FOR_HTTP: Final = frozenset({404, 405, 426, 501})
+
+
+class Action(Enum):
+    """What a turn does next."""
+
+    RAISE = "raise"
+    """Give the error to the caller."""
+
+    AGAIN = "again"
+    """Ask again, on the connection that placement finds."""
+
+    ELSEWHERE = "elsewhere"
+    """Ask again, on another connection."""
+
+    HTTP = "http"
+    """Ask again over HTTP."""
+
+
+class Cause(Enum):
+    """Why a turn was recovered, as metrics count it."""
+
+    PARENT_LOST = "parent_lost"
+    LIMIT = "limit"
+    CONNECTION = "connection"
+    STALLED = "stalled"
+    UPGRADE = "upgrade"
+    TRANSIENT = "transient"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Bounds of recovery.
+
+    Attributes:
+        max_attempts: how often one turn is asked at most.
+        backoff_s: the wait before the second attempt, in seconds; doubled with each further one.
+        max_backoff_s: the longest wait that is not asked for by the service.
+        http_allowed: an endpoint that refuses WebSocket may be asked over HTTP.
+    """
+
+    max_attempts: int = 4
+    backoff_s: float = 0.25
+    max_backoff_s: float = 8.0
+    http_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known when an attempt has failed.
+
+    Attributes:
+        error: what failed; ``error.sent`` and ``error.started`` tell how far it had come.
+        output_seen: an item or delta has reached the caller.
+        attempt: which attempt it was, from 1.
+        remaining_s: what is left of the turn's total deadline; ``None`` without one.
+        may_replay: asking twice is harmless.
+        names_parent: the request named a ``previous_response_id`` of ours.
+        jitter: a random number from 0 to 1.
+    """
+
+    error: TurnError
+    output_seen: bool
+    attempt: int
+    remaining_s: float | None
+    may_replay: bool
+    names_parent: bool
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do.
+
+    Attributes:
+        action: what to do next.
+        cause: why; ``None`` when the error is raised.
+        delay_s: how long to wait first, in seconds.
+        forget_parent: the parent that was named is not to be named again.
+    """
+
+    action: Action
+    cause: Cause | None = None
+    delay_s: float = 0.0
+    forget_parent: bool = False
+
+
+_RAISE: Final = Decision(Action.RAISE)
+
+
+def decide(facts: Facts, policy: Policy) -> Decision:
+    """The next step after a failed attempt."""
+    decision = _by_error(facts, policy)
+    if decision.action is Action.RAISE:
+        return decision
+    if facts.output_seen or (facts.error.sent and not _may_repeat(facts, decision)):
+        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+    if facts.attempt >= policy.max_attempts:
+        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+    if facts.remaining_s is not None and decision.delay_s >= facts.remaining_s:
+        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+    return decision
+
+
+def _may_repeat(facts: Facts, decision: Decision) -> bool:
+    """A request that the service refused before it began has done nothing, so asking again is harmless."""
+    if facts.may_replay:
+        return True
+    refused = isinstance(facts.error, ServiceError) and not facts.error.started
+    return refused and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT)
+
+
+def _by_error(facts: Facts, policy: Policy) -> Decision:
+    error = facts.error
+    if isinstance(error, ServiceError):
+        return _by_service(error, facts, policy)
+    if isinstance(error, DeadlineExceeded):
+        return _by_deadline(error, policy)
+    if isinstance(error, UpgradeRefused):
+        return _by_upgrade(error, facts, policy)
+    if isinstance(error, ConnectFailed):
+        if policy.http_allowed:
+            return Decision(Action.HTTP, Cause.UPGRADE)
+        return Decision(Action.ELSEWHERE, Cause.CONNECTION, _backoff(facts, policy))
+    if isinstance(error, NetworkError):
+        first = facts.attempt == 1 and isinstance(error, ConnectionLost)
+        return Decision(Action.ELSEWHERE, Cause.CONNECTION, 0.0 if first else _backoff(facts, policy))
+    return _RAISE
+
+
+def _by_service(error: ServiceError, facts: Facts, policy: Policy) -> Decision:
+    if error.code == PARENT_LOST and facts.names_parent:
+        return Decision(Action.AGAIN, Cause.PARENT_LOST, forget_parent=True)
+    if error.code in LIMITS:
+        return Decision(Action.ELSEWHERE, Cause.LIMIT)
+    if _is_transient(error):
+        delay_s = error.retry_after_s if error.retry_after_s is not None else _backoff(facts, policy)
+        return Decision(Action.AGAIN, Cause.TRANSIENT, delay_s)
+    return _RAISE
+
+
+def _is_transient(error: ServiceError) -> bool:
+    if error.status is not None and (error.status == 429 or error.status >= 500):
+        return True
+    if error.code in _TRANSIENT_CODES or error.error_type in _TRANSIENT_CODES:
+        return True
+    # `server_error` was seen without a code, and without a status in a failed response.
+    return isinstance(error, ResponseFailed) and error.code is None
+
+
+def _by_deadline(error: DeadlineExceeded, policy: Policy) -> Decision:
+    if error.phase == "total":
+        return _RAISE
+    if error.phase == "connect" and policy.http_allowed:
+        return Decision(Action.HTTP, Cause.UPGRADE)
+    return Decision(Action.ELSEWHERE, Cause.STALLED)
+
+
+def _by_upgrade(error: UpgradeRefused, facts: Facts, policy: Policy) -> Decision:
+    if error.status in (401, 403):
+        return _RAISE
+    if error.status == 429 or (error.status >= 500 and error.status not in _REFUSALS_FOR_HTTP):
+        if policy.http_allowed and error.status != 429:
+            return Decision(Action.HTTP, Cause.UPGRADE)
+        delay_s = error.retry_after_s if error.retry_after_s is not None else _backoff(facts, policy)
+        return Decision(Action.ELSEWHERE, Cause.UPGRADE, delay_s)
+    return Decision(Action.HTTP, Cause.UPGRADE) if policy.http_allowed else _RAISE
+
+
+def _backoff(facts: Facts, policy: Policy) -> float:
+    """Doubling, with jitter over the upper half, so that many turns do not come back together."""
+    longest = min(policy.max_backoff_s, policy.backoff_s * 2 ** (facts.attempt - 1))
+    return float(longest * (0.5 + facts.jitter / 2))
