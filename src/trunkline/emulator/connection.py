@@ -1,0 +1,32 @@
+"""One socket's state on the server: its lanes, and what it remembers of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .lanes import Lanes
+from .records import ConnectionRecord, RequestRecord
+from .store import LaneCache
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request for a response that waits for its lane."""
+
+    body: dict[str, Any]
+    request: RequestRecord
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """Everything that is lost when the socket closes."""
+
+    record: ConnectionRecord
+    lanes: Lanes[Job] = field(default_factory=Lanes)
+    cache: LaneCache = field(default_factory=LaneCache)
+
+    @property
+    def id(self) -> str:
+        """The connection's id."""
+        return self.record.id

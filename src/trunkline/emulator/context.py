@@ -1,0 +1,127 @@
+"""Contexts: the items that a model sees, as a chain that costs only what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from .errors import call_missing, output_missing
+from .items import type_of
+
+Item = dict[str, Any]
+
+_ANSWERED_BY = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+    "computer_call": "computer_call_output",
+    "shell_call": "shell_call_output",
+    "apply_patch_call": "apply_patch_call_output",
+    "local_shell_call": "local_shell_call_output",
+}
+_OUTPUTS = frozenset(_ANSWERED_BY.values())
+_encode = msgspec.json.Encoder().encode
+
+
+def tokens_of(item: Item) -> int:
+    """An estimate of an item's tokens: four characters each, and three for its frame."""
+    return len(_encode(item)) // 4 + 3
+
+
+def call_id_of(item: Item) -> str:
+    """The id that binds a call to its output; local shell outputs carry it as their own id."""
+    return str(item["call_id"] if "call_id" in item else item.get("id"))
+
+
+class Context:
+    """Items in order. Immutable: `extended` makes a longer one which shares what is before.
+
+    Attributes:
+        open_calls: tool calls without an output so far, by ``call_id``.
+        tokens: the estimated tokens of all items.
+    """
+
+    __slots__ = ("_items", "_parent", "length", "open_calls", "tokens")
+
+    def __init__(self, parent: Context | None = None, items: tuple[Item, ...] = ()) -> None:
+        self._parent = parent
+        self._items = items
+        self.length: int = (parent.length if parent else 0) + len(items)
+        self.tokens: int = (parent.tokens if parent else 0) + sum(map(tokens_of, items))
+        self.open_calls: Mapping[str, Item] = _open_calls(parent.open_calls if parent else {}, items)
+
+    def extended(self, items: list[Item]) -> Context:
+        """This context with more items after it.
+
+        Raises:
+            ApiError: an output among them answers no open call.
+        """
+        return Context(self, tuple(items)) if items else self
+
+    def items(self) -> list[Item]:
+        """All items, oldest first."""
+        blocks: list[tuple[Item, ...]] = []
+        node: Context | None = self
+        while node is not None:
+            blocks.append(node._items)
+            node = node._parent
+        return [item for block in reversed(blocks) for item in block]
+
+    def newest_first(self) -> Iterator[Item]:
+        """All items, newest first, at the cost of what is looked at."""
+        node: Context | None = self
+        while node is not None:
+            yield from reversed(node._items)
+            node = node._parent
+
+    def begins_with(self, other: Context) -> bool:
+        """Whether `other` is, by identity, a beginning of this chain."""
+        node: Context | None = self
+        while node is not None and node.length >= other.length:
+            if node is other:
+                return True
+            node = node._parent
+        return False
+
+    def require_answers(self) -> None:
+        """Refuse a context in which a tool call was not answered.
+
+        Raises:
+            ApiError: naming the first such call.
+        """
+        for call_id in self.open_calls:
+            raise output_missing(call_id)
+
+
+def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[str, Item]:
+    calls: dict[str, Item] | None = None
+    for item in items:
+        name = type_of(item)
+        if name in _ANSWERED_BY and _is_owed(item):
+            calls = dict(before) if calls is None else calls
+            calls[call_id_of(item)] = item
+        elif name in _OUTPUTS:
+            calls = dict(before) if calls is None else calls
+            call = calls.pop(call_id_of(item), None)
+            if call is None or _ANSWERED_BY[call["type"]] != name:
+                raise call_missing(call_id_of(item))
+    return before if calls is None else calls
+
+
+def _is_owed(call: Item) -> bool:
+    """Shells in a container of the service are run there; the client owes nothing for them."""
+    environment = call.get("environment") or {}
+    return call["type"] != "shell_call" or environment.get("type") != "container_reference"
+
+
+def common_tokens(older: Context, newer: Context) -> int:
+    """The tokens of the longest common beginning of two contexts."""
+    if newer.begins_with(older):
+        return older.tokens
+    tokens = 0
+    for one, other in zip(older.items(), newer.items(), strict=False):
+        if one is not other and one != other:
+            break
+        tokens += tokens_of(one)
+    return tokens

@@ -1,0 +1,127 @@
+"""The emulator as tests and demos hold it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .context import Item
+from .pace import Pace
+from .records import ConnectionRecord, RequestRecord, ResponseRecord
+from .service import Service, Settings
+
+if TYPE_CHECKING:
+    from .server import Server
+
+
+class Emulator:
+    """A Responses API server on loopback: HTTP, server-sent events and WebSocket on one port.
+
+    Use it as an async context manager, or call `start` and `stop`.
+
+    Args:
+        host: where to listen; the default cannot be reached from other machines.
+        port: 0 takes a free one.
+        api_key: the bearer to ask for; None accepts any.
+        zdr: zero data retention: nothing is stored, whatever requests ask for.
+        first_token_s: seconds from a response's start to its first output.
+        tokens_per_second: the pace from there on; None is as fast as possible.
+        clock: seconds, for the age of connections.
+        history: how many requests, responses and connections are kept to be looked at.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        api_key: str | None = "sk-emulator",
+        zdr: bool = False,
+        first_token_s: float = 0.0,
+        tokens_per_second: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        history: int = 100_000,
+    ) -> None:
+        self.api_key = api_key
+        self.pace = Pace(first_token_s, tokens_per_second)
+        self.clock = clock
+        self.handshakes = 0
+        self.connections: list[ConnectionRecord] = []
+        self.on_request: list[Callable[[RequestRecord], None]] = []
+        self.service = Service(Settings(zdr=zdr, history=history))
+        self._host = host
+        self._port = port
+        self._server: Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What to give to a client, ``http://127.0.0.1:PORT/v1``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}/v1"
+
+    @property
+    def responses(self) -> Mapping[str, ResponseRecord]:
+        """Every response by id, in order of creation."""
+        return self.service.responses
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """Every frame and HTTP request, in order of arrival; refused ones too."""
+        return list(self.service.requests)
+
+    @property
+    def live_connections(self) -> list[ConnectionRecord]:
+        """The sockets that are open."""
+        return [connection for connection in self.connections if connection.open]
+
+    def effective_context(self, response_id: str) -> list[Item]:
+        """All items that the model saw when it made this response."""
+        return self.service.responses[response_id].effective_context
+
+    async def start(self) -> None:
+        """Listen. The port is known when this returns."""
+        # Imported here: tests of others load this package and shall not pay for a web server.
+        from .server import Server
+
+        self._server = Server(self)
+        self._port = await self._server.start(self._host, self._port)
+
+    async def stop(self) -> None:
+        """Close every socket and stop listening, within a second."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.stop()
+
+    async def drop_connections(self, code: int | None = None) -> None:
+        """Close all sockets: None breaks them off without a close frame, else with that code."""
+        if self._server is not None:
+            self._server.drop_sockets(code)
+
+    def forget(self, response_id: str | None = None) -> None:
+        """Drop from memory one lane's latest response, or that of every lane; stored responses stay."""
+        if self._server is not None:
+            self._server.forget(response_id)
+
+    def delete(self, response_id: str) -> None:
+        """Drop a response from the memory of its lane and from the store."""
+        self.forget(response_id)
+        self.service.store.delete(response_id)
+
+    def notify(self, request: RequestRecord) -> None:
+        """Tell those who listen that a request was accepted or refused."""
+        for callback in self.on_request:
+            callback(request)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()

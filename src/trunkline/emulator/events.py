@@ -1,0 +1,72 @@
+"""Server events as bytes: numbered within a response, marked with their lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .errors import ApiError
+
+_encode = msgspec.json.Encoder().encode
+
+ITEM_ADDED = "response.output_item.added"
+
+
+class Event(NamedTuple):
+    """One event, ready to be sent."""
+
+    type: str
+    data: bytes
+    is_token: bool = False
+    """Whether it takes the model a token's time to make."""
+
+
+class EventWriter:
+    """Builds the events of one response.
+
+    With a lane, each event carries it as ``stream_id``; on the default lane none does.
+    """
+
+    __slots__ = ("_sequence", "_tail")
+
+    def __init__(self, lane: str | None) -> None:
+        self._sequence = 0
+        # Every event is an object with at least one field, so its lane can be written where it ends.
+        self._tail = b"}" if lane is None else b',"stream_id":' + _encode(lane) + b"}"
+
+    def event(self, kind: str, **fields: Any) -> Event:
+        """An event of this type with these fields, in this order."""
+        head = {"type": kind, "sequence_number": self._sequence}
+        self._sequence += 1
+        return Event(kind, _encode(head | fields)[:-1] + self._tail)
+
+    def deltas(self, kind: str, **fields: Any) -> Callable[[str], Event]:
+        """A fast maker of delta events, which differ in their delta and number alone."""
+        head = _encode({"type": kind})[:-1] + b',"sequence_number":'
+        middle = b"," + _encode(fields)[1:-1] + b',"delta":'
+        tail = self._tail
+
+        def make(delta: str) -> Event:
+            number = self._sequence
+            self._sequence = number + 1
+            return Event(kind, b"%b%d%b%b%b" % (head, number, middle, _encode(delta), tail), True)
+
+        return make
+
+
+def error_event(error: ApiError, lane: str | None) -> Event:
+    """The `error` event that answers a request on a socket."""
+    detail: dict[str, Any] = {
+        "type": error.type,
+        "code": error.code,
+        "message": error.message,
+        "param": error.param,
+    }
+    fields: dict[str, Any] = {"type": "error", "status": error.status}
+    if lane is not None:
+        fields["stream_id"] = lane
+    if error.headers:
+        detail |= {"headers": error.headers}
+    return Event("error", _encode(fields | {"error": detail}))

@@ -1,0 +1,225 @@
+"""From a model's script to the events and output items of one response."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .events import Event, EventWriter
+from .ids import Ids
+from .records import ResponseRecord
+from .steps import Call, Fail, Reason, Refuse, Say, Step
+
+_CHUNK = re.compile(r".{1,12}", re.DOTALL)
+_SEAL = "sealed:"
+
+
+def seal(text: str) -> str:
+    """Content that only the server can read, in the emulator as on the service."""
+    return base64.urlsafe_b64encode(f"{_SEAL}{text}".encode()).decode()
+
+
+def unseal(content: str) -> str | None:
+    """What was sealed, or None when this is nothing that a server of this kind has sealed."""
+    try:
+        text = base64.urlsafe_b64decode(content.encode()).decode()
+    except ValueError:
+        return None
+    return text.removeprefix(_SEAL) if text.startswith(_SEAL) else None
+
+
+class Generation:
+    """One response while it is made.
+
+    Iterate `events`; `output` grows with it. `stop_for_steering` ends it early, at a safe boundary.
+    """
+
+    def __init__(
+        self,
+        record: ResponseRecord,
+        script: Iterable[Step],
+        *,
+        ids: Ids,
+        finish: Callable[[Generation], None],
+        max_output_tokens: int | None = None,
+        encrypted_reasoning: bool = False,
+    ) -> None:
+        self.record = record
+        self.output_tokens = 0
+        self.reasoning_tokens = 0
+        self.cut: str | None = None
+        """Why the response is incomplete: ``max_output_tokens`` or ``steered``."""
+        self.error: dict[str, Any] | None = None
+        self.ended = False
+        self._script = script
+        self._ids = ids
+        self._finish = finish
+        self._limit = max_output_tokens or float("inf")
+        self._encrypted = encrypted_reasoning
+        self._steered = False
+        self._owes_output = False
+        self._writer = EventWriter(record.lane)
+
+    def stop_for_steering(self) -> None:
+        """Ask for an early end: a message is cut at its next word. After a tool call nothing is cut."""
+        self._steered = True
+
+    def events(self) -> Iterator[Event]:
+        """All events of the response, in order. Before the last one, the response is remembered."""
+        resource = self.record.resource
+        yield self._writer.event("response.created", response=resource)
+        yield self._writer.event("response.in_progress", response=resource)
+        for step in self._script:
+            if self._must_stop():
+                break
+            yield from self._step(step)
+            if self.cut or self.error:
+                break
+        self.ended = True
+        self._finish(self)
+        yield self._writer.event(f"response.{self.record.status}", response=self.record.resource)
+
+    def _step(self, step: Step) -> Iterator[Event]:
+        if isinstance(step, Say):
+            return self._message(step.deltas, _TEXT, step.phase)
+        if isinstance(step, Refuse):
+            return self._message(step.deltas, _REFUSAL, None)
+        if isinstance(step, Reason):
+            return self._reasoning(step.deltas)
+        if isinstance(step, Call):
+            return self._custom_call(step) if step.custom else self._function_call(step)
+        return self._failure(step)
+
+    def _must_stop(self) -> bool:
+        if self.output_tokens >= self._limit:
+            self.cut = "max_output_tokens"
+        elif self._steered and not self._owes_output:
+            self.cut = "steered"
+        return self.cut is not None
+
+    def _spoken(
+        self, deltas: Iterable[str], make: Callable[[str], Event], said: list[str]
+    ) -> Iterator[Event]:
+        for delta in deltas:
+            # Read anew for each word: a steer may have come in since the last one.
+            if (self._steered or self.output_tokens >= self._limit) and self._must_stop():
+                return
+            self.output_tokens += 1
+            said.append(delta)
+            yield make(delta)
+
+    def _message(self, deltas: Iterable[str], shape: _Shape, phase: str | None) -> Iterator[Event]:
+        item = self._open("msg", type="message", status="in_progress", content=[], role="assistant")
+        if phase:
+            item["phase"] = phase
+        place = {"item_id": item["id"], "output_index": len(self.record.output)}
+        spot = place | {"content_index": 0}
+        event = self._writer.event
+        yield event("response.output_item.added", output_index=place["output_index"], item=item)
+        yield event("response.content_part.added", **spot, part=shape.part(""))
+        said: list[str] = []
+        yield from self._spoken(
+            deltas, self._writer.deltas(f"{shape.event}.delta", **spot, **shape.extra), said
+        )
+        text = "".join(said)
+        yield event(f"{shape.event}.done", **spot, **{shape.field: text}, **shape.extra)
+        yield event("response.content_part.done", **spot, part=shape.part(text))
+        yield self._close({**item, "status": self._item_status(), "content": [shape.part(text)]})
+
+    def _reasoning(self, deltas: Iterable[str]) -> Iterator[Event]:
+        item = self._open("rs", type="reasoning", summary=[])
+        index = len(self.record.output)
+        spot = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+        event = self._writer.event
+        yield event("response.output_item.added", output_index=index, item=item)
+        yield event("response.reasoning_summary_part.added", **spot, part=_summary(""))
+        make = self._writer.deltas("response.reasoning_summary_text.delta", **spot)
+        said: list[str] = []
+        yield from self._spoken(deltas, make, said)
+        self.reasoning_tokens += len(said)
+        text = "".join(said)
+        yield event("response.reasoning_summary_text.done", **spot, text=text)
+        yield event("response.reasoning_summary_part.done", **spot, part=_summary(text))
+        item = {**item, "summary": [_summary(text)]}
+        if self._encrypted:
+            item["encrypted_content"] = seal(f"{item['id']} {text}")
+        yield self._close(item)
+
+    def _function_call(self, step: Call) -> Iterator[Event]:
+        item = self._open(
+            "fc",
+            type="function_call",
+            status="in_progress",
+            arguments="",
+            call_id=self._ids.new("call"),
+            name=step.name,
+        )
+        arguments: list[str] = []
+        yield from self._called(item, step, "response.function_call_arguments", "arguments", arguments)
+        yield self._close({**item, "status": self._item_status(), "arguments": "".join(arguments)})
+
+    def _custom_call(self, step: Call) -> Iterator[Event]:
+        item = self._open(
+            "ctc", type="custom_tool_call", call_id=self._ids.new("call"), name=step.name, input=""
+        )
+        given: list[str] = []
+        yield from self._called(item, step, "response.custom_tool_call_input", "input", given)
+        yield self._close({**item, "input": "".join(given)})
+
+    def _called(
+        self, item: dict[str, Any], step: Call, kind: str, field: str, said: list[str]
+    ) -> Iterator[Event]:
+        # From here on the response owes an output: steering waits for it instead of cutting it off.
+        self._owes_output = True
+        index = len(self.record.output)
+        spot = {"item_id": item["id"], "output_index": index}
+        yield self._writer.event("response.output_item.added", output_index=index, item=item)
+        yield from self._spoken(
+            _CHUNK.findall(step.arguments), self._writer.deltas(f"{kind}.delta", **spot), said
+        )
+        yield self._writer.event(f"{kind}.done", **spot, **{field: "".join(said)})
+
+    def _failure(self, step: Fail) -> Iterator[Event]:
+        deltas = list(step.deltas)
+        if deltas:
+            for event in self._message(deltas, _TEXT, None):
+                # The message stays open: nothing of it is done when the model fails.
+                if event.type.endswith(".done"):
+                    break
+                yield event
+        self.error = {"code": step.code, "message": step.message}
+
+    def _open(self, prefix: str, **fields: Any) -> dict[str, Any]:
+        return {"id": self._ids.new(prefix), **fields}
+
+    def _close(self, item: dict[str, Any]) -> Event:
+        index = len(self.record.output)
+        self.record.output.append(item)
+        return self._writer.event("response.output_item.done", output_index=index, item=item)
+
+    def _item_status(self) -> str:
+        return "incomplete" if self.cut else "completed"
+
+
+class _Shape:
+    """How a message's part and its events look: as text or as a refusal."""
+
+    def __init__(self, kind: str, event: str, field: str, **extra: Any) -> None:
+        self._kind = kind
+        self.event = event
+        self.field = field
+        self.extra: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+        self._more = extra
+
+    def part(self, text: str) -> dict[str, Any]:
+        return {"type": self._kind, self.field: text, **self._more}
+
+
+_TEXT = _Shape("output_text", "response.output_text", "text", annotations=[], logprobs=[])
+_REFUSAL = _Shape("refusal", "response.refusal", "refusal")
+
+
+def _summary(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}

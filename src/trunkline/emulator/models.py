@@ -1,0 +1,179 @@
+"""Deterministic models, chosen by name. A model is a pure function from a prompt to a script of steps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from .errors import ApiError, type_of_status
+from .prompt import Prompt
+from .sampling import sample, subjects
+from .steps import Call, Fail, Reason, Say, Step, words
+
+
+class Model(Protocol):
+    """Turns a prompt into steps. It may raise `ApiError` to refuse the request instead."""
+
+    def __call__(self, prompt: Prompt) -> Iterable[Step]:
+        """The steps of the answer, in order."""
+        ...
+
+
+_COMMON = (
+    "a about all an and are as at be both by can could current do does for from get give given has have how i"
+    " if in into is it its me my now of on one or please so some tell that the their then there this to two"
+    " up use used using want was we what when where which who will with would you your"
+)
+_STOP_WORDS = frozenset(_COMMON.split())
+_SEVERAL = re.compile(r"\b(?:and|both|parallel|each|all)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TALE = "the quick brown fox jumps over a lazy dog while seven small birds sing near an old stone bridge"
+_VOCABULARY = _TALE.split()
+
+
+def echo(prompt: Prompt) -> Iterable[Step]:
+    """Answer with the text of the last user message."""
+    if prompt.user_message is None and prompt.outputs:
+        return [answer(prompt, prompt.outputs[-1][1])]
+    return [answer(prompt, prompt.user_text)]
+
+
+def word_count(prompt: Prompt, count: int = 10) -> Iterable[Step]:
+    """Answer with so many words."""
+    return [Say(_numbered(count))]
+
+
+def reason(prompt: Prompt, count: int = 8) -> Iterable[Step]:
+    """Think for so many words, then echo."""
+    yield Reason(_numbered(count))
+    yield from echo(prompt)
+
+
+def fail(prompt: Prompt, code: str) -> Iterable[Step]:
+    """Fail at once."""
+    return [Fail(code, f"The emulated model failed with {code}.")]
+
+
+def fail_after(prompt: Prompt, count: int, code: str) -> Iterable[Step]:
+    """Fail after so many words."""
+    return [Fail(code, f"The emulated model failed with {code}.", _numbered(count))]
+
+
+def refuse(prompt: Prompt, status: int, code: str) -> Iterable[Step]:
+    """Refuse the request."""
+    raise ApiError(
+        f"The emulated model refused with {code}.", status=status, code=code, type=type_of_status(status)
+    )
+
+
+def messages(prompt: Prompt, count: int = 2) -> Iterable[Step]:
+    """Answer with several messages."""
+    return [Say(words(f"Part {number} of {count}. ")) for number in range(1, count + 1)]
+
+
+def mixed(prompt: Prompt) -> Iterable[Step]:
+    """Think, say something, and call tools; with their outputs, answer."""
+    calls = _calls(prompt, force=not prompt.outputs)
+    if not calls:
+        thought: list[Step] = [Reason(words("All is known now."))]
+        return [*thought, answer(prompt, _plausible(prompt))]
+    first: list[Step] = [
+        Reason(words("A tool is needed for this.")),
+        Say(words("One moment, please."), phase="commentary"),
+    ]
+    return [*first, *calls]
+
+
+def assistant(prompt: Prompt) -> Iterable[Step]:
+    """Call the tools that the last user message speaks of, then answer from their outputs."""
+    return _calls(prompt) or [answer(prompt, _plausible(prompt))]
+
+
+def answer(prompt: Prompt, text: str) -> Step:
+    """A message with this text, or with JSON where the request asks for JSON."""
+    wanted = prompt.text_format
+    if wanted["type"] == "json_schema":
+        text = json.dumps(sample(wanted["schema"], prompt.user_text))
+    elif wanted["type"] == "json_object":
+        text = json.dumps({"answer": text})
+    return Say(words(text))
+
+
+_MODELS: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
+    (re.compile(pattern), model)
+    for pattern, model in (
+        (r"echo\b", echo),
+        (r"tools\b", assistant),
+        (r"words-(?P<count>\d+)", word_count),
+        (r"reason(?:-(?P<count>\d+))?\b", reason),
+        (r"fail-after-(?P<count>\d+)-(?P<code>\w+)", fail_after),
+        (r"fail-(?P<code>\w+)", fail),
+        (r"refuse-(?P<status>\d{3})-(?P<code>\w+)", refuse),
+        (r"messages-(?P<count>\d+)", messages),
+        (r"mixed\b", mixed),
+    )
+]
+
+
+def script(prompt: Prompt) -> Iterable[Step]:
+    """The steps of the model that the prompt names; an unknown name gives the default one.
+
+    Raises:
+        ApiError: the model refuses the request.
+    """
+    for pattern, model in _MODELS:
+        match = pattern.match(prompt.model)
+        if match:
+            given = {name: value for name, value in match.groupdict().items() if value is not None}
+            return model(prompt, **{name: int(v) if v.isdigit() else v for name, v in given.items()})
+    return assistant(prompt)
+
+
+def _numbered(count: int) -> Iterator[str]:
+    for number in range(count):
+        word = _VOCABULARY[number % len(_VOCABULARY)]
+        yield word if number == 0 else f" {word}"
+
+
+def _plausible(prompt: Prompt) -> str:
+    if prompt.outputs:
+        found = "; ".join(f"{name} says {text}" for name, text in prompt.outputs)
+        return f"Here is what I found: {found}."
+    said = " ".join(prompt.user_text.split())
+    return f"You said: {said}" if said else "How can I help you?"
+
+
+def _calls(prompt: Prompt, *, force: bool = False) -> list[Step]:
+    tools = prompt.callable_tools
+    must = prompt.must_call
+    if not tools or (prompt.outputs and not must):
+        return []
+    spoken = _meaning(prompt.user_text)
+    chosen = [tool for tool in tools if spoken & _meaning(f"{tool['name']} {tool.get('description') or ''}")]
+    if not chosen and (must or force):
+        chosen = tools[:1]
+    calls = [call for tool in chosen for call in _calls_of(tool, prompt, alone=len(chosen) == 1)]
+    return calls if prompt.parallel_tool_calls else calls[:1]
+
+
+def _calls_of(tool: dict[str, Any], prompt: Prompt, *, alone: bool) -> list[Step]:
+    text = prompt.user_text
+    about: list[str] = subjects(text)
+    if not alone or not _SEVERAL.search(text):
+        about = about[:1]
+    return [_call(tool, text, subject) for subject in about or [text]]
+
+
+def _call(tool: dict[str, Any], text: str, subject: str) -> Call:
+    if tool["type"] == "custom":
+        return Call(tool["name"], text, custom=True)
+    arguments = sample(tool.get("parameters") or {"type": "object"}, text, subject)
+    return Call(tool["name"], json.dumps(arguments))
+
+
+def _meaning(text: str) -> set[str]:
+    found = {word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text))}
+    return found - _STOP_WORDS

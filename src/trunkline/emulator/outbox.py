@@ -1,0 +1,100 @@
+"""Where bytes wait for a client that reads slowly: bounded, and holding up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+HIGH_WATER_BYTES = 256 * 1024
+
+
+class Sink(Protocol):
+    """Takes the events of a response."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether to wait for `when_drained` before writing more."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send one event's JSON."""
+        ...
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call back once there is room again; not at all if the client is gone."""
+        ...
+
+
+class Outbox:
+    """Chunks for one transport. What is written within one turn of the loop leaves in one system call."""
+
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        drain: Callable[[], Awaitable[None]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._send = send
+        self._drain = drain
+        self._loop = loop
+        self._chunks: list[bytes] = []
+        self._waiting: list[Callable[[], None]] = []
+        self._flush_handle: asyncio.Handle | None = None
+        self._drainer: asyncio.Task[None] | None = None
+        self._since_drain = 0
+        self._closed = False
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client has not read what was sent."""
+        return self._drainer is not None
+
+    def write(self, chunk: bytes) -> None:
+        """Send a chunk soon, in order."""
+        if self._closed:
+            return
+        self._chunks.append(chunk)
+        self._since_drain += len(chunk)
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_soon(self.flush)
+        if self._since_drain > HIGH_WATER_BYTES and self._drainer is None:
+            self._drainer = self._loop.create_task(self._wait_for_room())
+
+    def flush(self) -> None:
+        """Send what waits now."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        if self._chunks and not self._closed:
+            chunks, self._chunks = self._chunks, []
+            self._send(b"".join(chunks))
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call back once the client has read enough."""
+        if self._drainer is None:
+            self._loop.call_soon(callback)
+        else:
+            self._waiting.append(callback)
+
+    def close(self) -> None:
+        """Drop what waits; nothing is sent or called back after this."""
+        self._closed = True
+        self._chunks.clear()
+        self._waiting.clear()
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        if self._drainer is not None:
+            self._drainer.cancel()
+
+    async def _wait_for_room(self) -> None:
+        try:
+            self.flush()
+            await self._drain()
+        except ConnectionError:
+            return
+        self._since_drain = 0
+        self._drainer = None
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
