@@ -108,9 +108,9 @@ class Baselines:
         return twin
 
     def candidates(self, asked: History, model: str) -> list[Plan]:
-        """The deltas that this input could be sent as, the longest baseline first."""
+        """The deltas that this input could be sent as, the longest baseline first, of these the newest."""
         found = []
-        for baseline in self._kept.values():
+        for baseline in reversed(self._kept.values()):
             if baseline.model == model and (match := _match(baseline, asked)) is not None:
                 found.append((len(asked) - len(match), Plan(baseline, match)))
         found.sort(key=lambda pair: pair[0], reverse=True)

@@ -87,7 +87,8 @@ class TurnError(TrunklineError):
 
     def fresh(self) -> Self:
         """The same facts in an exception of its own: one fault may end many turns."""
-        twin = type(self).__new__(type(self), *self.args)
+        twin = type(self).__new__(type(self))
+        twin.args = self.args
         twin.__dict__.update(self.__dict__)
         return twin
 

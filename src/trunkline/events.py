@@ -11,119 +11,16 @@ response alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct, field
 
 from .errors import ProtocolViolation
-
-__all__ = [
-    "TERMINAL",
-    "CustomToolCallInputDelta",
-    "ErrorEvent",
-    "Event",
-    "FunctionCallArgumentsDelta",
-    "FunctionCallArgumentsDone",
-    "InvalidEvent",
-    "OutputItemAdded",
-    "OutputItemDone",
-    "OutputTextDelta",
-    "OutputTextDone",
-    "ReasoningSummaryTextDelta",
-    "ReasoningTextDelta",
-    "RefusalDelta",
-    "Response",
-    "ResponseCompleted",
-    "ResponseCreated",
-    "ResponseFailed",
-    "ResponseInProgress",
-    "ResponseIncomplete",
-    "ResponseQueued",
-    "ServerEvent",
-    "SteerAccepted",
-    "SteerFailed",
-    "SteerPending",
-    "UnknownEvent",
-    "decode",
-    "is_output",
-]
-
-JSON: TypeAlias = dict[str, Any]
-
-
-class Response(Struct, dict=True):
-    """A response resource, as far as it is used; `json` has all of it.
-
-    Attributes:
-        id: the response's id.
-        status: ``completed``, ``failed``, ``incomplete``, ``in_progress`` or ``queued``.
-        model: the model that answered, as the service names it.
-        store: whether the service says that it keeps the response; ``None`` when it does not say.
-        previous_response_id: the response that this one continues.
-    """
-
-    id: str
-    status: Any = None
-    model: Any = None
-    store: Any = None
-    previous_response_id: Any = None
-    encoded_output: list[Raw] | None = field(name="output", default=None)
-    encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
-    encoded_error: Raw = field(name="error", default=Raw(b"null"))
-    encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
-
-    @cached_property
-    def output(self) -> list[JSON]:
-        """The output items, as plain JSON."""
-        return [msgspec.json.decode(item) for item in self.encoded_output or ()]
-
-    @cached_property
-    def usage(self) -> JSON | None:
-        """Tokens counted by the service, as plain JSON; ``None`` when it did not say."""
-        return _object_or_none(self.encoded_usage)
-
-    @cached_property
-    def error(self) -> JSON | None:
-        """Why the response failed, as plain JSON (``code`` and ``message``)."""
-        return _object_or_none(self.encoded_error)
-
-    @cached_property
-    def incomplete_details(self) -> JSON | None:
-        """Why the response is incomplete, as plain JSON (``reason``)."""
-        return _object_or_none(self.encoded_incomplete_details)
-
-    @property
-    def output_text(self) -> str:
-        """The text of all output messages, joined."""
-        return "".join(
-            part.get("text") or ""
-            for item in self.output
-            if item.get("type") == "message"
-            for part in item.get("content") or ()
-            if part.get("type") == "output_text"
-        )
-
-    @property
-    def tool_calls(self) -> list[JSON]:
-        """The finished calls of function and custom tools, as plain JSON, in the order of the output."""
-        return [
-            item
-            for item in self.output
-            if item.get("type") in ("function_call", "custom_tool_call")
-            and item.get("status", "completed") == "completed"
-        ]
-
-    def __repr__(self) -> str:
-        return f"<Response {self.id} {self.status}>"
-
-
-def _object_or_none(encoded: Raw) -> JSON | None:
-    value = msgspec.json.decode(encoded)
-    return value if isinstance(value, dict) else None
+from .plain_json import JSON, repaired
+from .plain_json import decode as decode_json
+from .response import Response
 
 
 class Event(Struct, tag_field="type"):
@@ -141,7 +38,7 @@ class Event(Struct, tag_field="type"):
 
     def json(self) -> JSON:
         """The whole event as plain JSON, decoded anew from the frame."""
-        value: JSON = json.loads(self.raw)
+        value: JSON = decode_json(self.raw)
         return value
 
     def __repr__(self) -> str:
@@ -179,6 +76,10 @@ class ResponseIncomplete(_ResponseEvent, tag="response.incomplete"):
 class _ItemEvent(Event, kw_only=True):
     encoded_item: Raw = field(name="item")
     output_index: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.item, dict):
+            raise ValueError("an item is an object")
 
     @property
     def item(self) -> JSON:
@@ -259,7 +160,7 @@ class ErrorEvent(Event, tag="error", kw_only=True):
     Both shapes are read: nested, as the service sends it, and flat, as older gateways do.
     """
 
-    error: ErrorBody | str | None = None
+    error: Any = None
     response_id: Any = None
     status: Any = None
     flat_code: Any = field(name="code", default=None)
@@ -269,8 +170,8 @@ class ErrorEvent(Event, tag="error", kw_only=True):
     @property
     def body(self) -> ErrorBody:
         """The error in one shape, whatever shape it came in."""
-        if isinstance(self.error, ErrorBody):
-            return self.error
+        if isinstance(self.error, dict):
+            return msgspec.convert(self.error, ErrorBody)
         return ErrorBody(code=self.flat_code, message=self.flat_message or self.error, param=self.flat_param)
 
     @property
@@ -334,7 +235,7 @@ class _Opaque(Struct):
 
     def json(self) -> JSON:
         """The whole event as plain JSON, decoded anew from the frame."""
-        value: JSON = json.loads(self.raw)
+        value: JSON = decode_json(self.raw)
         return value
 
     def __repr__(self) -> str:
@@ -433,26 +334,23 @@ def decode(frame: bytes) -> ServerEvent:
         ProtocolViolation: the frame is not a JSON object with a ``type``.
     """
     try:
+        if not frame.isascii():
+            frame.decode()  # msgspec looks only at the texts that it decodes
         event = _decode_known(frame)
     except msgspec.ValidationError as error:
         return _decode_other(frame, frame, error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return _decode_repaired(frame)
     event.raw = frame
     return event
 
 
 def _decode_repaired(frame: bytes) -> ServerEvent:
-    """A text may be cut between the halves of a surrogate pair; msgspec refuses the halves, `json` does not.
-
-    The halves become U+FFFD, as in every text decoder, because no encoder could write them again.
-    """
     try:
-        text = json.dumps(json.loads(frame.decode()), ensure_ascii=False)
-        repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-        event = _decode_known(repaired)
+        readable = repaired(frame)
+        event = _decode_known(readable)
     except msgspec.ValidationError as error:
-        return _decode_other(repaired, frame, error)
+        return _decode_other(readable, frame, error)
     except (ValueError, RecursionError):
         raise ProtocolViolation("the server sent a frame that is not JSON") from None
     event.raw = frame
@@ -460,9 +358,10 @@ def _decode_repaired(frame: bytes) -> ServerEvent:
 
 
 def _decode_other(readable: bytes, frame: bytes, error: msgspec.ValidationError) -> ServerEvent:
+    """An event that is not of the union, or not as the union has it."""
     try:
         envelope = _decode_envelope(readable)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise ProtocolViolation("the server sent a frame that is not a JSON object") from None
     kind, lane = envelope.type, envelope.stream_id
     if not isinstance(kind, str) or not kind:
@@ -470,8 +369,5 @@ def _decode_other(readable: bytes, frame: bytes, error: msgspec.ValidationError)
     stream_id = lane if isinstance(lane, str) else None
     if kind in _KNOWN:
         return InvalidEvent(kind, frame, stream_id, problem=str(error))
-    has_output = any(
-        value is not None
-        for value in (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
-    )
-    return UnknownEvent(kind, frame, stream_id, has_output=has_output)
+    parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
+    return UnknownEvent(kind, frame, stream_id, has_output=any(part is not None for part in parts))

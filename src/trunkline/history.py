@@ -15,29 +15,64 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from .items import JSON, Item
+from .items import Item
+from .plain_json import JSON
 
 _SEED = b"\0" * 32
 
 
 class _Log:
-    """What versions of a history share. ``marks[i]`` names the first ``i`` items."""
+    """What versions of a history share. ``marks[i]`` names the first ``i`` items.
 
-    __slots__ = ("items", "marks")
+    ``_texts`` is the hash of the assistant texts that the items end with; ``None`` when they end otherwise.
+    """
 
-    def __init__(self, items: list[Item], marks: list[bytes]) -> None:
-        self.items = items
-        self.marks = marks
+    __slots__ = ("_texts", "items", "marks")
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.marks: list[bytes] = [_SEED]
+        self._texts: blake2b | None = None
+
+    def beginning(self, length: int) -> _Log:
+        """A log of its own with the first ``length`` items."""
+        log = _Log()
+        start = length
+        while start and self.items[start - 1].joinable_text is not None:
+            start -= 1
+        log.items = self.items[:start]
+        log.marks = self.marks[: start + 1]
+        for item in self.items[start:length]:
+            log.append(item)
+        return log
+
+    def append(self, item: Item) -> None:
+        """One more item, and the mark after it."""
+        if item.joinable_text is None:
+            self._texts = None
+            mark = blake2b(item.identity, digest_size=32, salt=b"item", key=self.marks[-1]).digest()
+        else:
+            if self._texts is None:
+                self._texts = blake2b(digest_size=32, salt=b"text", key=self.marks[-1])
+            self._texts.update(item.joinable_text.encode("utf-8", "surrogatepass"))
+            mark = self._texts.digest()
+        self.items.append(item)
+        self.marks.append(mark)
 
 
 class History:
-    """An immutable sequence of items with a mark for each of its beginnings."""
+    """An immutable sequence of items with a mark for each of its beginnings.
 
-    __slots__ = ("_length", "_log", "_open", "_orphans")
+    Attributes:
+        size_bytes: what all of it takes on the wire, with the commas.
+    """
+
+    __slots__ = ("_length", "_log", "_open", "_orphans", "size_bytes")
 
     def __init__(self) -> None:
-        self._log = _Log([], [_SEED])
+        self._log = _Log()
         self._length = 0
+        self.size_bytes = 0
         self._open: frozenset[str] = frozenset()
         self._orphans: frozenset[str] = frozenset()
 
@@ -82,13 +117,13 @@ class History:
             return self
         log = self._log
         if len(log.items) != self._length:  # somebody went on from here before: that version keeps its log
-            log = _Log(log.items[: self._length], log.marks[: self._length + 1])
+            log = log.beginning(self._length)
         for item in items:
-            log.items.append(item)
-            log.marks.append(_next_mark(log))
+            log.append(item)
         longer = History()
         longer._log = log
         longer._length = len(log.items)
+        longer.size_bytes = self.size_bytes + sum(len(item.encoded) + 1 for item in items)
         longer._open, longer._orphans = _calls_after(self._open, self._orphans, items)
         return longer
 
@@ -99,6 +134,7 @@ class History:
         shorter = History()
         shorter._log = self._log
         shorter._length = length
+        shorter.size_bytes = sum(len(item.encoded) + 1 for item in self._log.items[:length])
         shorter._open, shorter._orphans = _calls_after(frozenset(), frozenset(), self._log.items[:length])
         return shorter
 
@@ -115,36 +151,26 @@ class History:
     def following(self, values: Sequence[Any], where: str = "input") -> History:
         """The history that a caller gives whole, sharing with this one all that did not change.
 
-        One cheap pass compares each given object with what was given before, so that edits in place are
-        seen; only what is new is checked, encoded and hashed.
+        One cheap pass compares each given object with what was given in its place before, so that edits in
+        place are seen; only what is new is checked and encoded, and hashed from the first change on.
 
         Raises:
             ConfigurationError: as `Item.of`.
         """
-        known = self._log.items
+        known = self.items()
         same = 0
-        for value, item in zip(values, known[: self._length], strict=False):
+        for value, item in zip(values, known, strict=False):
             if not item.is_unchanged(value):
                 break
             same += 1
-        new = [
-            Item.of(values[index], f"{where}[{index}]", watched=True) for index in range(same, len(values))
-        ]
-        return self.prefix(same).extended(new)
-
-
-def _next_mark(log: _Log) -> bytes:
-    """The mark after the last item of the log."""
-    item = log.items[-1]
-    if item.joinable_text is None:
-        return blake2b(item.identity, digest_size=32, salt=b"item", key=log.marks[-1]).digest()
-    start = len(log.items) - 1
-    while start and log.items[start - 1].joinable_text is not None:
-        start -= 1
-    joined = blake2b(digest_size=32, salt=b"text", key=log.marks[start])
-    for part in log.items[start:]:
-        joined.update((part.joinable_text or "").encode("utf-8", "surrogatepass"))
-    return joined.digest()
+        changed = []
+        for index in range(same, len(values)):
+            value = values[index]
+            if same < index < len(known) and known[index].is_unchanged(value):
+                changed.append(known[index])
+            else:
+                changed.append(Item.of(value, f"{where}[{index}]", watched=True))
+        return self.prefix(same).extended(changed)
 
 
 def _calls_after(

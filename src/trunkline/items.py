@@ -16,12 +16,15 @@ approvals, references         their ids, and the answer
 reasoning, compaction         the encrypted content, else the id and the summary
 anything else                 all of it
 ============================  ==================================================================
+
+An item that a service made may carry an id that the service looks up, and refuses when it stored nothing.
+An item is *resendable* when it can be sent without: messages and calls are, reasoning is with its
+encrypted content alone.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
@@ -29,8 +32,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from .errors import ConfigurationError
+from .plain_json import JSON, copy_json, decode, encode, root
 
-JSON: TypeAlias = dict[str, Any]
 ItemInput: TypeAlias = Mapping[str, Any]
 TurnInput: TypeAlias = str | ItemInput | Sequence[ItemInput]
 
@@ -68,13 +71,13 @@ _SERVER_ONLY: Final = frozenset(
         "mcp_list_tools",
     }
 )
+_SEARCHES: Final = frozenset({"tool_search_call", "tool_search_output"})
 _WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *_CALLS})
 _IDENTITY: Final = _CALLS | _OUTPUTS | _BY_ID
 _SERVER_SIDE_FIELDS: Final = frozenset({"annotations", "logprobs"})
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
-_plain: Final = msgspec.json.Encoder().encode
 
 
 class Item:
@@ -86,16 +89,35 @@ class Item:
         kind: the item's ``type``; ``message`` when it has none.
         joinable_text: the text of an assistant message that is text alone; ``None`` for everything else.
         call_id: the call that this item makes or answers; ``None`` for everything else.
+        has_id: it carries an id of its own.
+        is_server_only: a kind that servers hold and applications need not: reasoning and hosted tool calls.
+        is_resendable: a request can carry it without the server's memory.
     """
 
-    __slots__ = ("_portable", "_source", "call_id", "encoded", "identity", "joinable_text", "kind")
+    __slots__ = (
+        "_compares_bytes",
+        "_portable",
+        "_source",
+        "call_id",
+        "encoded",
+        "has_id",
+        "identity",
+        "is_resendable",
+        "is_server_only",
+        "joinable_text",
+        "kind",
+    )
 
     encoded: bytes
     identity: bytes
     kind: str
     joinable_text: str | None
     call_id: str | None
+    has_id: bool
+    is_server_only: bool
+    is_resendable: bool
     _source: JSON | None
+    _compares_bytes: bool
     _portable: bytes | None
 
     @classmethod
@@ -110,29 +132,34 @@ class Item:
         """
         if not isinstance(value, Mapping):
             raise ConfigurationError(
-                f"{where}: an item must be a dict, not {type(value).__name__}", argument=where
+                f"{where}: an item must be a dict, not {type(value).__name__}", argument=root(where)
             )
         source, has_numbers = copy_json(value, where)
-        if not _is_named(source.get("type")) and not _is_named(source.get("role")):
+        kind = source.get("type")
+        if not _is_named(kind) and (kind is not None or not _is_named(source.get("role"))):
             raise ConfigurationError(
                 f"{where}: an item needs a type (such as 'function_call_output') or a role (such as 'user')",
-                argument=where,
+                argument=root(where),
             )
         item = cls._made(source, encode(source))
-        # Python holds True == 1 == 1.0, JSON does not: such an item is compared by its bytes.
-        item._source = source if watched and not has_numbers else None
+        if watched:
+            # Python holds True == 1 == 1.0, JSON does not: an item with numbers is compared by its bytes too.
+            item._source, item._compares_bytes = source, has_numbers
         return item
 
     @classmethod
     def _made(cls, source: JSON, encoded: bytes) -> Item:
         item = cls()
         item.encoded = encoded
-        item.kind = kind = source.get("type") or "message"
+        item.kind = kind = source["type"] if _is_named(source.get("type")) else "message"
         item.joinable_text = _joinable_text(source) if kind == "message" else None
         item.identity = _identity(kind, source)
         item.call_id = _call_id(kind, source)
-        item._source = None
-        item._portable = None if "id" in source and kind in _WITH_SERVER_IDS else encoded
+        item.has_id = "id" in source
+        item.is_server_only = kind in _SERVER_ONLY or (kind in _SEARCHES and item.call_id is None)
+        item.is_resendable = not item.is_server_only or _is_named(source.get("encrypted_content"))
+        item._source, item._compares_bytes = None, True
+        item._portable = None if item.has_id and kind in _WITH_SERVER_IDS else encoded
         return item
 
     @classmethod
@@ -140,12 +167,15 @@ class Item:
         """An output item in the form in which it can be sent again.
 
         The ids that the service gave to messages and calls stay behind: the ids of items that were not
-        stored are refused.
+        stored are refused. The identity is that of the whole item.
         """
-        source: JSON = msgspec.json.decode(encoded)
-        if source.get("type", "message") in _WITH_SERVER_IDS:
-            source.pop("id", None)
-        return cls._made(source, encode(source))
+        source = decode(encoded)
+        item = cls._made(source, encoded)
+        if item._portable is None:
+            del source["id"]
+            item.encoded = item._portable = encode(source)
+            item.has_id = False
+        return item
 
     @property
     def portable(self) -> bytes:
@@ -158,11 +188,11 @@ class Item:
 
     def is_unchanged(self, value: object) -> bool:
         """Whether a caller's object still says exactly what this item was made of. Sees edits in place."""
-        if self._source is not None:
-            return bool(self._source == value)
         try:
-            return _plain(value) == self.encoded
-        except (TypeError, ValueError, OverflowError, RecursionError):
+            if self._source is not None and self._source != value:
+                return False
+            return not self._compares_bytes or encode(value) == self.encoded
+        except (TypeError, ValueError, RecursionError):
             return False
 
     @property
@@ -174,16 +204,6 @@ class Item:
     def is_call_output(self) -> bool:
         """The output of such a call."""
         return self.call_id is not None and self.kind in _OUTPUTS
-
-    @property
-    def is_server_only(self) -> bool:
-        """A kind that servers hold and applications need not: reasoning and hosted tool calls."""
-        return self.kind in _SERVER_ONLY or (self.kind == "tool_search_call" and self.call_id is None)
-
-    @property
-    def is_resendable(self) -> bool:
-        """Whether a request can carry it without the server's memory."""
-        return not self.is_server_only or b'"encrypted_content":"' in self.encoded
 
     def json(self) -> JSON:
         """The item as plain JSON, decoded anew."""
@@ -213,7 +233,7 @@ def items_of(value: TurnInput, where: str = "input") -> list[Item]:
     if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
         raise ConfigurationError(
             f"{where} must be a string, an item or a list of items, not {type(value).__name__}",
-            argument=where,
+            argument=root(where),
         )
     return [Item.of(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
@@ -231,57 +251,6 @@ def user_message(text: str) -> JSON:
 def function_call_output(call_id: str, output: str) -> Item:
     """What a function returned, as an item to be sent."""
     return Item.of({"type": "function_call_output", "call_id": call_id, "output": output})
-
-
-def encode(value: object) -> bytes:
-    """Plain JSON as bytes, in the shortest form; half surrogates and huge integers included."""
-    try:
-        return _plain(value)
-    except (UnicodeEncodeError, OverflowError):
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-def copy_json(value: Any, where: str) -> tuple[Any, bool]:
-    """A copy of the containers of plain JSON that shares its strings, and whether there are numbers in it.
-
-    Raises:
-        ConfigurationError: something in it is not JSON; the message names the place and the type.
-    """
-    numbers: list[bool] = []
-    try:
-        return _copy(value, where, numbers), bool(numbers)
-    except RecursionError:
-        raise ConfigurationError(f"{where} is nested too deeply to be JSON", argument=where) from None
-
-
-def _copy(value: Any, where: str, numbers: list[bool]) -> Any:
-    if isinstance(value, str) or value is None:
-        return value if value is None or type(value) is str else str.__str__(value)
-    if isinstance(value, Mapping):
-        return _copy_object(value, where, numbers)
-    if isinstance(value, list | tuple):
-        return [_copy(part, f"{where}[{index}]", numbers) for index, part in enumerate(value)]
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        numbers.append(True)
-        return value
-    shown = "a number that is not finite" if isinstance(value, float) else f"a {type(value).__name__}"
-    raise ConfigurationError(
-        f"{where} is {shown}, which is not JSON; give dicts, lists, strings, numbers, booleans or None",
-        argument=where.partition("[")[0].partition(".")[0],
-    )
-
-
-def _copy_object(value: Mapping[Any, Any], where: str, numbers: list[bool]) -> JSON:
-    copied: JSON = {}
-    for key, part in value.items():
-        if type(key) is not str:
-            raise ConfigurationError(
-                f"{where} has a key of type {type(key).__name__}; JSON keys are strings",
-                argument=where.partition("[")[0].partition(".")[0],
-            )
-        # The common leaf is handled here: a call a string would be most of the cost.
-        copied[key] = part if type(part) is str else _copy(part, f"{where}.{key}", numbers)
-    return copied
 
 
 def _is_named(value: object) -> bool:

@@ -97,8 +97,10 @@ class Lane:
     Attributes:
         name: the ``stream_id``; ``None`` for the default lane.
         lanes: the connection's lanes, of which this is one.
-        latest: the id of the lane's latest completed response, as long as no later create was sent on it.
+        latest: the id of the lane's latest completed response, as long as no later create was sent on it
+            and its answer was not abandoned.
         latest_is_stored: the service keeps that response by id as well.
+        last_ended: the id of the response that ended here last; whatever still comes of it is nobody's.
         stray: the id of a response that nobody asked for and that runs here now.
         forks: how many runs elsewhere continue this lane's latest response and have not begun.
         used: when it was last used, as a count of uses of the connection.
@@ -145,6 +147,10 @@ class Lane:
         """Make it the home of this owner; whoever lived here before has to look for another."""
         self._home_of = weakref.ref(owner) if owner is not None else None
 
+    def end_stray(self) -> None:
+        """The response that nobody asked for is over."""
+        self.last_ended, self.stray = self.stray, None
+
     def __repr__(self) -> str:
         return f"<Lane {self.name or '(default)'}: {len(self.runs)} in flight>"
 
@@ -162,8 +168,8 @@ class Lanes:
         self, *, named: bool, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES
     ) -> None:
         self.named = named
-        self.max_in_flight = max_in_flight if named else 1
-        self.max_names = max_names if named else 1
+        self.max_in_flight = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
+        self.max_names = min(max_names, MAX_NAMES) if named else 1
         self.in_flight = 0
         self.strays = 0
         self.is_open = True
@@ -238,7 +244,7 @@ class Lanes:
     def close(self) -> list[Run]:
         """The connection ended: every run that was in flight, oldest first on each lane."""
         self.is_open = False
-        runs = [run for lane in self._lanes.values() for run in lane.runs]
+        runs = self.runs
         for run in runs:
             self._end(run)
         for lane in self._lanes.values():
@@ -253,44 +259,54 @@ class Lanes:
 
     def _before_start(self, lane: Lane, run: Run | None, event: ServerEvent) -> Run | None:
         """An event on a lane whose run, if there is one, has no response yet."""
-        if isinstance(event, _ENDS) and event.response.id == lane.stray:
-            lane.stray = None
-            return None
         if isinstance(event, _LIFE_CYCLE):
             return self._start(lane, run, event)
-        if run is not None and run.sent and isinstance(event, ErrorEvent | InvalidEvent):
+        is_end = isinstance(event, ErrorEvent | InvalidEvent) and event.type in _ENDING_TYPES
+        if lane.stray is not None:  # first in, first out: it is the stray's
+            if is_end:
+                lane.end_stray()
+            return self._stray()
+        if run is None or not run.sent:
+            return self._stray()
+        if is_end:
             self._end(run)
             return run
-        if run is not None and isinstance(event, _STEERING):
-            return run
-        return self._stray()
+        is_beginning = isinstance(event, InvalidEvent) and event.type in _BEGINNING_TYPES
+        return run if is_beginning else self._stray()
 
     def _start(self, lane: Lane, run: Run | None, event: Any) -> Run | None:
         response_id = event.response.id
-        if response_id == lane.last_ended or response_id == lane.stray:
+        if response_id == lane.stray and isinstance(event, _ENDS):
+            lane.end_stray()
+            return self._stray()
+        if response_id in (lane.last_ended, lane.stray):
             return self._stray()
         if run is None or not run.sent:
             # A successor that nobody here asked for (steering): the server's latest is not ours any more.
             lane.latest = None
-            lane.stray = None if isinstance(event, _ENDS) else response_id
+            lane.stray = response_id
+            if isinstance(event, _ENDS):
+                lane.end_stray()
             return self._stray()
+        lane.stray = None
         run.response_id = response_id
         return self._change(lane, run, event)
 
     def _change(self, lane: Lane, run: Run, event: Any) -> Run | None:
         """An event that moves a started run."""
-        if isinstance(event, ErrorEvent):
-            self._end(run)
-            return run
-        if isinstance(event, InvalidEvent):
-            if event.type in TERMINAL:
+        if isinstance(event, ErrorEvent | InvalidEvent):
+            if event.type in _ENDING_TYPES:
                 self._end(run)
             return run
+        if isinstance(event, _STEERING):
+            return run if event.steer.previous_response_id in (None, run.response_id) else self._stray()
         if event.response.id != run.response_id:
             return self._stray()
         if isinstance(event, _ENDS):
             self._end(run)
-            if isinstance(event, ResponseCompleted):
+            # An abandoned answer is nobody's parent, and a later create has evicted this one.
+            is_kept = run.sink is not None and not any(later.sent for later in lane.runs)
+            if isinstance(event, ResponseCompleted) and is_kept:
                 lane.latest = run.response_id
                 lane.latest_is_stored = event.response.store is True
         elif isinstance(event, ResponseInProgress):
@@ -298,12 +314,12 @@ class Lanes:
         return run
 
     def _route_without_lane(self, event: ServerEvent) -> Run | None:
-        """An error that names no lane belongs to the one run there is, or to nobody known."""
-        if isinstance(event, ErrorEvent) and self.named and self.in_flight == 1:
-            run = next(run for run in self.runs)
-            if run.sent:
-                self._end(run)
-                return run
+        """An error that names no lane belongs to the one run that was sent, or to nobody known."""
+        if isinstance(event, ErrorEvent) and event.stream_id is None:
+            sent = [run for run in self.runs if run.sent]
+            if len(sent) == 1:
+                self._end(sent[0])
+                return sent[0]
         return self._stray()
 
     def _end(self, run: Run) -> None:
@@ -323,4 +339,6 @@ class Lanes:
         return None
 
 
-_CHANGING: Final = frozenset({*_LIFE_CYCLE, ErrorEvent, InvalidEvent})
+_CHANGING: Final = frozenset({*_LIFE_CYCLE, *_STEERING, ErrorEvent, InvalidEvent})
+_ENDING_TYPES: Final = TERMINAL | {ErrorEvent.type}
+_BEGINNING_TYPES: Final = frozenset({ResponseCreated.type, ResponseQueued.type, ResponseInProgress.type})

@@ -7,8 +7,8 @@ after. In this order:
    otherwise as a fork on another lane of the same connection.
 2. The owner's home lane, when it is free.
 3. Another lane of the home connection: an abandoned answer still drains on the home lane.
-4. A connection that remembers something of this owner; then the fullest that has room, so that few sockets
-   suffice. A connection that is still being dialled comes after those that are ready.
+4. A connection on which this owner was answered before; then the fullest that has room, so that few
+   sockets suffice. A connection that is still being dialled comes after those that are ready.
 5. Nowhere: a new connection is needed.
 
 A lane that is nobody's home is taken first. Where there is none, the least recently used idle lane changes
@@ -88,12 +88,12 @@ def place(
     for plan in candidates:
         parent = plan.parent
         if parent is None or parent.stored:
-            lane = _lane_for(owner, candidates, trunks, may_evict)
+            lane = _lane_for(owner, trunks, may_evict)
             return Seat(lane, plan) if lane is not None else None
-        seat = _beside(owner, parent, plan, trunks)
+        seat = _beside(owner, parent, plan, trunks, may_evict)
         if seat is not None:
             return seat
-    lane = _lane_for(owner, candidates, trunks, may_evict)
+    lane = _lane_for(owner, trunks, may_evict)
     return Seat(lane, Plan(None, asked.items())) if lane is not None else None
 
 
@@ -101,11 +101,16 @@ def can_continue(parent: Baseline) -> bool:
     """Whether the server surely remembers this response: it is stored, or the latest of its lane."""
     place = parent.place
     return parent.stored or (
-        isinstance(place, Lane) and place.lanes.is_open and place.latest == parent.response_id
+        isinstance(place, Lane)
+        and place.lanes.is_open
+        and place.latest == parent.response_id
+        and not place.runs  # whoever waits to be sent there will evict it, maybe before a fork begins
     )
 
 
-def _beside(owner: Owner | None, parent: Baseline, plan: Plan, trunks: Sequence[Trunk]) -> Seat | None:
+def _beside(
+    owner: Owner | None, parent: Baseline, plan: Plan, trunks: Sequence[Trunk], may_evict: bool
+) -> Seat | None:
     """A seat on or next to the lane that alone remembers the parent."""
     source = parent.place
     if not isinstance(source, Lane) or not can_continue(parent):
@@ -114,13 +119,13 @@ def _beside(owner: Owner | None, parent: Baseline, plan: Plan, trunks: Sequence[
         return None
     if source.is_idle and source.owner in (owner, None):
         return Seat(source, plan)
-    beside = _vacant(source.lanes) or _evictable(source.lanes, sparing=source)
+    beside = _vacant(source.lanes) or _replaceable(source.lanes, sparing=source)
+    if beside is None and may_evict:
+        beside = _evictable(source.lanes, sparing=source)
     return Seat(beside, plan, fork_of=source) if beside is not None else None
 
 
-def _lane_for(
-    owner: Owner | None, candidates: Sequence[Plan], trunks: Sequence[Trunk], may_evict: bool
-) -> Lane | None:
+def _lane_for(owner: Owner | None, trunks: Sequence[Trunk], may_evict: bool) -> Lane | None:
     home = owner.home if owner is not None else None
     open_trunks = [trunk for trunk in trunks if trunk.lanes.has_room]
     if home is not None and any(trunk.lanes is home.lanes for trunk in open_trunks):
@@ -129,17 +134,14 @@ def _lane_for(
         beside = _vacant(home.lanes) or _replaceable(home.lanes)
         if beside is not None:
             return beside
-    warm = {lane.lanes for plan in candidates if (lane := _lane_of(plan.parent)) is not None}
+    known = owner.baselines if owner is not None else ()
+    warm = {baseline.place.lanes for baseline in known if isinstance(baseline.place, Lane)}
     ordered = [trunk.lanes for trunk in sorted(open_trunks, key=lambda trunk: _rank(trunk, warm))]
     return (
         _first(_vacant(lanes) for lanes in ordered)
         or _first(_replaceable(lanes) for lanes in ordered)
         or (_first(_evictable(lanes) for lanes in ordered) if may_evict else None)
     )
-
-
-def _lane_of(parent: Baseline | None) -> Lane | None:
-    return parent.place if parent is not None and isinstance(parent.place, Lane) else None
 
 
 def _rank(trunk: Trunk, warm: set[Lanes]) -> tuple[bool, bool, int]:

@@ -8,8 +8,9 @@ the request may not be replayed                       the error is raised, once 
 ``previous_response_not_found``                       that parent is forgotten; in full, at once
 connection or stream limit reached                    another connection
 socket lost, no event in time, protocol violated      another connection
-upgrade refused or impossible                         HTTP for this turn, where it is allowed
-429, 5xx, overloaded                                  again after a while; in full unless stored
+upgrade refused or impossible                         HTTP for this turn, where it is allowed; else again
+                                                      elsewhere after a while, if that may help
+429, 5xx, overloaded                                  again after a while; an unstored parent is forgotten
 other 4xx                                             the error is raised; an unstored parent is forgotten
 deadline ``total``, slow consumer                     the error is raised
 attempts used up, or no time left                     the error is raised
@@ -24,7 +25,6 @@ from typing import Final
 
 from .errors import (
     ConnectFailed,
-    ConnectionLost,
     DeadlineExceeded,
     NetworkError,
     ResponseFailed,
@@ -42,10 +42,11 @@ _TRANSIENT_CODES: Final = frozenset(
         "server_is_overloaded",
         "slow_down",
         "overloaded",
+        "overloaded_error",
         "vector_store_timeout",
     }
 )
-_REFUSALS_FOR_HTTP: Final = frozenset({404, 405, 426, 501})
+_NO_WEBSOCKET: Final = 501
 
 
 class Action(Enum):
@@ -83,12 +84,14 @@ class Policy:
         max_attempts: how often one turn is asked at most.
         backoff_s: the wait before the second attempt, in seconds; doubled with each further one.
         max_backoff_s: the longest wait that is not asked for by the service.
+        max_retry_after_s: the longest wait that the service may ask for; beyond it the error is raised.
         http_allowed: an endpoint that refuses WebSocket may be asked over HTTP.
     """
 
     max_attempts: int = 4
     backoff_s: float = 0.25
     max_backoff_s: float = 8.0
+    max_retry_after_s: float = 60.0
     http_allowed: bool = False
 
 
@@ -104,6 +107,7 @@ class Facts:
         may_replay: asking twice is harmless.
         names_parent: the request named a ``previous_response_id`` of ours.
         jitter: a random number from 0 to 1.
+        parent_is_stored: and the service keeps that response by its id.
     """
 
     error: TurnError
@@ -113,6 +117,7 @@ class Facts:
     may_replay: bool
     names_parent: bool
     jitter: float = 0.5
+    parent_is_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +143,18 @@ _RAISE: Final = Decision(Action.RAISE)
 def decide(facts: Facts, policy: Policy) -> Decision:
     """The next step after a failed attempt."""
     decision = _by_error(facts, policy)
-    if decision.action is Action.RAISE:
+    if decision.action is Action.RAISE or _is_allowed(decision, facts, policy):
         return decision
+    return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+
+
+def _is_allowed(decision: Decision, facts: Facts, policy: Policy) -> bool:
     if facts.output_seen or (facts.error.sent and not _may_repeat(facts, decision)):
-        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
-    if facts.attempt >= policy.max_attempts:
-        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+        return False
     if facts.remaining_s is not None and decision.delay_s >= facts.remaining_s:
-        return Decision(Action.RAISE, forget_parent=decision.forget_parent)
-    return decision
+        return False
+    # Naming a parent is our own doing, and no reason to fail a turn; in full it cannot fail so again.
+    return facts.attempt < policy.max_attempts or decision.cause is Cause.PARENT_LOST
 
 
 def _may_repeat(facts: Facts, decision: Decision) -> bool:
@@ -170,8 +178,8 @@ def _by_error(facts: Facts, policy: Policy) -> Decision:
             return Decision(Action.HTTP, Cause.UPGRADE)
         return Decision(Action.ELSEWHERE, Cause.CONNECTION, _backoff(facts, policy))
     if isinstance(error, NetworkError):
-        first = facts.attempt == 1 and isinstance(error, ConnectionLost)
-        return Decision(Action.ELSEWHERE, Cause.CONNECTION, 0.0 if first else _backoff(facts, policy))
+        delay_s = _backoff(facts, policy) if facts.attempt > 1 else 0.0
+        return Decision(Action.ELSEWHERE, Cause.CONNECTION, delay_s)
     return _RAISE
 
 
@@ -180,10 +188,27 @@ def _by_service(error: ServiceError, facts: Facts, policy: Policy) -> Decision:
         return Decision(Action.AGAIN, Cause.PARENT_LOST, forget_parent=True)
     if error.code in LIMITS:
         return Decision(Action.ELSEWHERE, Cause.LIMIT)
+    # Whatever else the service refused, it has evicted the parent that only a lane remembered.
+    forget = facts.names_parent and not facts.parent_is_stored
     if _is_transient(error):
-        delay_s = error.retry_after_s if error.retry_after_s is not None else _backoff(facts, policy)
-        return Decision(Action.AGAIN, Cause.TRANSIENT, delay_s)
-    return _RAISE
+        return _later(Action.AGAIN, Cause.TRANSIENT, error.retry_after_s, facts, policy, forget)
+    return Decision(Action.RAISE, forget_parent=forget)
+
+
+def _later(
+    action: Action,
+    cause: Cause,
+    retry_after_s: float | None,
+    facts: Facts,
+    policy: Policy,
+    forget_parent: bool = False,
+) -> Decision:
+    """Again after the time that the service asks for, else after the backoff."""
+    if retry_after_s is None:
+        return Decision(action, cause, _backoff(facts, policy), forget_parent)
+    if retry_after_s > policy.max_retry_after_s:
+        return Decision(Action.RAISE, forget_parent=forget_parent)
+    return Decision(action, cause, max(0.0, retry_after_s), forget_parent)
 
 
 def _is_transient(error: ServiceError) -> bool:
@@ -204,17 +229,14 @@ def _by_deadline(error: DeadlineExceeded, policy: Policy) -> Decision:
 
 
 def _by_upgrade(error: UpgradeRefused, facts: Facts, policy: Policy) -> Decision:
-    if error.status in (401, 403):
-        return _RAISE
-    if error.status == 429 or (error.status >= 500 and error.status not in _REFUSALS_FOR_HTTP):
-        if policy.http_allowed and error.status != 429:
-            return Decision(Action.HTTP, Cause.UPGRADE)
-        delay_s = error.retry_after_s if error.retry_after_s is not None else _backoff(facts, policy)
-        return Decision(Action.ELSEWHERE, Cause.UPGRADE, delay_s)
-    return Decision(Action.HTTP, Cause.UPGRADE) if policy.http_allowed else _RAISE
+    if policy.http_allowed and error.status != 429:
+        return Decision(Action.HTTP, Cause.UPGRADE)
+    if error.status == 429 or (error.status >= 500 and error.status != _NO_WEBSOCKET):
+        return _later(Action.ELSEWHERE, Cause.UPGRADE, error.retry_after_s, facts, policy)
+    return _RAISE
 
 
 def _backoff(facts: Facts, policy: Policy) -> float:
     """Doubling, with jitter over the upper half, so that many turns do not come back together."""
-    longest = min(policy.max_backoff_s, policy.backoff_s * 2 ** (facts.attempt - 1))
-    return float(longest * (0.5 + facts.jitter / 2))
+    longest = min(policy.max_backoff_s, policy.backoff_s * 2.0 ** min(facts.attempt - 1, 64))
+    return longest * (0.5 + facts.jitter / 2)

@@ -3,7 +3,8 @@
 The argument names are those of the Responses API, and fields that we do not know pass through untouched.
 A field is checked and encoded once; a frame is a join of bytes. Unset arguments, and ``None`` inside option
 objects (``reasoning``, ``text`` …), stay off the wire, because the service refuses an explicit ``null`` in
-many places. Items, schemas and metadata are sent as they are.
+many places. Items, schemas and metadata are sent as they are; reasoning that cannot be sent again, because
+it has neither an id that the service may look up nor encrypted content, is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, Final, NoReturn
 
 from .errors import ConfigurationError
 from .history import History
-from .items import Item, copy_json, encode
+from .items import Item
+from .plain_json import copy_json, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 
@@ -27,10 +29,21 @@ _REFUSED: Final = {
     "input": "give the input as its own argument",
 }
 _OPTION_OBJECTS: Final = frozenset(
-    {"reasoning", "text", "tool_choice", "prompt", "prompt_cache_options", "moderation"}
+    {
+        "context_management",
+        "conversation",
+        "moderation",
+        "prompt",
+        "prompt_cache_options",
+        "reasoning",
+        "text",
+        "tool_choice",
+    }
 )
 _KEPT_AS_GIVEN: Final = frozenset({"schema", "variables", "metadata"})
 _OWN_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
+_CREATE: Final = b'{"type":"response.create",'
+_ACTING_TOOLS: Final = frozenset({"mcp"})
 _NAMED_TOOLS: Final = frozenset({"function", "custom"})
 
 
@@ -46,9 +59,12 @@ class _Field:
 
     def is_unchanged(self, value: object) -> bool:
         """Whether the caller's object still says the same. Python holds True == 1, JSON does not."""
-        if self.source != value:
+        if self.source is value:
+            return True
+        try:
+            return self.source == value and (not self.has_numbers or encode(self.source) == encode(value))
+        except (TypeError, ValueError, RecursionError):
             return False
-        return not self.has_numbers or encode(self.source) == encode(value)
 
 
 class Fields:
@@ -104,6 +120,13 @@ class Fields:
         """The caller gave ``previous_response_id`` or ``conversation``, so calls may have been made there."""
         return not {"previous_response_id", "conversation"}.isdisjoint(self._fields)
 
+    @property
+    def acts(self) -> bool:
+        """A response may change something beyond itself, so that asking twice is not harmless."""
+        return "conversation" in self._fields or any(
+            tool.get("type") in _ACTING_TOOLS for tool in self.get("tools") or ()
+        )
+
     def get(self, name: str) -> Any:
         """One field as plain JSON; ``None`` when unset."""
         field = self._fields.get(name)
@@ -152,7 +175,7 @@ def frame(
     generate: bool = True,
 ) -> bytes:
     """A ``response.create`` frame for the socket."""
-    envelope = b'{"type":"response.create",'
+    envelope = _CREATE
     if stream_id is not None:
         envelope += b'"stream_id":"%b",' % stream_id.encode()
     if not generate:
@@ -165,6 +188,11 @@ def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: st
     return b'{"stream":true,' + _body(fields, items, previous_response_id)
 
 
+def size_in_full(fields: Fields, asked: History) -> int:
+    """About how many bytes a frame with the whole context would have."""
+    return len(_CREATE) + len(fields.head) + len(b',"input":[]}') + asked.size_bytes
+
+
 def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None) -> bytes:
     parent = b""
     if previous_response_id is not None:
@@ -172,7 +200,7 @@ def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | Non
     if fields.store is False:
         encoded = b",".join([item.portable for item in items if item.is_resendable])
     else:
-        encoded = b",".join([item.encoded for item in items])
+        encoded = b",".join([item.encoded for item in items if item.is_resendable or item.has_id])
     return b"".join((fields.head, parent, b',"input":[', encoded, b"]}"))
 
 
@@ -182,6 +210,10 @@ def check_calls(asked: History, fields: Fields) -> None:
     Raises:
         ConfigurationError: the message names the call ids.
     """
+    if not asked.open_calls and not asked.orphan_outputs:
+        return
+    if any(item.kind == "item_reference" for item in asked):
+        return  # what is missing here may be what is referred to
     if asked.open_calls:
         _refuse(
             "input",
@@ -204,11 +236,12 @@ def _check(name: str, value: Any) -> None:
     if name in _REFUSED:
         _refuse(name, f"{name} cannot be given: {_REFUSED[name]}")
     if name in ("model", "previous_response_id") and (not isinstance(value, str) or not value.strip()):
-        _refuse(name, f"{name} must be a string that is not empty, not {value!r}")
+        shown = "an empty one" if isinstance(value, str) else type(value).__name__
+        _refuse(name, f"{name} must be a string that is not empty, not {shown}")
     if name == "instructions" and not isinstance(value, str):
         _refuse(name, f"instructions must be a string, not {type(value).__name__}")
     if name == "store" and not isinstance(value, bool):
-        _refuse(name, f"store must be True, False or None, not {value!r}")
+        _refuse(name, f"store must be True, False or None, not {type(value).__name__}")
     if name == "include" and not _is_list_of(value, str):
         _refuse(name, "include must be a list of strings, such as ['reasoning.encrypted_content']")
     if name == "tools":

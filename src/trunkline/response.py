@@ -1,0 +1,93 @@
+"""A response resource, as far as it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from .plain_json import JSON
+
+_CALLS_TO_ANSWER = frozenset({"function_call", "custom_tool_call"})
+
+
+class Response(Struct, dict=True):
+    """A response resource. Only what is used is declared, so that a field nobody reads can fail no turn.
+
+    Attributes:
+        id: the response's id.
+        status: ``completed``, ``failed``, ``incomplete``, ``in_progress`` or ``queued``.
+        model: the model that answered, as the service names it.
+        store: whether the service says that it keeps the response; ``None`` when it does not say.
+        previous_response_id: the response that this one continues.
+        encoded_output: the output items, each as its bytes.
+    """
+
+    id: str
+    status: Any = None
+    model: Any = None
+    store: Any = None
+    previous_response_id: Any = None
+    encoded_output: list[Raw] | None = field(name="output", default=None)
+    encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
+    encoded_error: Raw = field(name="error", default=Raw(b"null"))
+    encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(item, dict) for item in self.output):
+            raise ValueError("an output item is an object")
+
+    @cached_property
+    def output(self) -> list[JSON]:
+        """The output items, as plain JSON."""
+        return [msgspec.json.decode(item) for item in self.encoded_output or ()]
+
+    @cached_property
+    def usage(self) -> JSON | None:
+        """Tokens counted by the service, as plain JSON; ``None`` when it did not say."""
+        return _object_or_none(self.encoded_usage)
+
+    @cached_property
+    def error(self) -> JSON | None:
+        """Why the response failed, as plain JSON (``code`` and ``message``)."""
+        return _object_or_none(self.encoded_error)
+
+    @cached_property
+    def incomplete_details(self) -> JSON | None:
+        """Why the response is incomplete, as plain JSON (``reason``)."""
+        return _object_or_none(self.encoded_incomplete_details)
+
+    @property
+    def output_text(self) -> str:
+        """The text of all output messages, joined."""
+        return "".join(text for item in self.output if item.get("type") == "message" for text in _texts(item))
+
+    @property
+    def tool_calls(self) -> list[JSON]:
+        """The finished calls of function and custom tools, as plain JSON, in the order of the output."""
+        return [
+            item
+            for item in self.output
+            if item.get("type") in _CALLS_TO_ANSWER and item.get("status") in (None, "completed")
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Response {self.id} {self.status}>"
+
+
+def _object_or_none(encoded: Raw) -> JSON | None:
+    try:
+        value = msgspec.json.decode(encoded)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _texts(message: JSON) -> Iterator[str]:
+    content = message.get("content")
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str):
+            yield part["text"]
