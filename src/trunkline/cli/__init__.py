@@ -1,0 +1,21 @@
+"""The command line: ``trunkline chat | demo | emulate``. Needs the extra ``cli``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+_NEEDED = ("typer", "rich", "aiohttp")
+
+
+def main() -> None:
+    """The entry point. Without the extra it says so in one sentence."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        sys.exit(f"trunkline: the command line needs {', '.join(missing)}: run pip install 'trunkline[cli]'")
+    from .app import run
+
+    run()
+
+
+__all__ = ["main"]

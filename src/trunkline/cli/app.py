@@ -1,0 +1,98 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import TrunklineError
+from . import chat as chatting
+from . import demo as demonstration
+from . import emulate as emulation
+from .terminal import error_console, output_console, tolerate_any_character
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="trunkline",
+    help="Many LLM conversations over few warm WebSockets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run() -> None:
+    """Run the command of ``sys.argv``. An error of trunkline's is one sentence and exit code 1."""
+    tolerate_any_character()
+    try:
+        app()
+    except TrunklineError as error:
+        error_console().out(f"trunkline: {error}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output_console().out(f"trunkline {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo() -> None:
+    """A scripted voice-agent conversation on the embedded emulator, and what it sent."""
+    sys.exit(demonstration.run(output_console()))
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="Ask this one thing, print the answer and leave.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model's name.")] = chatting.DEFAULT_MODEL,
+    instructions: Annotated[str | None, typer.Option(help="Sent with each turn.")] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Such as https://api.openai.com/v1; by default OPENAI_BASE_URL.", metavar="URL"),
+    ] = None,
+) -> None:
+    """Talk to a model. Ctrl-C interrupts the answer; Ctrl-D, or Ctrl-C again, leaves.
+
+    The key is taken from OPENAI_API_KEY. Without a key and a base URL the embedded emulator answers.
+    """
+    question = chatting.Question(prompt=prompt, model=model, instructions=instructions, base_url=base_url)
+    sys.exit(chatting.run(question, output_console(), error_console()))
+
+
+@app.command()
+def emulate(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    api_key: Annotated[str, typer.Option(help="The key to ask for.")] = "sk-emulator",
+    zdr: Annotated[bool, typer.Option("--zdr", help="Zero data retention: nothing is stored.")] = False,
+    first_token_s: Annotated[
+        float,
+        typer.Option("--first-token-s", "--latency", min=0, help="Seconds to the first output."),
+    ] = 0.0,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="The pace from there on; by default as fast as possible.")
+    ] = None,
+) -> None:
+    """Serve the Responses API with made-up models, and log one line per request."""
+    settings = emulation.Settings(host, port, api_key, zdr, first_token_s, tokens_per_second)
+    sys.exit(emulation.run(settings, output_console(), error_console()))

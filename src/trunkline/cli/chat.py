@@ -1,0 +1,157 @@
+"""``trunkline chat``: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from ..client import DEFAULT_BASE_URL, Client
+from ..conversation import Conversation
+from ..emulator import Emulator
+from ..endpoint import Endpoint
+from ..errors import TurnError
+from ..events import OutputTextDelta, RefusalDelta
+from .loop_thread import LoopThread
+from .terminal import printable
+
+DEFAULT_MODEL = "gpt-6-astra"
+_FIRST_TOKEN_S = 0.15
+_TOKENS_PER_SECOND = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the options say."""
+
+    prompt: str | None
+    model: str
+    instructions: str | None
+    base_url: str | None
+
+
+def run(question: Question, out: Console, err: Console) -> int:
+    """One answer, or a conversation until the user leaves. The exit code is returned."""
+    with LoopThread() as loop:
+        session = Session(question, out, err)
+        try:
+            loop.run(session.open())
+            if question.prompt is not None:
+                loop.run(session.ask(question.prompt))
+                return 0
+            return _Talk(session, loop, out, err).run()
+        finally:
+            loop.run(session.close())
+
+
+class Session:
+    """The client, the emulator if there is one, and the conversation. Lives in the loop's thread."""
+
+    def __init__(self, question: Question, out: Console, err: Console) -> None:
+        self._question = question
+        self._out = out
+        self._err = err
+        self._stack = AsyncExitStack()
+        self._chat: Conversation
+
+    async def open(self) -> None:
+        """Make ready to ask.
+
+        Raises:
+            ConfigurationError: there is no key, or the base URL is none.
+        """
+        client = await self._stack.enter_async_context(await self._client())
+        self._chat = client.conversation(model=self._question.model, instructions=self._question.instructions)
+
+    async def _client(self) -> Client:
+        base_url = self._question.base_url or os.environ.get("OPENAI_BASE_URL")
+        if base_url or os.environ.get("OPENAI_API_KEY"):
+            client = Client(base_url=base_url)
+            place = Endpoint.of(base_url or DEFAULT_BASE_URL).http_url.partition("?")[0]
+            self._say(f"Asking {self._question.model} at {place}.")
+            return client
+        emulator = Emulator(first_token_s=_FIRST_TOKEN_S, tokens_per_second=_TOKENS_PER_SECOND)
+        await self._stack.enter_async_context(emulator)
+        self._say("There is no OPENAI_API_KEY: the embedded emulator answers, and no model.")
+        return Client(base_url=emulator.base_url, api_key=emulator.api_key, lanes=True)
+
+    async def ask(self, text: str) -> None:
+        """One turn, printed as it comes. Cancelling is barge-in.
+
+        Raises:
+            TurnError: it ended without a response.
+        """
+        async with self._chat.send(text) as stream:
+            async for event in stream:
+                if isinstance(event, OutputTextDelta | RefusalDelta):
+                    self._out.out(printable(event.delta), end="", highlight=False)
+        self._out.out("")
+        if stream.response.status == "incomplete":
+            reason = (stream.response.incomplete_details or {}).get("reason", "no reason was given")
+            self._say(f"The answer is incomplete: {reason}.")
+
+    async def close(self) -> None:
+        """End everything."""
+        await self._stack.aclose()
+
+    def _say(self, note: str) -> None:
+        self._err.out(printable(note), style="dim", highlight=False)
+
+
+class _Talk:
+    """The prompt, again and again. Lives in the main thread, where Ctrl-C arrives."""
+
+    def __init__(self, session: Session, loop: LoopThread, out: Console, err: Console) -> None:
+        self._session = session
+        self._loop = loop
+        self._out = out
+        self._err = err
+        self._is_keyboard = sys.stdin.isatty()
+        self._prompt = "you> " if self._is_keyboard and sys.stdout.isatty() else ""
+        if self._prompt:
+            _edit_lines()
+
+    def run(self) -> int:
+        was_interrupted = False
+        while True:
+            try:
+                line = input(self._prompt)
+            except EOFError:
+                return self._left()
+            except KeyboardInterrupt:
+                if was_interrupted:
+                    return self._left()
+                was_interrupted = True
+                self._err.out("\n(Ctrl-C again leaves)", style="dim", highlight=False)
+                continue
+            if line.strip():
+                was_interrupted = self._answer(line)
+
+    def _answer(self, line: str) -> bool:
+        """Whether the answer was interrupted."""
+        try:
+            self._loop.run(self._session.ask(line))
+        except KeyboardInterrupt:
+            self._err.out("\n(interrupted)", style="dim", highlight=False)
+            return True
+        except TurnError as error:
+            if not self._is_keyboard:
+                raise
+            self._err.out(f"\ntrunkline: {error}", style="red", highlight=False)
+        return False
+
+    def _left(self) -> int:
+        if self._prompt:
+            self._out.out("")
+        return 0
+
+
+def _edit_lines() -> None:
+    """Arrow keys and history, where Python has them."""
+    try:
+        import readline  # noqa: F401 - importing it changes input()
+    except ImportError:
+        return

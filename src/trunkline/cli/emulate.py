@@ -1,0 +1,149 @@
+"""``trunkline emulate``: the emulator as a server, with a live log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import shlex
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from ..emulator import Emulator, RequestRecord
+from .terminal import printable
+
+# A server that runs for days shall not remember every request of them.
+_HISTORY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options say."""
+
+    host: str
+    port: int
+    api_key: str
+    zdr: bool
+    first_token_s: float
+    tokens_per_second: float | None
+
+
+def run(settings: Settings, out: Console, err: Console) -> int:
+    """Serve until Ctrl-C or SIGTERM. The exit code is returned."""
+    try:
+        asyncio.run(_serve(settings, out, err))
+    except OSError as error:
+        err.out(
+            f"trunkline: cannot listen on {settings.host}:{settings.port}: {_reason(error)}", highlight=False
+        )
+        return 1
+    except KeyboardInterrupt:  # where signals cannot be handled in the loop
+        pass
+    return 0
+
+
+async def _serve(settings: Settings, out: Console, err: Console) -> None:
+    emulator = Emulator(
+        settings.host,
+        settings.port,
+        api_key=settings.api_key,
+        zdr=settings.zdr,
+        first_token_s=settings.first_token_s,
+        tokens_per_second=settings.tokens_per_second,
+        history=_HISTORY,
+    )
+    emulator.on_request.append(_Log(out))
+    with _until_signalled() as stopped:
+        async with emulator:
+            _announce(emulator, settings, out, err)
+            await stopped.wait()
+    err.out("stopped", highlight=False)
+
+
+@contextlib.contextmanager
+def _until_signalled() -> Iterator[asyncio.Event]:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):
+        for number in signals:
+            loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _announce(emulator: Emulator, settings: Settings, out: Console, err: Console) -> None:
+    if not _is_loopback(settings.host):
+        err.out("warning: other machines may reach this server", style="yellow", highlight=False)
+    out.out(f"The emulator listens at {emulator.base_url}", style="bold", highlight=False)
+    out.out(f"export OPENAI_BASE_URL={shlex.quote(emulator.base_url)}", highlight=False)
+    out.out(f"export OPENAI_API_KEY={shlex.quote(settings.api_key)}", highlight=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+class _Log:
+    """One line per request, as they come."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._sockets: dict[str, int] = {}
+
+    def __call__(self, request: RequestRecord) -> None:
+        """A request was accepted or refused."""
+        line = " ".join([f"{datetime.now():%H:%M:%S}", self._place(request), *_facts(request)])
+        style = "red" if request.error else None
+        self._out.out(printable(line).replace("\n", " "), style=style, highlight=False)
+
+    def _place(self, request: RequestRecord) -> str:
+        """Sockets are numbered as they come: their ids are too long to be told apart."""
+        if request.connection_id is None:
+            return request.transport
+        number = self._sockets.setdefault(request.connection_id, len(self._sockets) + 1)
+        return f"socket {number} {request.lane or 'default lane'}"
+
+
+def _facts(request: RequestRecord) -> list[str]:
+    body = request.body or {}
+    facts = [request.kind, _text(body.get("model")), f"{request.size_bytes} B", _items(body)]
+    return [fact for fact in [*facts, _result(request)] if fact]
+
+
+def _items(body: dict[str, Any]) -> str:
+    given = body.get("input")
+    count = len(given) if isinstance(given, list) else 1 if given else 0
+    items = f"{count} {'item' if count == 1 else 'items'}"
+    parent = _text(body.get("previous_response_id"))
+    return f"{items} after {parent}" if parent else items
+
+
+def _result(request: RequestRecord) -> str:
+    if request.error is not None:
+        return f"-> {request.error['status']} {request.error['code'] or request.error['message']}"
+    return f"-> {request.response_id}" if request.response_id else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
