@@ -1,0 +1,266 @@
+"""One request on one lane, and what it brings.
+
+Life-cycle events are held back until the first output, so that a replay is invisible: an attempt of which
+the caller has taken nothing can be asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from msgspec import Raw
+
+from . import errors
+from .connection import Connection
+from .deadlines import Deadlines, Due, Phase
+from .errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation, ServiceError, TurnError
+from .events import (
+    ErrorEvent,
+    InvalidEvent,
+    OutputItemDone,
+    OutputTextDelta,
+    ResponseCompleted,
+    ResponseFailed,
+    ResponseIncomplete,
+    ServerEvent,
+    is_output,
+)
+from .lanes import Run
+from .metrics import TurnMetrics
+
+_ENDING = frozenset({ResponseCompleted, ResponseIncomplete, ResponseFailed, ErrorEvent, InvalidEvent})
+
+
+class Attempt:
+    """What one request brought, in order, until its caller takes it.
+
+    Attributes:
+        events: what the caller may see now.
+        final: the terminal event of a response that did not fail.
+        error: why it ended otherwise.
+        taken: the caller has taken something.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_deadlines",
+        "_flowing",
+        "_held",
+        "_limit",
+        "_loop",
+        "_metrics",
+        "_progress_at",
+        "_started_at",
+        "_timer",
+        "_waiter",
+        "connection",
+        "done_items",
+        "error",
+        "events",
+        "final",
+        "run",
+        "taken",
+    )
+
+    def __init__(
+        self, deadlines: Deadlines, max_buffered_events: int, metrics: TurnMetrics, started_at: float
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._metrics = metrics
+        self._started_at = started_at
+        self._limit = max_buffered_events
+        self._deadlines = deadlines
+        self.events: deque[ServerEvent] = deque()
+        self.final: ResponseCompleted | ResponseIncomplete | None = None
+        self.error: TurnError | None = None
+        self.taken = False
+        self.done_items: list[Raw] = []
+        self.connection: Connection | None = None
+        self.run: Run | None = None
+        self._held: list[ServerEvent] = []
+        self._flowing = False
+        self._progress_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come."""
+        return self.final is not None or self.error is not None
+
+    def begin(self, request: bytes) -> None:
+        """Send the request on the connection and run that were taken for it.
+
+        Raises:
+            ConnectionLost: the socket died before it was sent.
+        """
+        assert self.connection is not None
+        assert self.run is not None
+        self.connection.send(self.run, request)
+        self._progress_at = self._loop.time()
+        self._watch()
+
+    # What the connection calls.
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take one event of this request's response."""
+        if self.is_over:
+            return
+        self._progress_at = self._loop.time()
+        self._metrics.bytes_received += len(event.raw)
+        if type(event) in _ENDING:
+            self._end(event)
+        elif self._flowing:
+            self._push(event)
+        else:
+            self._before_output(event)
+
+    def fail(self, error: NetworkError) -> None:
+        """The connection ended."""
+        self._fail(error)
+
+    def _before_output(self, event: ServerEvent) -> None:
+        at = self._progress_at - self._started_at
+        if self._metrics.first_event_s is None:
+            self._metrics.first_event_s = at
+        self._held.append(event)
+        if is_output(event):
+            self._metrics.first_output_s = at
+            self._held.pop()
+            self._flow()
+            self._push(event)
+
+    def _flow(self) -> None:
+        self._flowing = True
+        self.events.extend(self._held)
+        self._held.clear()
+        self._wake()
+
+    def _push(self, event: ServerEvent) -> None:
+        if type(event) is OutputTextDelta:
+            if self._metrics.ttft_s is None:
+                self._metrics.ttft_s = self._progress_at - self._started_at
+        elif type(event) is OutputItemDone:
+            self.done_items.append(event.encoded_item)
+        if len(self.events) >= self._limit:
+            self._fail(errors.SlowConsumer(len(self.events)))
+            self.leave()
+            return
+        self.events.append(event)
+        if self._waiter is not None:
+            self._wake()
+
+    def _end(self, event: ServerEvent) -> None:
+        if isinstance(event, ResponseCompleted | ResponseIncomplete):
+            self.final = event
+            self._flow()
+            self._stop_watching()
+        elif isinstance(event, InvalidEvent):
+            problem = f"the event {event.type} is not what the protocol says: {event.problem}"
+            self._fail(ProtocolViolation(problem, sent=True, started=True))
+            self.leave()
+        else:
+            started = self.run is not None and self.run.response_id is not None
+            self._fail(_service_error(event, started))
+
+    def _fail(self, error: TurnError) -> None:
+        if self.is_over:
+            return
+        self.error = error
+        self._stop_watching()
+        if not self.taken:
+            self.events.clear()  # nobody has seen it, so that it may be asked for again
+        self._wake()
+
+    # What the turn calls.
+
+    async def changed(self) -> None:
+        """Wait until there is an event, or the end. Cancelling ends the wait and loses nothing."""
+        if self.events or self.is_over:
+            return
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def leave(self) -> None:
+        """Nobody waits for this attempt any more: its lane drains."""
+        self._stop_watching()
+        if self.connection is not None and self.run is not None:
+            self.connection.abandon(self.run)
+
+    def interrupt(self) -> None:
+        """The caller was cancelled before the request was sent; whoever goes on asks again."""
+        self.leave()
+        if not self.is_over:
+            self.error = ConnectionLost("the turn was cancelled while it was being asked")
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # Deadlines: one timer, moved on lazily, so that an event costs nothing but the note of its time.
+
+    def _watch(self) -> None:
+        due = self._due()
+        if due is not None:
+            self._timer = self._loop.call_at(due.at, self._look)
+
+    def _look(self) -> None:
+        due = self._due()
+        if due is None or self._loop.time() < due.at:
+            self._watch()
+            return
+        started = self.run is not None and self.run.response_id is not None
+        self._fail(DeadlineExceeded(due.phase, due.waited_s, sent=True, started=started))
+        self.leave()
+
+    def _due(self) -> Due | None:
+        phase = Phase.BETWEEN_EVENTS if self._flowing else Phase.FIRST_OUTPUT
+        if not self._flowing and not self._held:
+            phase = Phase.FIRST_EVENT
+        return self._deadlines.due(phase, self._started_at, self._progress_at)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _service_error(event: ServerEvent, started: bool) -> ServiceError:
+    if isinstance(event, ErrorEvent):
+        return _refusal(event, started)
+    assert isinstance(event, ResponseFailed)
+    error = event.response.error or {}
+    code = error.get("code")
+    return errors.ResponseFailed(
+        f"the response failed: {error.get('message') or code or 'the service gave no reason'}",
+        response=event.json()["response"],
+        code=code if isinstance(code, str) else None,
+        response_id=event.response.id,
+        started=True,
+    )
+
+
+def _refusal(event: ErrorEvent, started: bool) -> errors.ResponseRefused:
+    body = event.body
+    headers = event.headers
+    return errors.ResponseRefused(
+        f"the service refused the request: {event.message}",
+        code=event.code,
+        status=event.status if isinstance(event.status, int) else None,
+        error_type=body.type if isinstance(body.type, str) else None,
+        param=body.param if isinstance(body.param, str) else None,
+        retry_after_s=_seconds(headers.get("retry-after")),
+        request_id=headers.get("x-request-id"),
+        started=started,
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,307 @@
+"""The client: credentials, one pool of sockets, and the conversations over it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from . import websocket
+from .connection import Dial
+from .conversation import Conversation
+from .deadlines import Deadlines
+from .endpoint import Endpoint, auth_headers
+from .errors import ClientClosed, ConfigurationError
+from .history import History
+from .items import ItemInput, TurnInput, user_message
+from .metrics import Hooks, PoolMetrics
+from .placement import Owner
+from .pool import Pool, PoolLimits
+from .recovery import Policy
+from .request import Fields, check_calls
+from .stream import ResponseStream
+from .tools import Tool, Toolbox
+from .turn import Question, Turn, TurnSettings
+from .websocket import Receiver, WebSocket
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+MAX_KEYS = 4096
+
+ApiKey = str | Callable[[], Awaitable[str]]
+
+
+class Client:
+    """Conversations over few warm WebSockets to one endpoint, with one credential.
+
+    A client belongs to the event loop in which it is first used. Use it as ``async with``, or `close` it.
+
+    Args:
+        api_key: the key, or an async function that gives it, asked at each dial; by default OPENAI_API_KEY.
+        base_url: such as ``https://api.openai.com/v1``; by default OPENAI_BASE_URL.
+        organization: the ``OpenAI-Organization`` header.
+        project: the ``OpenAI-Project`` header.
+        headers: further headers of the upgrade request; an ``Authorization`` or ``api-key`` given here
+            takes the place of ``api_key``.
+        lanes: whether the endpoint knows ``stream_id``; by default only ``api.openai.com`` is taken to.
+        deadlines: how long turns wait.
+        policy: how often they are asked again.
+        limits: bounds of the pool.
+        hooks: functions to be called when turns begin and end.
+        max_buffered_events: how many events of one stream may wait for its reader.
+        replay_actions: also ask again, after a failure, when hosted tools act (``mcp``).
+        ping_interval_s: an idle socket is pinged after so many seconds, and dropped when it does not answer.
+        ssl_context: for certificates of one's own; by default they are verified as usual.
+        proxy: a proxy's URL; by default the environment decides; empty for none.
+
+    Raises:
+        ConfigurationError: something is missing or wrong; the message says what to give.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        lanes: bool | None = None,
+        deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
+        limits: PoolLimits | None = None,
+        hooks: Hooks | None = None,
+        max_buffered_events: int = 16_384,
+        replay_actions: bool = False,
+        ping_interval_s: float = 20.0,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self._endpoint = Endpoint.of(
+            base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL, lanes=lanes
+        )
+        self._credentials = _Credentials(api_key, organization, project, headers or {})
+        self._settings = TurnSettings(
+            deadlines=deadlines or Deadlines(),
+            policy=policy or Policy(),
+            max_buffered_events=max_buffered_events,
+            replay_actions=replay_actions,
+            hooks=hooks or Hooks(),
+        )
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._ping_interval_s = ping_interval_s
+        self._pool = Pool(
+            self._dialler,
+            named_lanes=self._endpoint.lanes,
+            limits=limits or PoolLimits(connect_s=self._settings.deadlines.connect or 60.0),
+        )
+        self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def metrics(self) -> PoolMetrics:
+        """What the pool has done so far."""
+        return self._pool.metrics
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open or being dialled."""
+        return len(self._pool.connections)
+
+    def conversation(
+        self,
+        *,
+        model: str,
+        instructions: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        items: Sequence[ItemInput] = (),
+        **fields: Any,
+    ) -> Conversation:
+        """A conversation that keeps its own history.
+
+        Args:
+            model: the model's name.
+            instructions: sent with each turn.
+            tools: Python functions, which ``run`` executes, and tool definitions as the API documents them.
+            items: a history to begin with, as ``Conversation.items`` gave it.
+            fields: further fields of the Responses API, for each turn.
+
+        Raises:
+            ConfigurationError: something given is wrong.
+        """
+        toolbox = Toolbox.of(tools or ())
+        values = {
+            "model": model,
+            "instructions": instructions,
+            "tools": toolbox.definitions or None,
+            **fields,
+        }
+        history = History().following(items, "items")
+        return Conversation(self._turn, Fields.of(values), toolbox, history)
+
+    def stream(
+        self,
+        *,
+        model: str,
+        input: TurnInput,  # noqa: A002 - the name of the Responses API
+        key: Hashable | None = None,
+        tools: Sequence[Tool] | None = None,
+        deadlines: Deadlines | None = None,
+        **fields: Any,
+    ) -> ResponseStream:
+        """One turn of a history that is kept elsewhere: give all of it; the wire carries what is new.
+
+        Args:
+            model: the model's name.
+            input: the whole history and the new items.
+            key: whose history it is. Turns of one key are chained; without a key nothing is.
+            tools: Python functions (not executed here) and tool definitions.
+            deadlines: how long this turn waits, instead of the client's.
+            fields: further fields of the Responses API.
+
+        Raises:
+            ConfigurationError: something given is wrong; nothing was sent.
+        """
+        values = {"model": model, **fields}
+        if tools is not None:
+            values["tools"] = Toolbox.of(tools).definitions or None
+        whole = _as_items(input)
+        known = self._known(key) if key is not None else _Keyed()
+        known.fields = known.fields.following(values) if known.fields is not None else Fields.of(values)
+        known.history = known.history.following(whole)
+        check_calls(known.history, known.fields)
+        owner = known.owner if key is not None else None
+        return ResponseStream(self._turn(known.fields, known.history, owner, deadlines=deadlines))
+
+    def forget(self, key: Hashable) -> None:
+        """Forget what is known of a key. Its next turn is sent in full."""
+        self._keyed.pop(key, None)
+
+    async def warm(self, *, model: str, connections: int = 1) -> None:
+        """Have sockets ready before they are needed.
+
+        Args:
+            model: the model's name; gateways see it at the upgrade.
+            connections: how many.
+
+        Raises:
+            NetworkError: one of them could not be made.
+            DeadlineExceeded: one of them was not made in time.
+        """
+        self._check_loop()
+        await self._pool.warm(self._endpoint.websocket_url_for(model), connections)
+
+    async def close(self, within_s: float = 5.0) -> None:
+        """End every turn and close every socket. Streams that are open end with an error.
+
+        Args:
+            within_s: sockets that take longer are dropped, in seconds.
+        """
+        await self._pool.close(within_s)
+
+    async def __aenter__(self) -> Self:
+        self._check_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _turn(
+        self,
+        fields: Fields,
+        asked: History,
+        owner: Owner | None,
+        *,
+        generate: bool = True,
+        deadlines: Deadlines | None = None,
+    ) -> Turn:
+        self._check_loop()
+        url = self._endpoint.websocket_url_for(fields.model)
+        settings = self._settings.waiting(deadlines) if deadlines is not None else self._settings
+        return Turn(self._pool, Question(url, fields, asked, owner, generate), settings)
+
+    def _known(self, key: Hashable) -> _Keyed:
+        known = self._keyed.setdefault(key, _Keyed())
+        self._keyed.move_to_end(key)
+        if len(self._keyed) > MAX_KEYS:
+            self._keyed.popitem(last=False)
+        return known
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ClientClosed("this client belongs to another event loop: make one client for each loop")
+
+    def _dialler(self, url: str) -> Dial:
+        async def dial(receiver: Receiver) -> WebSocket:
+            return await websocket.dial(
+                url,
+                headers=await self._credentials.headers(),
+                receiver=receiver,
+                ssl_context=self._ssl_context,
+                ping_interval_s=self._ping_interval_s,
+                proxy=self._proxy,
+            )
+
+        return dial
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._endpoint.host}: {self.connections} connections>"  # never the key
+
+
+class _Keyed:
+    """What is known of the history behind a key."""
+
+    __slots__ = ("fields", "history", "owner")
+
+    def __init__(self) -> None:
+        self.owner = Owner()
+        self.history = History()
+        self.fields: Fields | None = None
+
+
+class _Credentials:
+    """Who asks, as headers."""
+
+    def __init__(
+        self,
+        api_key: ApiKey | None,
+        organization: str | None,
+        project: str | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        given = {name.lower() for name in headers}
+        self._api_key = api_key or os.environ.get("OPENAI_API_KEY")
+        if not self._api_key and given.isdisjoint({"authorization", "api-key"}):
+            raise ConfigurationError(
+                "there is no api_key: give one, or set OPENAI_API_KEY", argument="api_key"
+            )
+        self._organization = organization or os.environ.get("OPENAI_ORG_ID")
+        self._project = project or os.environ.get("OPENAI_PROJECT_ID")
+        self._headers = dict(headers)
+
+    async def headers(self) -> dict[str, str]:
+        key = self._api_key
+        return auth_headers(
+            api_key=await key() if callable(key) else key,
+            organization=self._organization,
+            project=self._project,
+            headers=self._headers,
+        )
+
+    def __repr__(self) -> str:
+        return "<credentials>"
+
+
+def _as_items(value: TurnInput) -> Sequence[ItemInput]:
+    if isinstance(value, str):
+        return [user_message(value)]
+    return [value] if isinstance(value, Mapping) else value

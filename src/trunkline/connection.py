@@ -1,0 +1,218 @@
+"""One socket, pumped through its lanes.
+
+A connection exists from the moment it is wanted: turns take their place on its lanes at once, and wait for
+the dial together. It is always read. When it ends, for whatever reason, every turn on it hears of it, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
+from .events import ErrorEvent, ResponseCompleted, ResponseFailed, ResponseIncomplete, ServerEvent, decode
+from .lanes import Lanes, Run
+from .metrics import PoolMetrics
+
+if TYPE_CHECKING:
+    from .websocket import Receiver, WebSocket
+
+Dial = Callable[["Receiver"], Awaitable["WebSocket"]]
+
+CONNECTION_LIMIT = "websocket_connection_limit_reached"
+
+
+class Connection:
+    """One socket and its lanes.
+
+    Args:
+        number: its number within the client, from 1.
+        lanes: its lanes.
+        metrics: where answers that nobody hears are counted.
+        on_change: called when a place became free, or the connection stopped taking turns.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        lanes: Lanes,
+        metrics: PoolMetrics,
+        on_change: Callable[[Connection], None],
+    ) -> None:
+        self.number = number
+        self.lanes = lanes
+        self.is_ready = False
+        self.is_retired = False
+        self._metrics = metrics
+        self._on_change = on_change
+        self._socket: WebSocket | None = None
+        self._is_gone = False
+        self._dialled: asyncio.Future[NetworkError | DeadlineExceeded | None]
+        self._dialled = asyncio.get_running_loop().create_future()
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether new turns may be placed here."""
+        return self.lanes.is_open and not self.is_retired
+
+    async def dial(self, dial: Dial, within_s: float) -> None:
+        """Make the connection. Whoever waits in `ready` hears how it went; nothing is raised here."""
+        error: NetworkError | DeadlineExceeded | None = None
+        try:
+            async with asyncio.timeout(within_s):
+                self._socket = await dial(self)
+        except TimeoutError:
+            error = DeadlineExceeded("connect", within_s)
+        except NetworkError as failure:
+            error = failure
+        except asyncio.CancelledError:
+            self._conclude(ConnectFailed("the client was closed while it was connecting"))
+            raise
+        except Exception as failure:  # an api_key function of the caller's, for example
+            error = ConnectFailed(f"connecting failed: {type(failure).__name__} was raised while dialling")
+            error.__cause__ = failure
+        self._conclude(error)
+
+    def _conclude(self, error: NetworkError | DeadlineExceeded | None) -> None:
+        if self._dialled.done():
+            return
+        self.is_ready = error is None and self.lanes.is_open
+        if error is not None:
+            self.lanes.close()
+        self._dialled.set_result(error)
+        self._on_change(self)
+
+    async def ready(self) -> None:
+        """Wait for the dial. Cancelling ends the wait, not the dial.
+
+        Raises:
+            NetworkError: the connection could not be made.
+            DeadlineExceeded: it was not made in time.
+        """
+        error = await asyncio.shield(self._dialled)
+        if error is not None:
+            raise error.fresh() from error.__cause__
+
+    def send(self, run: Run, frame: bytes) -> None:
+        """Put a request on its lane.
+
+        Raises:
+            ConnectionLost: the socket is dead; nothing was sent.
+        """
+        if self._socket is None or not self._socket.is_open:
+            raise ConnectionLost("the connection was lost before the request was sent")
+        self.lanes.sending(run)
+        self._socket.send(frame)
+
+    def abandon(self, run: Run) -> None:
+        """Nobody waits for this run any more. One that was not sent gives its place back."""
+        if run.ended:
+            return
+        self.lanes.abandon(run)
+        if run.ended:
+            self._after_end()
+        else:
+            self._metrics.abandoned += 1
+
+    def on_message(self, payload: bytes) -> None:
+        """One frame from the socket."""
+        try:
+            event = decode(payload)
+        except ProtocolViolation as violation:
+            self._fail(violation)
+            return
+        if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
+            self._limit_reached(event)
+            return
+        run = self.lanes.route(event)
+        if run is None:
+            self._unrouted(event)
+            return
+        sink = run.sink
+        if sink is not None:
+            sink.deliver(event)
+        if run.ended:
+            if sink is None:
+                self._count_drained(event)
+            self._after_end()
+
+    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
+        """The socket ended: every turn on it hears of it."""
+        self._is_gone = True
+        self._end(error)
+
+    def retire(self) -> None:
+        """Take no new turns, and close after the last response."""
+        self.is_retired = True
+        if self.lanes.in_flight == 0 and self._socket is not None:
+            self._socket.close()
+        self._on_change(self)
+
+    @property
+    def is_closing(self) -> bool:
+        """It takes no turns any more, and its socket is not gone yet."""
+        return self._socket is not None and not self._is_gone and not self.takes_turns
+
+    def shut(self) -> None:
+        """End every turn on it and close."""
+        self._end(ConnectionLost("the client was closed"))
+        if self._socket is not None:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Drop the socket now."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    async def closed(self) -> None:
+        """Wait until the socket is gone."""
+        if self._socket is not None:
+            await self._socket.wait_closed()
+
+    def _unrouted(self, event: ServerEvent) -> None:
+        self._metrics.strays += 1
+        if isinstance(event, ErrorEvent) and event.stream_id is None and self.lanes.in_flight:
+            self._fail(ProtocolViolation("the server sent an error that names no lane, so no turn is sure"))
+
+    def _limit_reached(self, event: ErrorEvent) -> None:
+        """The hour is over. What has begun may still finish; what has not is asked for elsewhere."""
+        for run in self.lanes.refuse_unstarted():
+            if run.sink is not None:
+                run.sink.deliver(event)
+        self.retire()
+
+    def _fail(self, error: NetworkError) -> None:
+        """The socket is not trusted any more."""
+        self._end(error)
+        self.abort()
+
+    def _end(self, error: NetworkError) -> None:
+        self.is_ready = False
+        for run in self.lanes.close():
+            if run.sink is not None:
+                lost = error.fresh()
+                lost.sent = run.sent
+                lost.started = run.response_id is not None
+                run.sink.fail(lost)
+        self._on_change(self)
+
+    def _count_drained(self, event: ServerEvent) -> None:
+        if isinstance(event, ResponseCompleted | ResponseIncomplete | ResponseFailed):
+            self._metrics.count_abandoned_usage(event.response.usage)
+
+    def _after_end(self) -> None:
+        if self.is_retired and self.lanes.in_flight == 0 and self._socket is not None:
+            self._socket.close()
+        self._on_change(self)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number}: {self._state}, {self.lanes.in_flight} in flight>"
+
+    @property
+    def _state(self) -> str:
+        if not self.lanes.is_open:
+            return "closed"
+        if self.is_retired:
+            return "retired"
+        return "ready" if self.is_ready else "dialling"

@@ -1,0 +1,226 @@
+"""What a caller iterates: the events of one turn.
+
+::
+
+    async with chat.send("Hello") as stream:
+        async for event in stream:
+            ...
+    stream.response, stream.metrics
+
+Leaving the block early is barge-in: the answer drains unseen, and the next turn does not wait for it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from .errors import TurnError, UsageError
+from .events import OutputTextDelta, ResponseCompleted, ResponseIncomplete, ServerEvent
+from .items import Item
+from .metrics import TurnMetrics
+from .response import Response
+from .turn import Turn
+
+
+class Outcome(Enum):
+    """How a stream ended."""
+
+    ANSWERED = "answered"
+    LEFT = "left"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is left of a turn.
+
+    Attributes:
+        outcome: how it ended.
+        response: the final response, when it was answered.
+        output: its output items, as they can be sent again.
+        text: the text that the caller received.
+        output_seen: the caller received a part of the answer.
+    """
+
+    outcome: Outcome
+    response: Response | None
+    output: tuple[Item, ...]
+    text: str
+    output_seen: bool
+
+
+class ResponseStream:
+    """The events of one turn, as an asynchronous iterator inside an ``async with`` block.
+
+    Entering the block sends the request. Iterating gives every event in order, unknown ones included, and
+    ends after the terminal one. Cancelling a wait for an event loses nothing. Leaving the block before the
+    end is barge-in. A stream that is neither read nor left is ended when it is garbage-collected.
+
+    Raises, from entering or iterating:
+        TurnError: the turn ended without a response; see `trunkline.errors`.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        on_end: Callable[[Ending], None] | None = None,
+        on_heard: Callable[[ResponseStream, str], None] | None = None,
+    ) -> None:
+        self._turn = turn
+        self._on_end = on_end
+        self._on_heard = on_heard
+        self._events: deque[ServerEvent] = deque()
+        self._text: list[str] = []
+        self._entered = False
+        self._ended = False
+        self._response: Response | None = None
+
+    @property
+    def response(self) -> Response:
+        """The final response: status, output, usage; with ``output_text`` and ``tool_calls``.
+
+        Raises:
+            UsageError: the turn has not ended in a response.
+        """
+        if self._response is None:
+            raise UsageError("there is no response yet: read the stream to its end first")
+        return self._response
+
+    @property
+    def metrics(self) -> TurnMetrics:
+        """The turn's figures, so far."""
+        return self._turn.metrics
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was read to its end, failed, or was left."""
+        return self._ended
+
+    @property
+    def received_text(self) -> str:
+        """The text that was received until now."""
+        return "".join(self._text)
+
+    async def text(self) -> AsyncIterator[str]:
+        """The text alone, piece by piece, as it comes."""
+        async for event in self:
+            if type(event) is OutputTextDelta:
+                yield event.delta
+
+    async def finish(self) -> Response:
+        """Read to the end. The final response."""
+        async for _ in self:
+            pass
+        return self.response
+
+    def heard(self, text: str) -> None:
+        """Say what the listener really heard of this answer: the history keeps that, or nothing.
+
+        Speech is slower than text, so this may be called after the end as well, until the conversation's
+        next turn. A stream that is still open is left.
+
+        Raises:
+            UsageError: the stream is not a conversation's, or its conversation has gone on.
+        """
+        if self._on_heard is None:
+            raise UsageError("heard() is for the streams of a Conversation: this history is kept elsewhere")
+        self.close()
+        self._on_heard(self, text)
+
+    def close(self) -> None:
+        """Leave the stream. The rest of the answer drains unseen. May be called again."""
+        self._end(Outcome.LEFT)
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise UsageError("a stream can be entered once; send again for another turn")
+        self._entered = True
+        try:
+            await self._turn.start()
+        except TurnError:
+            self._end(Outcome.FAILED)
+            raise
+        except BaseException:
+            self._end(Outcome.LEFT)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerEvent:
+        # `_events` is empty until the caller has taken something of this attempt: see `_next`.
+        if self._events:
+            event = self._events.popleft()
+            if type(event) is OutputTextDelta:
+                self._text.append(event.delta)
+            return event
+        return await self._next()
+
+    async def _next(self) -> ServerEvent:
+        if not self._entered:
+            raise UsageError("enter the stream first: async with … as stream")
+        while not self._ended:
+            attempt = self._turn.attempt
+            if attempt.events:
+                attempt.taken = True
+                self._events = attempt.events
+                return await self.__anext__()
+            if attempt.final is not None:
+                return self._conclude(attempt.final)
+            if attempt.error is not None:
+                await self._recover(attempt.error)
+            else:
+                await attempt.changed()
+        raise StopAsyncIteration
+
+    async def _recover(self, error: TurnError) -> None:
+        try:
+            await self._turn.recover(error)
+        except TurnError:
+            self._end(Outcome.FAILED)
+            raise
+
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
+        self._response = final.response
+        self._end(Outcome.ANSWERED, self._turn.conclude(final))
+        return final
+
+    def _end(self, outcome: Outcome, output: tuple[Item, ...] = ()) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        taken = self._turn.attempt.taken
+        self._turn.leave()
+        self._events = deque()
+        if self._on_end is not None and self._entered:
+            self._on_end(Ending(outcome, self._response, output, self.received_text, taken))
+
+    def __del__(self) -> None:
+        if not self._entered or self._ended:
+            return
+        warnings.warn(
+            f"{self!r} was neither read to its end nor left", ResourceWarning, stacklevel=2, source=self
+        )
+        try:
+            self._end(Outcome.LEFT)
+        except RuntimeError:  # its event loop is closed, and everything on it is gone already
+            return
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "open" if self._entered else "new"
+        return f"<ResponseStream: {state}>"
+
+
+__all__ = ["Ending", "Outcome", "ResponseStream"]

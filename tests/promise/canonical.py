@@ -1,0 +1,70 @@
+"""Items in one form, so that a server's and an application's view of a conversation can be compared.
+
+Written apart from the library's own rules of equality: this is the yardstick they are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Form = tuple[str, ...]
+
+_SERVER_ONLY = {"reasoning", "web_search_call", "file_search_call", "mcp_call", "mcp_list_tools"}
+
+
+def canonical(items: Iterable[Mapping[str, Any]], *, ordered: bool = True) -> list[object]:
+    """What was said, called and returned, in order, without what only servers hold.
+
+    Consecutive assistant texts are one. When not ``ordered``, a stretch of assistant texts, calls and outputs
+    is compared by its texts in order and its calls and outputs in any.
+    """
+    forms = _joined([_form(item) for item in items if item.get("type", "message") not in _SERVER_ONLY])
+    return list(forms) if ordered else _stretches(forms)
+
+
+def text_of(items: Iterable[Mapping[str, Any]]) -> str:
+    """All assistant text among these items."""
+    return "".join(_content(item["content"]) for item in items if item.get("role") == "assistant")
+
+
+def _form(item: Mapping[str, Any]) -> Form:
+    kind = item.get("type", "message")
+    if kind == "message":
+        return (item["role"], _content(item["content"]))
+    if kind == "function_call":
+        return ("call", item["call_id"], item["name"], item["arguments"])
+    if kind == "function_call_output":
+        return ("output", item["call_id"], item["output"])
+    raise AssertionError(f"this yardstick does not know items of type {kind}")
+
+
+def _content(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _joined(forms: Iterable[Form]) -> list[Form]:
+    joined: list[Form] = []
+    for form in forms:
+        if form[0] == "assistant" and joined and joined[-1][0] == "assistant":
+            joined[-1] = ("assistant", joined[-1][1] + form[1])
+        else:
+            joined.append(form)
+    return joined
+
+
+def _stretches(forms: Iterable[Form]) -> list[object]:
+    found: list[object] = []
+    texts: list[str] = []
+    others: list[Form] = []
+    for form in [*forms, ("end",)]:
+        if form[0] == "assistant":
+            texts.append(form[1])
+        elif form[0] in ("call", "output"):
+            others.append(form)
+        else:
+            if texts or others:
+                found.append(("".join(texts), sorted(others)))
+            texts, others = [], []
+            found.append(form)
+    return found

@@ -1,0 +1,255 @@
+"""Speakers who talk over one client to one emulator, and check after every turn that the promise is kept.
+
+Each speaker keeps its own list of what was said, apart from the library. After a turn, the emulator's
+effective context must equal that list; the text that streamed must be the text that the model made for this very
+response; and a parent, where one was named, must be a response of the same speaker or of those it forked from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import trunkline
+from trunkline.emulator import Emulator
+
+from .canonical import canonical, text_of
+
+JSON = dict[str, Any]
+S = TypeVar("S", bound="Speaker")
+
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
+MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools")
+
+
+def user(text: str) -> JSON:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> JSON:
+    return {"role": "assistant", "content": text}
+
+
+@dataclass
+class Turn:
+    """How a speaker takes a turn.
+
+    Attributes:
+        model: the emulator's model.
+        store: as in the request.
+        leave_after: how many events are read before the stream is left; ``None`` reads to the end.
+        heard: how many characters of the text were heard; ``None`` says nothing about it.
+    """
+
+    model: str = "echo"
+    store: bool | None = None
+    leave_after: int | None = None
+    heard: int | None = None
+
+
+@dataclass
+class Speaker:
+    """One who holds a conversation, and remembers it independently."""
+
+    world: World
+    token: str
+    said: list[JSON] = field(default_factory=list)
+    responses: set[str] = field(default_factory=set)
+    owed: list[JSON] = field(default_factory=list)
+    keeps_order = True
+
+    def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
+        raise NotImplementedError
+
+    def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
+        raise NotImplementedError
+
+    async def speak(self, text: str, turn: Turn) -> None:
+        """Say something, or answer the calls that are owed."""
+        new = self.answers() if self.owed else [user(text)]
+        stream = self.stream(new, turn)
+        received, whole = "", False
+        async with stream:
+            taken = itertools.count(1)
+            async for event in stream:
+                if isinstance(event, trunkline.events.OutputTextDelta):
+                    received += event.delta
+                if turn.leave_after is not None and next(taken) >= turn.leave_after:
+                    break
+            else:
+                whole = True
+        if whole:
+            self.check(stream, new, received)
+        self.after(stream, new, received, turn)
+
+    def answers(self) -> list[JSON]:
+        return [
+            {"type": "function_call_output", "call_id": call["call_id"], "output": f"{self.token} sunny"}
+            for call in self.owed
+        ]
+
+    def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
+        record = self.world.emulator.responses[stream.response.id]
+        held, seen = [*self.said, *new], record.effective_context
+        server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
+        assert server == application, f"the model saw {server}\nand the application holds {application}"
+        assert received == text_of(record.output) == stream.response.output_text
+        parent = record.previous_response_id
+        assert parent is None or parent in self.responses, "the parent is another speaker's response"
+        assert (stream.metrics.mode == "delta") == (parent is not None)
+        foreign = {other.token for other in self.world.speakers if other.token != self.token}
+        shown = json.dumps(record.effective_context)
+        assert not any(token in shown for token in foreign), "another speaker's words are in the context"
+        self.responses.add(record.id)
+
+
+@dataclass
+class Talker(Speaker):
+    """A speaker with a `Conversation`."""
+
+    chat: trunkline.Conversation = None  # type: ignore[assignment]
+
+    def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
+        return self.chat.send(new, model=turn.model, store=turn.store)
+
+    def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
+        self.said += new
+        try:
+            output = [item for item in stream.response.output if item["type"] != "reasoning"]
+        except trunkline.UsageError:
+            output = [assistant(text)] if text else []
+        if turn.heard is not None:
+            heard = text[: turn.heard]
+            stream.heard(heard)
+            output = _as_heard(output, heard)
+        self.said += output
+        self.owed = [item for item in output if item.get("type") == "function_call"]
+        assert canonical(self.chat.items) == canonical(self.said)
+
+    def fork(self) -> Talker:
+        twin = Talker(
+            self.world,
+            self.token,
+            list(self.said),
+            set(self.responses),
+            list(self.owed),
+            chat=self.chat.fork(),
+        )
+        self.world.speakers.append(twin)
+        return twin
+
+    def rewrite(self, said: list[JSON]) -> None:
+        self.said = said
+        self.owed = []
+        self.chat.replace(said)
+
+
+@dataclass
+class Keeper(Speaker):
+    """A speaker who keeps the history, in plain lists and dicts that it changes in place."""
+
+    key: str = ""
+    keeps_order = False
+
+    def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
+        return self.world.client.stream(
+            model=turn.model,
+            input=[*self.said, *new],
+            key=self.key,
+            tools=[WEATHER, CLOCK],
+            store=turn.store,
+        )
+
+    def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
+        self.said += new
+        try:
+            output = list(stream.response.output)
+        except trunkline.UsageError:
+            output = [assistant(text)] if text else []
+        if turn.heard is not None:
+            output = _as_heard(output, text[: turn.heard])
+        self.said += self.world.arranged(output)
+        self.owed = [item for item in output if item.get("type") == "function_call"]
+
+    def rewrite(self, said: list[JSON]) -> None:
+        self.said[:] = said
+        self.owed = []
+
+
+def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
+    """The output with its text replaced by what was heard, where the first text stood."""
+    kept: list[JSON] = []
+    said = [assistant(heard)] if heard else []
+    for item in output:
+        if item.get("type", "message") == "message":
+            kept += said
+            said = []
+        elif item["type"] != "reasoning":
+            kept.append(item)
+    return kept + said
+
+
+class World:
+    """One emulator, one client, and everybody who speaks."""
+
+    def __init__(self, *, lanes: bool = True, tokens_per_second: float | None = None) -> None:
+        self.emulator = Emulator(tokens_per_second=tokens_per_second)
+        self.lanes = lanes
+        self.speakers: list[Speaker] = []
+        self.arrangement = 0
+        self._numbers = itertools.count()
+        self.client: trunkline.Client
+
+    async def open(self) -> None:
+        await self.emulator.start()
+        self.client = trunkline.Client(
+            base_url=self.emulator.base_url, api_key=self.emulator.api_key, lanes=self.lanes
+        )
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.emulator.stop()
+
+    def talker(self) -> Talker:
+        chat = self.client.conversation(model="echo", tools=[WEATHER, CLOCK])
+        return self._joined(Talker(self, self._token(), chat=chat))
+
+    def keeper(self) -> Keeper:
+        token = self._token()
+        return self._joined(Keeper(self, token, key=token))
+
+    def _joined(self, speaker: S) -> S:
+        self.speakers.append(speaker)
+        return speaker
+
+    def _token(self) -> str:
+        return f"<{next(self._numbers)}>"
+
+    def arranged(self, output: list[JSON]) -> list[JSON]:
+        """An answer as an application may hold it: joined, reordered, without reasoning."""
+        held = [item for item in output if item.get("type") != "reasoning" or self.arrangement == 0]
+        if self.arrangement == 2:
+            text = text_of(item for item in held if item.get("type", "message") == "message")
+            calls = [item for item in held if item.get("type", "message") != "message"]
+            return [*([assistant(text)] if text else []), *reversed(calls)]
+        return held
+
+    async def all_speak(self, turns: Sequence[tuple[Speaker, str, Turn]]) -> None:
+        """Several speak at once."""
+        await asyncio.gather(*(speaker.speak(text, turn) for speaker, text, turn in turns))
