@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .generation import Generation
 from .lanes import Lanes
 from .records import ConnectionRecord, RequestRecord
+from .steering import Steering
 from .store import LaneCache
 
 
@@ -25,6 +27,9 @@ class Connection:
     record: ConnectionRecord
     lanes: Lanes[Job] = field(default_factory=Lanes)
     cache: LaneCache = field(default_factory=LaneCache)
+    steering: Steering = field(default_factory=Steering)
+    running: dict[str, tuple[Generation, Job]] = field(default_factory=dict)
+    """The responses in flight, by id, each with the request that it came from."""
 
     @property
     def id(self) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from .behaviour import Expectation
 from .context import Item
+from .faults import Faults
+from .frame_log import FrameLog, FrameRecord
+from .models import Model
 from .pace import Pace
 from .records import ConnectionRecord, RequestRecord, ResponseRecord
 from .service import Service, Settings
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 class Emulator:
     """A Responses API server on loopback: HTTP, server-sent events and WebSocket on one port.
 
-    Use it as an async context manager, or call `start` and `stop`.
+    Use it as an async context manager, or call `start` and `stop`; `run_in_thread` serves synchronous code.
 
     Args:
         host: where to listen; the default cannot be reached from other machines.
@@ -30,6 +36,10 @@ class Emulator:
         tokens_per_second: the pace from there on; None is as fast as possible.
         clock: seconds, for the age of connections.
         history: how many requests, responses and connections are kept to be looked at.
+        frames: how many WebSocket messages are kept in `frames`.
+        faults: what is to go wrong.
+        default_model: which of the deterministic models stands behind unknown names.
+        context_window: the most tokens that a model reads.
     """
 
     def __init__(
@@ -43,16 +53,25 @@ class Emulator:
         tokens_per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         history: int = 100_000,
+        frames: int = 0,
+        faults: Faults | None = None,
+        default_model: str | None = None,
+        context_window: int = 1_000_000,
     ) -> None:
         self.api_key = api_key
         self.pace = Pace(first_token_s, tokens_per_second)
         self.clock = clock
         self.handshakes = 0
-        self.connections: list[ConnectionRecord] = []
         self.on_request: list[Callable[[RequestRecord], None]] = []
-        self.service = Service(Settings(zdr=zdr, history=history))
+        self.faults = faults or Faults()
+        self.log = FrameLog(frames)
+        self.service = Service(
+            Settings(zdr=zdr, history=history, default_model=default_model, context_window=context_window)
+        )
+        self._connections: deque[ConnectionRecord] = deque(maxlen=history)
         self._host = host
         self._port = port
+        self._requests_for_responses = 0
         self._server: Server | None = None
 
     @property
@@ -72,13 +91,41 @@ class Emulator:
         return list(self.service.requests)
 
     @property
+    def frames(self) -> list[FrameRecord]:
+        """The messages on all sockets, in order, if `frames` was given."""
+        return list(self.log.frames)
+
+    @property
+    def connections(self) -> list[ConnectionRecord]:
+        """Every socket, in order of opening."""
+        return list(self._connections)
+
+    @property
     def live_connections(self) -> list[ConnectionRecord]:
         """The sockets that are open."""
-        return [connection for connection in self.connections if connection.open]
+        return [connection for connection in self._connections if connection.open]
 
     def effective_context(self, response_id: str) -> list[Item]:
         """All items that the model saw when it made this response."""
         return self.service.responses[response_id].effective_context
+
+    def expect(
+        self,
+        contains: str | re.Pattern[str] | None = None,
+        *,
+        model: str | None = None,
+        times: int | None = 1,
+    ) -> Expectation:
+        """Lay down a reply for requests whose new input contains a text, or matches a pattern.
+
+        Chain what is to happen: ``emulator.expect("weather").calls("get_weather", city="Oslo")``.
+        In a ``with`` statement it is an error if it was not used `times` times (None: at least once).
+        """
+        return self.service.behaviour.expect(contains, model=model, times=times)
+
+    def add_model(self, name: str, model: Model) -> None:
+        """Let a model of this name behave like this function from a prompt to steps."""
+        self.service.behaviour.add_model(name, model)
 
     async def start(self) -> None:
         """Listen. The port is known when this returns."""
@@ -113,6 +160,15 @@ class Emulator:
         """Tell those who listen that a request was accepted or refused."""
         for callback in self.on_request:
             callback(request)
+
+    def count_request(self) -> int:
+        """The number of a request for a response, from 1."""
+        self._requests_for_responses += 1
+        return self._requests_for_responses
+
+    def opened(self, record: ConnectionRecord) -> None:
+        """Keep the record of a new connection."""
+        self._connections.append(record)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -11,16 +11,12 @@ from .errors import ApiError
 
 _encode = msgspec.json.Encoder().encode
 
-ITEM_ADDED = "response.output_item.added"
-
 
 class Event(NamedTuple):
     """One event, ready to be sent."""
 
     type: str
     data: bytes
-    is_token: bool = False
-    """Whether it takes the model a token's time to make."""
 
 
 class EventWriter:
@@ -51,7 +47,7 @@ class EventWriter:
         def make(delta: str) -> Event:
             number = self._sequence
             self._sequence = number + 1
-            return Event(kind, b"%b%d%b%b%b" % (head, number, middle, _encode(delta), tail), True)
+            return Event(kind, b"%b%d%b%b%b" % (head, number, middle, _encode(delta), tail))
 
         return make
 

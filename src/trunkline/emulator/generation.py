@@ -9,8 +9,9 @@ from typing import Any
 
 from .events import Event, EventWriter
 from .ids import Ids
+from .moves import Move, Pause
 from .records import ResponseRecord
-from .steps import Call, Fail, Reason, Refuse, Say, Step
+from .steps import Call, Compact, Fail, Reason, Refuse, Say, Step
 
 _CHUNK = re.compile(r".{1,12}", re.DOTALL)
 _SEAL = "sealed:"
@@ -33,7 +34,7 @@ def unseal(content: str) -> str | None:
 class Generation:
     """One response while it is made.
 
-    Iterate `events`; `output` grows with it. `stop_for_steering` ends it early, at a safe boundary.
+    Iterate `moves`; `record.output` grows with it. `stop_for_steering` ends it early, at a safe boundary.
     """
 
     def __init__(
@@ -53,24 +54,27 @@ class Generation:
         """Why the response is incomplete: ``max_output_tokens`` or ``steered``."""
         self.error: dict[str, Any] | None = None
         self.ended = False
+        self.owes_output = False
+        """Whether it has called tools that the client runs."""
         self._script = script
         self._ids = ids
         self._finish = finish
         self._limit = max_output_tokens or float("inf")
         self._encrypted = encrypted_reasoning
         self._steered = False
-        self._owes_output = False
-        self._writer = EventWriter(record.lane)
+        self.writer = EventWriter(record.lane)
 
     def stop_for_steering(self) -> None:
         """Ask for an early end: a message is cut at its next word. After a tool call nothing is cut."""
         self._steered = True
 
-    def events(self) -> Iterator[Event]:
-        """All events of the response, in order. Before the last one, the response is remembered."""
+    def moves(self) -> Iterator[Move]:
+        """The events of the response and the pauses between. It is remembered before the last one is out."""
         resource = self.record.resource
-        yield self._writer.event("response.created", response=resource)
-        yield self._writer.event("response.in_progress", response=resource)
+        yield self.writer.event("response.created", response=resource)
+        yield self.writer.event("response.in_progress", response=resource)
+        if self.record.generate:
+            yield Pause.FIRST_OUTPUT
         for step in self._script:
             if self._must_stop():
                 break
@@ -79,9 +83,9 @@ class Generation:
                 break
         self.ended = True
         self._finish(self)
-        yield self._writer.event(f"response.{self.record.status}", response=self.record.resource)
+        yield self.writer.event(f"response.{self.record.status}", response=self.record.resource)
 
-    def _step(self, step: Step) -> Iterator[Event]:
+    def _step(self, step: Step) -> Iterator[Move]:
         if isinstance(step, Say):
             return self._message(step.deltas, _TEXT, step.phase)
         if isinstance(step, Refuse):
@@ -90,19 +94,18 @@ class Generation:
             return self._reasoning(step.deltas)
         if isinstance(step, Call):
             return self._custom_call(step) if step.custom else self._function_call(step)
-        return self._failure(step)
+        return self._compaction(step) if isinstance(step, Compact) else self._failure(step)
 
     def _must_stop(self) -> bool:
         if self.output_tokens >= self._limit:
             self.cut = "max_output_tokens"
-        elif self._steered and not self._owes_output:
+        elif self._steered and not self.owes_output:
             self.cut = "steered"
         return self.cut is not None
 
-    def _spoken(
-        self, deltas: Iterable[str], make: Callable[[str], Event], said: list[str]
-    ) -> Iterator[Event]:
+    def _spoken(self, deltas: Iterable[str], make: Callable[[str], Event], said: list[str]) -> Iterator[Move]:
         for delta in deltas:
+            yield Pause.TOKEN
             # Read anew for each word: a steer may have come in since the last one.
             if (self._steered or self.output_tokens >= self._limit) and self._must_stop():
                 return
@@ -110,32 +113,32 @@ class Generation:
             said.append(delta)
             yield make(delta)
 
-    def _message(self, deltas: Iterable[str], shape: _Shape, phase: str | None) -> Iterator[Event]:
+    def _message(self, deltas: Iterable[str], shape: _Shape, phase: str | None) -> Iterator[Move]:
         item = self._open("msg", type="message", status="in_progress", content=[], role="assistant")
         if phase:
             item["phase"] = phase
         place = {"item_id": item["id"], "output_index": len(self.record.output)}
         spot = place | {"content_index": 0}
-        event = self._writer.event
+        event = self.writer.event
         yield event("response.output_item.added", output_index=place["output_index"], item=item)
         yield event("response.content_part.added", **spot, part=shape.part(""))
         said: list[str] = []
         yield from self._spoken(
-            deltas, self._writer.deltas(f"{shape.event}.delta", **spot, **shape.extra), said
+            deltas, self.writer.deltas(f"{shape.event}.delta", **spot, **shape.extra), said
         )
         text = "".join(said)
         yield event(f"{shape.event}.done", **spot, **{shape.field: text}, **shape.extra)
         yield event("response.content_part.done", **spot, part=shape.part(text))
         yield self._close({**item, "status": self._item_status(), "content": [shape.part(text)]})
 
-    def _reasoning(self, deltas: Iterable[str]) -> Iterator[Event]:
+    def _reasoning(self, deltas: Iterable[str]) -> Iterator[Move]:
         item = self._open("rs", type="reasoning", summary=[])
         index = len(self.record.output)
         spot = {"item_id": item["id"], "output_index": index, "summary_index": 0}
-        event = self._writer.event
+        event = self.writer.event
         yield event("response.output_item.added", output_index=index, item=item)
         yield event("response.reasoning_summary_part.added", **spot, part=_summary(""))
-        make = self._writer.deltas("response.reasoning_summary_text.delta", **spot)
+        make = self.writer.deltas("response.reasoning_summary_text.delta", **spot)
         said: list[str] = []
         yield from self._spoken(deltas, make, said)
         self.reasoning_tokens += len(said)
@@ -147,7 +150,7 @@ class Generation:
             item["encrypted_content"] = seal(f"{item['id']} {text}")
         yield self._close(item)
 
-    def _function_call(self, step: Call) -> Iterator[Event]:
+    def _function_call(self, step: Call) -> Iterator[Move]:
         item = self._open(
             "fc",
             type="function_call",
@@ -160,7 +163,7 @@ class Generation:
         yield from self._called(item, step, "response.function_call_arguments", "arguments", arguments)
         yield self._close({**item, "status": self._item_status(), "arguments": "".join(arguments)})
 
-    def _custom_call(self, step: Call) -> Iterator[Event]:
+    def _custom_call(self, step: Call) -> Iterator[Move]:
         item = self._open(
             "ctc", type="custom_tool_call", call_id=self._ids.new("call"), name=step.name, input=""
         )
@@ -170,25 +173,33 @@ class Generation:
 
     def _called(
         self, item: dict[str, Any], step: Call, kind: str, field: str, said: list[str]
-    ) -> Iterator[Event]:
+    ) -> Iterator[Move]:
         # From here on the response owes an output: steering waits for it instead of cutting it off.
-        self._owes_output = True
+        self.owes_output = True
         index = len(self.record.output)
         spot = {"item_id": item["id"], "output_index": index}
-        yield self._writer.event("response.output_item.added", output_index=index, item=item)
+        yield self.writer.event("response.output_item.added", output_index=index, item=item)
         yield from self._spoken(
-            _CHUNK.findall(step.arguments), self._writer.deltas(f"{kind}.delta", **spot), said
+            _CHUNK.findall(step.arguments), self.writer.deltas(f"{kind}.delta", **spot), said
         )
-        yield self._writer.event(f"{kind}.done", **spot, **{field: "".join(said)})
+        yield self.writer.event(f"{kind}.done", **spot, **{field: "".join(said)})
 
-    def _failure(self, step: Fail) -> Iterator[Event]:
+    def _compaction(self, step: Compact) -> Iterator[Move]:
+        index = len(self.record.output)
+        blank = step.item | {"encrypted_content": ""}
+        yield self.writer.event("response.output_item.added", output_index=index, item=blank)
+        spot = {"output_index": index, "item_id": step.item["id"]}
+        yield self.writer.event("response.compaction.compacting", **spot)
+        yield self._close(step.item)
+
+    def _failure(self, step: Fail) -> Iterator[Move]:
         deltas = list(step.deltas)
         if deltas:
-            for event in self._message(deltas, _TEXT, None):
+            for move in self._message(deltas, _TEXT, None):
                 # The message stays open: nothing of it is done when the model fails.
-                if event.type.endswith(".done"):
+                if isinstance(move, Event) and move.type.endswith(".done"):
                     break
-                yield event
+                yield move
         self.error = {"code": step.code, "message": step.message}
 
     def _open(self, prefix: str, **fields: Any) -> dict[str, Any]:
@@ -197,7 +208,7 @@ class Generation:
     def _close(self, item: dict[str, Any]) -> Event:
         index = len(self.record.output)
         self.record.output.append(item)
-        return self._writer.event("response.output_item.done", output_index=index, item=item)
+        return self.writer.event("response.output_item.done", output_index=index, item=item)
 
     def _item_status(self) -> str:
         return "incomplete" if self.cut else "completed"

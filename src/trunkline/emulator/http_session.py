@@ -3,107 +3,119 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import msgspec
 from aiohttp import web
 
 from .errors import ApiError
-from .generation import Generation
+from .events import Event
+from .moves import HangUp, Move, Raw
 from .outbox import HIGH_WATER_BYTES
 from .pace import Pace
 from .player import Player
 
 
-class _Collector:
+class Collector:
     """A sink that keeps events until somebody takes them."""
 
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
+    def __init__(self, hang_up: Callable[[HangUp], None]) -> None:
         self.ended = False
-        self.changed = asyncio.Event()
+        self.failure: bytes | None = None
+        """The ``error`` event in which the response ended, if it did."""
+        self._hang_up = hang_up
+        self._chunks: list[bytes] = []
+        self._changed = asyncio.Event()
         self._size = 0
         self._waiting: list[Callable[[], None]] = []
 
     @property
     def congested(self) -> bool:
+        """Whether nobody takes them."""
         return self._size > HIGH_WATER_BYTES
 
-    def write(self, data: bytes) -> None:
-        self.chunks.append(data)
-        self._size += len(data)
-        self.changed.set()
+    def write(self, event: Event) -> None:
+        """Keep an event."""
+        if event.type == "error":
+            self.failure = event.data
+        self._keep(b"event: %b\ndata: %b\n\n" % (event.type.encode(), event.data))
+
+    def write_raw(self, message: Raw) -> None:
+        """Keep what is no whole event."""
+        self._keep(b"data: %b\n\n" % message.data)
+
+    def hang_up(self, how: HangUp) -> None:
+        """Close the connection."""
+        self._hang_up(how)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call back once they were taken."""
         self._waiting.append(callback)
 
     def end(self) -> None:
+        """Nothing more will come."""
         self.ended = True
-        self.changed.set()
+        self._changed.set()
 
-    def take(self) -> list[bytes]:
-        self.changed.clear()
-        taken, self.chunks = self.chunks, []
+    async def take(self) -> bytes:
+        """What has come since the last time; empty at the end."""
+        if not self._chunks and not self.ended:
+            self._changed.clear()
+            await self._changed.wait()
+        taken, self._chunks = b"".join(self._chunks), []
         self._size = 0
-        return taken
-
-    def release(self) -> None:
-        """Let the response go on."""
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+        return taken
+
+    def _keep(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        self._changed.set()
 
 
-def sse(data: bytes) -> bytes:
-    """A server-sent event."""
-    kind = msgspec.json.decode(data, type=_Typed).type
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
-
-
-class _Typed(msgspec.Struct):
-    type: str
-
-
-def _player(generation: Generation, collector: _Collector, pace: Pace) -> Player:
-    return Player(generation.events(), collector, pace, asyncio.get_running_loop(), collector.end)
+def _player(moves: Iterator[Move], collector: Collector, pace: Pace) -> Player:
+    return Player(moves, collector, pace, asyncio.get_running_loop(), collector.end)
 
 
 async def stream(
-    request: web.Request, generation: Generation, pace: Pace, headers: dict[str, str]
+    request: web.Request, moves: Iterator[Move], pace: Pace, headers: dict[str, str]
 ) -> web.StreamResponse:
     """Answer with server-sent events; cancelled when the client leaves."""
     answer = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"} | headers
     )
     await answer.prepare(request)
-    collector = _Collector()
-    player = _player(generation, collector, pace)
+    collector = Collector(lambda how: _abort(request))
+    player = _player(moves, collector, pace)
     player.start()
     try:
-        while not collector.ended or collector.chunks:
-            await collector.changed.wait()
-            await answer.write(b"".join(map(sse, collector.take())))
-            collector.release()
+        while data := await collector.take():
+            await answer.write(data)
         await answer.write_eof()
     finally:
         player.stop()
     return answer
 
 
-async def complete(generation: Generation, pace: Pace) -> None:
-    """Run a response to its end, unseen."""
-    collector = _Collector()
-    player = _player(generation, collector, pace)
+async def complete(moves: Iterator[Move], pace: Pace, request: web.Request | None = None) -> bytes | None:
+    """Run a response to its end, unseen; the ``error`` event is returned in which it ended, if it did."""
+    collector = Collector(lambda how: _abort(request))
+    player = _player(moves, collector, pace)
     player.start()
     try:
-        while not collector.ended:
-            await collector.changed.wait()
-            collector.take()
-            collector.release()
+        while await collector.take():
+            pass
     finally:
         player.stop()
+    return collector.failure
 
 
 def refusal(error: ApiError, headers: dict[str, str]) -> web.Response:
     """An error over HTTP."""
     return web.json_response({"error": error.body()}, status=error.status, headers=headers | error.headers)
+
+
+def _abort(request: web.Request | None) -> None:
+    if request is not None and request.transport is not None:
+        request.transport.abort()

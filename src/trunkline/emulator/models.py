@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from .errors import ApiError, type_of_status
@@ -118,8 +119,8 @@ _MODELS: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
 ]
 
 
-def script(prompt: Prompt) -> Iterable[Step]:
-    """The steps of the model that the prompt names; an unknown name gives the default one.
+def script(prompt: Prompt, default: str | None = None) -> Iterable[Step]:
+    """The steps of the model that the prompt names; an unknown name gives `default`, or `assistant`.
 
     Raises:
         ApiError: the model refuses the request.
@@ -129,7 +130,7 @@ def script(prompt: Prompt) -> Iterable[Step]:
         if match:
             given = {name: value for name, value in match.groupdict().items() if value is not None}
             return model(prompt, **{name: int(v) if v.isdigit() else v for name, v in given.items()})
-    return assistant(prompt)
+    return script(replace(prompt, model=default)) if default else assistant(prompt)
 
 
 def _numbered(count: int) -> Iterator[str]:

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .events import Event
+from .moves import HangUp, Raw
+
 HIGH_WATER_BYTES = 256 * 1024
 
 
@@ -17,8 +20,16 @@ class Sink(Protocol):
         """Whether to wait for `when_drained` before writing more."""
         ...
 
-    def write(self, data: bytes) -> None:
-        """Send one event's JSON."""
+    def write(self, event: Event) -> None:
+        """Send one event."""
+        ...
+
+    def write_raw(self, message: Raw) -> None:
+        """Send what is no whole event."""
+        ...
+
+    def hang_up(self, how: HangUp) -> None:
+        """Close the connection."""
         ...
 
     def when_drained(self, callback: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Plays the events of one response to a sink, at the model's pace and the client's."""
+"""Plays the moves of one response to a sink, at the model's pace and the client's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 
-from .events import ITEM_ADDED, Event
+from .events import Event
+from .moves import HangUp, Move, Pause, Raw, Wait
 from .outbox import Sink
 from .pace import Pace
 
-_BATCH = 32
+_BATCH = 64
 _GRID_S = 0.001
 
 
@@ -19,21 +20,19 @@ class Player:
 
     def __init__(
         self,
-        events: Iterator[Event],
+        moves: Iterator[Move],
         sink: Sink,
         pace: Pace,
         loop: asyncio.AbstractEventLoop,
         ended: Callable[[], None],
     ) -> None:
-        self._events = events
+        self._moves = moves
         self._sink = sink
         self._pace = pace
         self._loop = loop
         self._ended = ended
         self._started_at = loop.time()
         self._tokens = 0
-        self._in_output = False
-        self._held: Event | None = None
         self._handle: asyncio.Handle | None = None
         self._stopped = False
 
@@ -51,19 +50,30 @@ class Player:
         if self._stopped:
             return
         for _ in range(_BATCH):
-            event = self._held or next(self._events, None)
-            if event is None:
+            move = next(self._moves, None)
+            if type(move) is Event:
+                self._sink.write(move)
+            elif move is None:
                 self._stopped = True
                 self._ended()
                 return
-            due = self._due_at(event) if self._held is None else 0.0
-            if due > self._loop.time():
-                self._held = event
-                self._handle = self._loop.call_at(due, self._step)
+            elif self._pauses(move) or self._stopped:
                 return
-            self._held = None
-            self._sink.write(event.data)
         self._yield()
+
+    def _pauses(self, move: Move) -> bool:
+        """Make a move that is no event; whether to go on later instead of now."""
+        if isinstance(move, Pause):
+            return self._paces(move)
+        if isinstance(move, Wait):
+            if move.seconds is not None:
+                self._handle = self._loop.call_later(move.seconds, self._step)
+            return True
+        if isinstance(move, HangUp):
+            self._sink.hang_up(move)
+        elif isinstance(move, Raw):
+            self._sink.write_raw(move)
+        return False
 
     def _yield(self) -> None:
         """Let other responses have their turn, and a slow client its time."""
@@ -72,16 +82,15 @@ class Player:
         else:
             self._handle = self._loop.call_soon(self._step)
 
-    def _due_at(self, event: Event) -> float:
-        if event.is_token:
-            due_s = self._pace.due_s(self._tokens)
+    def _paces(self, pause: Pause) -> bool:
+        due_s = self._pace.due_s(self._tokens)
+        if pause is Pause.TOKEN:
             self._tokens += 1
-        elif event.type == ITEM_ADDED and not self._in_output:
-            due_s = self._pace.first_token_s
-        else:
-            return 0.0
-        self._in_output = True
         if due_s == 0.0:
-            return 0.0
+            return False
         # On a grid, so that tokens of many responses leave together.
-        return math.ceil((self._started_at + due_s) / _GRID_S) * _GRID_S
+        due = math.ceil((self._started_at + due_s) / _GRID_S) * _GRID_S
+        if due <= self._loop.time():
+            return False
+        self._handle = self._loop.call_at(due, self._step)
+        return True

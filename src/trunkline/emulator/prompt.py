@@ -25,6 +25,8 @@ class Prompt:
     tool_choice: Any = "auto"
     parallel_tool_calls: bool = True
     text_format: dict[str, Any] = field(default_factory=lambda: {"type": "text"})
+    input: list[Item] = field(default_factory=list)
+    """The items that came in this request, the last of `context`."""
 
     @cached_property
     def user_message(self) -> Item | None:

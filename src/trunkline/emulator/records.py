@@ -37,6 +37,16 @@ class ResponseRecord:
     output: list[Item] = field(default_factory=list)
     successor_of: str | None = None
     """The response that was steered into this one."""
+    steerable: bool = True
+    """Whether the way it is made allows for steering; the model has to, as well."""
+
+    @property
+    def after(self) -> Context:
+        """What a continuation of this response begins with: all of it, or what compaction has left."""
+        for index, item in enumerate(self.output):
+            if item["type"] == "compaction":
+                return Context(None, tuple(self.output[index:]))
+        return self.context.extended(self.output)
 
     @property
     def effective_context(self) -> list[Item]:
@@ -65,6 +75,8 @@ class ConnectionRecord:
     """A socket, open or closed."""
 
     id: str
+    number: int
+    """Upgrades are counted from 1, refused ones too."""
     headers: Mapping[str, str]
     query: Mapping[str, str]
     opened_at: float

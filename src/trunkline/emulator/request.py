@@ -133,6 +133,18 @@ _CHECKS = {
     "websocket": fields(optional=FIELDS | _SOCKET),
     "http": fields(optional=FIELDS | _HTTP),
 }
+_COMPACT_FIELDS = (
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "service_tier",
+    "image",
+)
+_COMPACT = fields(optional={name: FIELDS[name] for name in _COMPACT_FIELDS})
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 
@@ -226,6 +238,18 @@ def check_create(body: dict[str, Any], *, transport: str) -> CreateRequest:
         raise wrong_type("model", "a string", None)
     _CHECKS[transport](body, "")
     _check_combinations(body)
+    return _with_defaults(body)
+
+
+def check_compact(body: dict[str, Any]) -> CreateRequest:
+    """Check the body of ``POST /v1/responses/compact``.
+
+    Raises:
+        ApiError: it breaks a rule.
+    """
+    if "model" not in body:
+        raise missing("model")
+    _COMPACT(body, "")
     return _with_defaults(body)
 
 

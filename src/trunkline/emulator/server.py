@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket as sockets
+import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +13,51 @@ from aiohttp import WSMsgType, web
 
 from .connection import Connection
 from .errors import ApiError
+from .faults import Action, Fault, Place
 from .frames import close_frame
-from .http_session import complete, refusal, stream
+from .http_routes import Routes
+from .http_session import refusal
+from .moves import HangUp
 from .outbox import Outbox
-from .records import ConnectionRecord, RequestRecord
-from .request import check_create, decode
+from .records import ConnectionRecord
 from .socket_session import SocketSession
 
 if TYPE_CHECKING:
     from .emulator import Emulator
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_AGE_S = 60 * 60
+_AGE_CHECK_S = 0.1
+_GRACE_S = 0.3
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class SocketLine:
+    """The wire under a WebSocket, for what a session does to it beyond sending."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def hang_up(self, how: HangUp) -> None:
+        """Close: with a close code, without a word, or with a reset."""
+        if how.code is not None and not self._transport.is_closing():
+            self._transport.write(close_frame(how.code))
+            self._transport.close()
+            return
+        if how.reset:
+            raw = self._transport.get_extra_info("socket")
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def pause_reading(self, seconds: float | None) -> None:
+        """Read nothing for a while, or for ever."""
+        self._transport.pause_reading()
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
 
 class Server:
@@ -31,57 +66,64 @@ class Server:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._service = emulator.service
+        self._routes = Routes(emulator)
         self._runner: web.AppRunner | None = None
-        self._sockets: dict[str, tuple[asyncio.Transport, SocketSession, Outbox]] = {}
-        self._connections: dict[str, Connection] = {}
+        self._open: dict[str, tuple[Connection, SocketSession]] = {}
+        self._age_check: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port is returned."""
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._answer_errors])
         app.router.add_get("/v1/responses", self._open_socket)
-        app.router.add_post("/v1/responses", self._create)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+        self._routes.add_to(app)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_GRACE_S, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
+        self._check_ages()
         address: Any = self._runner.addresses[0]
         return int(address[1])
 
     async def stop(self) -> None:
         """Close all sockets and stop listening, within a second."""
+        if self._age_check is not None:
+            self._age_check.cancel()
+        sessions = [session for _, session in self._open.values()]
         self.drop_sockets(1001)
+        await self._routes.stop()
+        deadline = asyncio.get_running_loop().time() + _GRACE_S
+        while self._open and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.005)
+        for session in sessions:
+            # Whoever has not read its close frame by now is not going to.
+            session.hang_up(HangUp())
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     def forget(self, response_id: str | None) -> None:
         """Drop one response, or all, from the memory of every connection."""
-        for connection in self._connections.values():
+        for connection, _ in self._open.values():
             connection.cache.forget(response_id)
 
     def drop_sockets(self, code: int | None) -> None:
         """Close every socket: with this code, or without a word."""
-        for transport, session, outbox in list(self._sockets.values()):
-            if code is not None and not transport.is_closing():
-                outbox.flush()
-                transport.write(close_frame(code))
-                transport.close()
-            else:
-                transport.abort()
-            session.close()
+        for _, session in list(self._open.values()):
+            session.hang_up(HangUp(code))
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        headers = {"x-request-id": self._service.ids.new("req")}
         try:
             self._authorize(request)
             answer = await handler(request)
         except ApiError as error:
-            return refusal(error, headers)
+            return refusal(error, self._routes.headers(request))
         except web.HTTPException as error:
-            return refusal(_translated(error, request), headers)
+            return refusal(_translated(error, request), self._routes.headers(request))
         if not answer.prepared:
-            answer.headers.update(headers)
+            answer.headers.update(self._routes.headers(request))
         return answer
 
     def _authorize(self, request: web.Request) -> None:
@@ -102,63 +144,70 @@ class Server:
         self._emulator.handshakes += 1
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise ApiError("Expected a WebSocket upgrade.", status=426, code="upgrade_required")
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, autoclose=False)
+        fault = self._emulator.faults.at_upgrade(Place(connection=self._emulator.handshakes))
+        if fault is not None:
+            return await _struck_upgrade(fault, request)
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        socket.headers.update(self._routes.headers(request))
         writer = await socket.prepare(request)
         transport = request.transport
         if transport is None:
             return socket
         connection = Connection(self._record(request))
-        loop = asyncio.get_running_loop()
-        outbox = Outbox(transport.write, writer.drain, loop)
-        session = SocketSession(
-            self._service, connection, outbox, self._emulator.pace, loop, self._emulator.notify
-        )
-        self._sockets[connection.id] = (transport, session, outbox)
-        self._connections[connection.id] = connection
+        outbox = Outbox(transport.write, writer.drain, asyncio.get_running_loop())
+        session = SocketSession(self._emulator, connection, outbox, SocketLine(transport))
+        self._open[connection.id] = (connection, session)
         try:
-            await self._read(socket, session)
+            await self._read(socket, connection, session)
         finally:
-            del self._sockets[connection.id], self._connections[connection.id]
+            del self._open[connection.id]
             outbox.flush()
             session.close()
             connection.record.open = False
             connection.record.close_code = socket.close_code
         return socket
 
-    async def _read(self, socket: web.WebSocketResponse, session: SocketSession) -> None:
+    async def _read(
+        self, socket: web.WebSocketResponse, connection: Connection, session: SocketSession
+    ) -> None:
         async for message in socket:
+            if self._is_old(connection):
+                session.expire()
+                return
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 session.feed(message.data)
+                await session.ready()
+
+    def _is_old(self, connection: Connection) -> bool:
+        return self._emulator.clock() - connection.record.opened_at >= MAX_AGE_S
+
+    def _check_ages(self) -> None:
+        for connection, session in list(self._open.values()):
+            if self._is_old(connection):
+                session.expire()
+        self._age_check = asyncio.get_running_loop().call_later(_AGE_CHECK_S, self._check_ages)
 
     def _record(self, request: web.Request) -> ConnectionRecord:
         record = ConnectionRecord(
             self._service.ids.new("conn"),
+            number=self._emulator.handshakes,
             headers=dict(request.headers),
             query=dict(request.query),
             opened_at=self._emulator.clock(),
         )
-        self._emulator.connections.append(record)
+        self._emulator.opened(record)
         return record
 
-    async def _create(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
-        seen = RequestRecord("response.create", None, len(raw), "http")
-        self._service.requests.append(seen)
-        try:
-            seen.body = body = decode(raw)
-            generation = self._service.create(body, seen)
-        except ApiError as error:
-            self._service.refused(seen, error)
-            raise
-        finally:
-            self._emulator.notify(seen)
-        try:
-            if check_create(body, transport="http").stream:
-                return await stream(request, generation, self._emulator.pace, {})
-            await complete(generation, self._emulator.pace)
-            return web.json_response(generation.record.resource)
-        finally:
-            self._service.abandon(generation)
+
+async def _struck_upgrade(fault: Fault, request: web.Request) -> web.Response:
+    if fault.action is Action.IGNORE_UPGRADE:
+        if fault.seconds is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await asyncio.sleep(fault.seconds)
+        if request.transport is not None:
+            request.transport.abort()
+    return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
 
 
 def _translated(error: web.HTTPException, request: web.Request) -> ApiError:

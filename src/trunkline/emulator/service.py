@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .behaviour import Behaviour
+from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
 from .context import Context, Item, common_tokens
-from .errors import ApiError, item_not_found, previous_response_not_found, response_not_found
-from .generation import Generation, unseal
+from .errors import ApiError, previous_response_not_found, response_not_found
+from .generation import Generation
 from .ids import Ids
-from .items import type_of
-from .models import script
 from .prompt import Prompt
 from .records import RequestRecord, ResponseRecord
-from .request import CreateRequest, check_create
+from .request import CreateRequest, check_compact, check_create
+from .resolving import resolved
 from .resource import new_resource
+from .steps import Compact, Step
 from .store import Store
 from .usage import cached_tokens, text_tokens, usage
 
@@ -34,11 +36,15 @@ class Settings:
         zdr: zero data retention: nothing is stored, whatever a request asks for.
         history: how many records are kept for tests to read; the oldest go first.
         stored: how many responses the store keeps; the oldest go first.
+        context_window: the most tokens that a model reads.
+        default_model: which of the models stands behind unknown names.
     """
 
     zdr: bool = False
     history: int = 100_000
     stored: int = 100_000
+    context_window: int = 1_000_000
+    default_model: str | None = None
 
 
 class Service:
@@ -48,20 +54,27 @@ class Service:
         self.settings = settings
         self.ids = Ids()
         self.store = Store(settings.stored)
+        self.behaviour = Behaviour(settings.default_model)
         self.responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
+        self.tokens_used = 0
         self._wall_clock = wall_clock
 
     def create(
-        self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None = None
+        self,
+        body: dict[str, Any],
+        seen: RequestRecord,
+        connection: Connection | None = None,
+        *,
+        steered: Iterable[Item] = (),
     ) -> Generation:
-        """Start a response.
+        """Start a response; `steered` are items that go before the request's own.
 
         Raises:
             ApiError: the request is refused. A parent that it named on its own lane is evicted then.
         """
         try:
-            return self._create(body, seen, connection)
+            return self._create(body, seen, connection, list(steered))
         except ApiError as error:
             parent = body.get("previous_response_id")
             if connection is not None and isinstance(parent, str):
@@ -85,35 +98,64 @@ class Service:
         return record
 
     def abandon(self, generation: Generation) -> None:
-        """The client is gone before the response ended."""
-        if not generation.ended:
-            generation.record.status = "cancelled"
+        """The client is gone, or has cancelled, before the response ended."""
+        record = generation.record
+        if generation.ended:
+            return
+        generation.ended = True
+        record.status = "cancelled"
+        record.resource = record.resource | {"status": "cancelled"}
 
-    def _create(self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None) -> Generation:
+    def compact(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer of ``POST /v1/responses/compact``.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        request = check_compact(body)
+        items = self._context(request, None, [])[1].items()
+        output = compacted_window(self.ids, items)
+        read = _overhead(request) + sum(map(text_tokens, map(str, items)))
+        return {
+            "id": self.ids.new("resp"),
+            "object": "response.compaction",
+            "created_at": int(self._wall_clock()),
+            "output": output,
+            "usage": usage(input_tokens=read, cached=0, output_tokens=len(output), reasoning_tokens=0),
+        }
+
+    def _create(
+        self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None, steered: list[Item]
+    ) -> Generation:
         request = check_create(body, transport=seen.transport)
-        parent = self._parent(request, connection)
-        items = [self._resolved(item, f"input[{index}]") for index, item in enumerate(request.input)]
-        context = (parent.context.extended(parent.output) if parent else EMPTY).extended(items)
-        context.require_answers()
-        steps = script(_prompt(request, context)) if request.generate else ()
+        items, context = self._context(request, connection, steered)
+        steps = self._steps(request, context, items)
         record = self._record(request, seen, items, context)
-        self._remember(record)
-        seen.response_id = record.id
         cached = self._cached(request, context, connection, seen.lane)
         if connection is not None:
             connection.cache.advance(seen.lane)
-
-        def finish(generation: Generation) -> None:
-            self._finish(generation, request, cached, connection)
-
+        if request.background:
+            self.store.put(record)
         return Generation(
             record,
             steps,
             ids=self.ids,
-            finish=finish,
+            finish=lambda generation: self._finish(generation, request, cached, connection),
             max_output_tokens=body.get("max_output_tokens"),
             encrypted_reasoning="reasoning.encrypted_content" in request.include,
         )
+
+    def _context(
+        self, request: CreateRequest, connection: Connection | None, steered: list[Item]
+    ) -> tuple[list[Item], Context]:
+        """The request's items as the model sees them, and all that it sees."""
+        parent = self._parent(request, connection)
+        given = [resolved(item, f"input[{index}]", self.store) for index, item in enumerate(request.input)]
+        items = steered + given
+        context = (parent.after if parent else EMPTY).extended(items)
+        context.require_answers()
+        budget = self.settings.context_window - _overhead(request)
+        return items, fitted(context, budget=budget, truncation=request.body.get("truncation", "disabled"))
 
     def _parent(self, request: CreateRequest, connection: Connection | None) -> ResponseRecord | None:
         if request.conversation_id is not None:
@@ -123,45 +165,25 @@ class Service:
             return None
         record = connection.cache.find(parent_id) if connection else None
         record = record or self.store.get(parent_id)
-        if record is None:
+        if record is None or record.status not in _FINISHED:
             raise previous_response_not_found(parent_id)
         return record
 
-    def _resolved(self, item: Item, path: str) -> Item:
-        """An input item as the model sees it: references are looked up, ids of unstored items refused."""
-        name = type_of(item)
-        item_id = item.get("id")
-        if name == "item_reference":
-            found = self.store.item(item["id"])
-            if found is None:
-                raise item_not_found(item["id"])
-            return found
-        sealed = item.get("encrypted_content")
-        if name in ("reasoning", "compaction") and sealed:
-            if unseal(sealed) is None:
-                raise ApiError(
-                    f"The encrypted content for item {item_id} could not be verified.",
-                    code="invalid_encrypted_content",
-                    param=path,
-                )
-            return item
-        made_here = name in _MADE_BY_MODELS or item.get("role") == "assistant"
-        if made_here and item_id is not None and self.store.item(item_id) is None:
-            raise item_not_found(item_id)
-        if name == "reasoning" and item_id is None:
-            raise ApiError(
-                f"Missing required parameter: '{path}.id'.",
-                code="missing_required_parameter",
-                param=f"{path}.id",
-            )
-        return item
+    def _steps(self, request: CreateRequest, context: Context, items: list[Item]) -> Iterable[Step]:
+        if not request.generate:
+            return ()
+        steps = self.behaviour.steps(_prompt(request, context, items))
+        limit = threshold(request)
+        if limit is None or _overhead(request) + context.tokens < limit:
+            return steps
+        return [Compact(compaction_item(self.ids, context.items())), *steps]
 
     def _record(
         self, request: CreateRequest, seen: RequestRecord, items: list[Item], context: Context
     ) -> ResponseRecord:
         response_id = self.ids.new("resp")
         store = request.store and not self.settings.zdr
-        return ResponseRecord(
+        record = ResponseRecord(
             id=response_id,
             model=request.model,
             transport=seen.transport,
@@ -182,12 +204,13 @@ class Service:
                 previous_response_id=request.previous_response_id,
                 store=store,
             ),
+            steerable=request.conversation_id is None and threshold(request) is None,
         )
-
-    def _remember(self, record: ResponseRecord) -> None:
-        self.responses[record.id] = record
+        seen.response_id = response_id
+        self.responses[response_id] = record
         if len(self.responses) > self.settings.history:
             self.responses.popitem(last=False)
+        return record
 
     def _cached(
         self, request: CreateRequest, context: Context, connection: Connection | None, lane: str | None
@@ -213,6 +236,7 @@ class Service:
             output_tokens=generation.output_tokens,
             reasoning_tokens=generation.reasoning_tokens,
         )
+        self.tokens_used += counted["total_tokens"]
         record.resource = record.resource | {
             "status": record.status,
             "completed_at": int(self._wall_clock()) if record.status == "completed" else None,
@@ -221,8 +245,10 @@ class Service:
             "output": record.output,
             "usage": None if generation.error else counted,
         }
-        if record.status not in _FINISHED:
-            return
+        if record.status in _FINISHED:
+            self._keep(record, request, connection)
+
+    def _keep(self, record: ResponseRecord, request: CreateRequest, connection: Connection | None) -> None:
         if connection is not None:
             connection.cache.remember(record.lane, record)
         if record.store:
@@ -231,14 +257,11 @@ class Service:
             self.store.conversations[request.conversation_id] = record
 
 
-_MADE_BY_MODELS = frozenset(("function_call", "custom_tool_call", "reasoning", "compaction"))
-
-
 def _overhead(request: CreateRequest) -> int:
     return text_tokens(request.prompt_key)
 
 
-def _prompt(request: CreateRequest, context: Context) -> Prompt:
+def _prompt(request: CreateRequest, context: Context, items: list[Item]) -> Prompt:
     return Prompt(
         model=request.model,
         context=context,
@@ -247,4 +270,5 @@ def _prompt(request: CreateRequest, context: Context) -> Prompt:
         tool_choice=request.tool_choice,
         parallel_tool_calls=request.parallel_tool_calls,
         text_format=request.text_format,
+        input=items,
     )

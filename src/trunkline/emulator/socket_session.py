@@ -3,72 +3,128 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .connection import Connection, Job
-from .errors import ApiError
+from .errors import ApiError, connection_limit_reached
 from .events import Event, error_event
+from .faults import Action, Place
 from .frames import frame
 from .generation import Generation
+from .mishaps import rejection
+from .moves import HangUp, Move, Raw
 from .outbox import Outbox
-from .pace import Pace
 from .player import Player
 from .records import RequestRecord
 from .request import decode, lane_of
 from .schema import missing, unsupported_value, wrong_type
-from .service import Service
+from .steering_desk import SteeringDesk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .emulator import Emulator
+
+MAX_QUEUED = 1024
+"""How many requests may wait for their lanes before nothing more is read from the client."""
+
+_KINDS = ("response.create", "response.steer")
+_CONTINUATION = 0x0
+
+
+class Line(Protocol):
+    """The connection's wire, as far as a session handles it."""
+
+    def hang_up(self, how: HangUp) -> None:
+        """Close the connection."""
+        ...
+
+    def pause_reading(self, seconds: float | None) -> None:
+        """Read nothing from the client for a while, or for ever."""
+        ...
 
 
 class SocketSession:
     """What the server does with one open socket. It never waits: bytes come in by `feed`."""
 
-    def __init__(
-        self,
-        service: Service,
-        connection: Connection,
-        outbox: Outbox,
-        pace: Pace,
-        loop: asyncio.AbstractEventLoop,
-        decided: Callable[[RequestRecord], None],
-    ) -> None:
-        self._service = service
+    def __init__(self, emulator: Emulator, connection: Connection, outbox: Outbox, line: Line) -> None:
+        self._emulator = emulator
+        self._service = emulator.service
         self._connection = connection
         self._outbox = outbox
-        self._pace = pace
-        self._loop = loop
-        self._decided = decided
-        self._playing: dict[Player, Generation] = {}
+        self._line = line
+        self._loop = asyncio.get_running_loop()
+        self._desk = SteeringDesk(self._service, connection, send=self.write, play=self._play)
+        self._playing: dict[Player, Generation | None] = {}
+        self._closed = False
+        self._room = asyncio.Event()
 
     @property
     def congested(self) -> bool:
         """Whether the client does not read."""
         return self._outbox.congested
 
+    async def ready(self) -> None:
+        """Wait until another message may be read: the client reads too, and its requests do not pile up."""
+        while self.congested or self._connection.lanes.queued >= MAX_QUEUED:
+            self._room.clear()
+            if self.congested:
+                self._outbox.when_drained(self._room.set)
+            await self._room.wait()
+
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call back once the client has read enough."""
         self._outbox.when_drained(callback)
 
-    def write(self, data: bytes) -> None:
+    def write(self, event: Event) -> None:
         """Send an event."""
-        self._outbox.write(frame(data))
+        self._emulator.log.sent(self._connection.id, event.data)
+        self._outbox.write(frame(event.data))
+
+    def write_raw(self, message: Raw) -> None:
+        """Send what is no whole event, perhaps in several frames."""
+        self._emulator.log.sent(self._connection.id, message.data)
+        size = -(-len(message.data) // message.fragments) or 1
+        parts = [message.data[start : start + size] for start in range(0, len(message.data), size)]
+        for index, part in enumerate(parts):
+            kind = {} if index == 0 else {"opcode": _CONTINUATION}
+            self._outbox.write(frame(part, final=index == len(parts) - 1, **kind))
+
+    def hang_up(self, how: HangUp) -> None:
+        """Close the connection."""
+        self._outbox.flush()
+        self._line.hang_up(how)
+        self.close()
 
     def feed(self, raw: str | bytes) -> None:
         """Take a message from the client."""
-        size = len(raw.encode() if isinstance(raw, str) else raw)
-        seen = RequestRecord("invalid", None, size, "websocket", self._connection.id)
+        data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+        self._emulator.log.received(self._connection.id, data)
+        seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
         self._service.requests.append(seen)
         try:
-            self._accept(decode(raw), seen)
+            self._accept(decode(data), seen)
         except ApiError as error:
             self._refuse(error, seen)
 
+    def expire(self) -> None:
+        """The connection has reached its age."""
+        self.write(error_event(connection_limit_reached(), None))
+        self.hang_up(HangUp(1000))
+
     def close(self) -> None:
         """The socket is gone: stop everything that ran on it."""
+        if self._closed:
+            return
+        self._closed = True
         for player, generation in self._playing.items():
             player.stop()
-            self._service.abandon(generation)
+            if generation is not None:
+                self._service.abandon(generation)
         self._playing.clear()
+        self._connection.running.clear()
         self._outbox.close()
 
     def _accept(self, body: dict[str, Any], seen: RequestRecord) -> None:
@@ -76,47 +132,102 @@ class SocketSession:
         kind = body.get("type")
         if kind is None:
             raise missing("type") if "type" not in body else wrong_type("type", "a string", None)
-        seen.kind = str(kind)
-        if kind != "response.create":
-            raise unsupported_value("type", kind, ("response.create", "response.steer"))
-        lane = lane_of(body)
-        seen.lane = lane
-        lanes = self._connection.lanes
-        lanes.admit(lane)
-        self._connection.record.lane_names = lanes.names
-        lanes.push(lane, Job(body, seen))
-        self._start_waiting()
+        if not isinstance(kind, str):
+            raise wrong_type("type", "a string", kind)
+        seen.kind = kind
+        if kind == "response.steer":
+            self._desk.take(body, seen)
+            self._emulator.notify(seen)
+        elif kind == "response.create":
+            seen.lane = lane_of(body)
+            lanes = self._connection.lanes
+            lanes.admit(seen.lane)
+            self._connection.record.lane_names = lanes.names
+            lanes.push(seen.lane, Job(body, seen))
+            self._start_waiting()
+        else:
+            raise unsupported_value("type", kind, _KINDS)
 
     def _start_waiting(self) -> None:
         lanes = self._connection.lanes
-        while (taken := lanes.take()) is not None:
+        while not self._closed and (taken := lanes.take()) is not None:
             lane, job = taken
             record = self._connection.record
             record.peak_in_flight = max(record.peak_in_flight, lanes.in_flight)
-            try:
-                generation = self._service.create(job.body, job.request, self._connection)
-            except ApiError as error:
-                self._refuse(error, job.request)
+            if not self._start(job):
                 lanes.finish(lane)
-            else:
-                self._decided(job.request)
-                self._play(generation)
+        if lanes.queued < MAX_QUEUED:
+            self._room.set()
 
-    def _play(self, generation: Generation) -> None:
+    def _start(self, job: Job) -> bool:
+        """Start a response; whether it was not refused."""
+        seen = job.request
+        place = self._place(job)
+        steers, items = self._desk.items_for(job)
+        try:
+            self._strike(place)
+            generation = self._service.create(job.body, seen, self._connection, steered=items)
+        except ApiError as error:
+            self._refuse(error, seen, place)
+            self._desk.not_created(steers, seen.lane)
+            return False
+        self._emulator.notify(seen)
+        self._play(generation, job, place)
+        return True
+
+    def _strike(self, place: Place) -> None:
+        for fault in self._emulator.faults.at_request(place):
+            if fault.action is Action.FORGET:
+                self._connection.cache.forget()
+            elif fault.action is Action.SLOW_READ:
+                self._line.pause_reading(fault.seconds)
+            else:
+                raise rejection(fault)
+
+    def _play(self, generation: Generation, job: Job, place: Place | None = None) -> None:
+        record = generation.record
+        self._connection.running[record.id] = (generation, job)
+        place = replace(place or self._place(job), response_id=record.id)
+
         def ended() -> None:
             self._playing.pop(player, None)
-            self._connection.lanes.finish(generation.record.lane)
-            self._start_waiting()
+            self._connection.running.pop(record.id, None)
+            self._service.abandon(generation)
+            if self._closed or not self._desk.succeed(generation, job):
+                self._connection.lanes.finish(record.lane)
+                self._start_waiting()
 
-        player = Player(generation.events(), self, self._pace, self._loop, ended)
+        player = self._player(self._emulator.faults.play(generation.moves(), place), ended)
         self._playing[player] = generation
+
+    def _player(self, moves: Iterator[Move], ended: Callable[[], None]) -> Player:
+        player = Player(moves, self, self._emulator.pace, self._loop, ended)
         # Not at once, so that one request does not play inside the reading of another.
         self._loop.call_soon(player.start)
+        return player
 
-    def _refuse(self, error: ApiError, seen: RequestRecord) -> None:
+    def _place(self, job: Job) -> Place:
+        model = job.body.get("model")
+        return Place(
+            connection=self._connection.record.number,
+            connection_id=self._connection.id,
+            request=self._emulator.count_request(),
+            lane=job.request.lane,
+            model=model if isinstance(model, str) else None,
+        )
+
+    def _refuse(self, error: ApiError, seen: RequestRecord, place: Place | None = None) -> None:
         self._service.refused(seen, error)
-        self._decided(seen)
-        self._send(error_event(error, seen.lane))
+        self._emulator.notify(seen)
+        event = error_event(error, seen.lane)
+        faults = self._emulator.faults
+        if not faults:
+            self.write(event)
+            return
 
-    def _send(self, event: Event) -> None:
-        self.write(event.data)
+        def ended() -> None:
+            self._playing.pop(player, None)
+
+        place = place or Place(self._connection.record.number, self._connection.id, lane=seen.lane)
+        player = self._player(faults.play(iter([event]), place), ended)
+        self._playing[player] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 _DELTAS = re.compile(r"\s*\S+|\s+")
 
@@ -55,4 +56,11 @@ class Fail:
     """What is said before it happens."""
 
 
-Step = Say | Refuse | Reason | Call | Fail
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """The context is compacted: an item that stands for it is put out."""
+
+    item: dict[str, Any]
+
+
+Step = Compact | Say | Refuse | Reason | Call | Fail

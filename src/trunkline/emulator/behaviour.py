@@ -1,0 +1,162 @@
+"""Which script a prompt gets: one that a test has laid down, or that of the model it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from .errors import ApiError, type_of_status
+from .items import text_of
+from .models import Model, script
+from .prompt import Prompt
+from .steps import Call, Fail, Reason, Refuse, Say, Step, words
+
+
+class Expectation:
+    """A reply laid down beforehand: "when the input contains X, answer Y".
+
+    Say what is to happen with `says`, `calls`, `reasons`, `refuses`, `fails` and `rejects`; each adds a step.
+    As a context manager it asserts at the end that it was used as often as said, and is withdrawn.
+    """
+
+    def __init__(
+        self,
+        contains: str | re.Pattern[str] | None,
+        model: str | None,
+        times: int | None,
+        behaviour: Behaviour,
+    ) -> None:
+        self._contains = contains
+        self._model = model
+        self._behaviour = behaviour
+        self._steps: list[Step] = []
+        self._rejection: ApiError | None = None
+        self.times = times
+        self.prompts: list[Prompt] = []
+        """The prompts that got this reply, in order."""
+
+    def says(self, text: str) -> Self:
+        """Answer with a message."""
+        self._steps.append(Say(words(text)))
+        return self
+
+    def reasons(self, text: str) -> Self:
+        """Think first."""
+        self._steps.append(Reason(words(text)))
+        return self
+
+    def refuses(self, text: str) -> Self:
+        """Answer with a refusal."""
+        self._steps.append(Refuse(words(text)))
+        return self
+
+    def calls(self, tool: str, /, **arguments: Any) -> Self:
+        """Call a function tool with these arguments; call several by adding several."""
+        self._steps.append(Call(tool, json.dumps(arguments)))
+        return self
+
+    def calls_custom(self, tool: str, text: str) -> Self:
+        """Call a custom tool with this input."""
+        self._steps.append(Call(tool, text, custom=True))
+        return self
+
+    def fails(self, code: str = "server_error", message: str = "It was scripted to fail.") -> Self:
+        """End as ``response.failed``."""
+        self._steps.append(Fail(code, message))
+        return self
+
+    def rejects(self, status: int, code: str | None = None, message: str = "It was scripted so.") -> Self:
+        """Refuse the request with an error instead of making a response."""
+        self._rejection = ApiError(message, status=status, code=code, type=type_of_status(status))
+        return self
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it was used as often as it was to be."""
+        return len(self.prompts) == self.times if self.times is not None else bool(self.prompts)
+
+    def matches(self, prompt: Prompt) -> bool:
+        """Whether this prompt is to get this reply."""
+        if self.times is not None and len(self.prompts) >= self.times:
+            return False
+        if self._model is not None and self._model != prompt.model:
+            return False
+        if self._contains is None:
+            return True
+        text = "\n".join(map(text_of, prompt.input))
+        if isinstance(self._contains, str):
+            return self._contains in text
+        return self._contains.search(text) is not None
+
+    def reply(self, prompt: Prompt) -> Iterable[Step]:
+        """The steps laid down.
+
+        Raises:
+            ApiError: the request is to be refused.
+        """
+        self.prompts.append(prompt)
+        if self._rejection is not None:
+            raise self._rejection
+        return list(self._steps)
+
+    def withdraw(self) -> None:
+        """Give this reply to no more prompts."""
+        self._behaviour.withdraw(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.withdraw()
+        if kind is None and not self.is_met:
+            raise AssertionError(f"{self!r} was used {len(self.prompts)} times")
+
+    def __repr__(self) -> str:
+        wanted = "at least once" if self.times is None else f"{self.times} times"
+        return f"<Expectation input contains {self._contains!r}, {wanted}>"
+
+
+class Behaviour:
+    """Chooses the script for a prompt."""
+
+    def __init__(self, default_model: str | None = None) -> None:
+        self._default_model = default_model
+        self._models: dict[str, Model] = {}
+        self._expectations: list[Expectation] = []
+
+    def add_model(self, name: str, model: Model) -> None:
+        """Let a model of this name behave like this."""
+        self._models[name] = model
+
+    def expect(
+        self, contains: str | re.Pattern[str] | None, *, model: str | None, times: int | None
+    ) -> Expectation:
+        """Lay down a reply; those laid down first are looked at first."""
+        expectation = Expectation(contains, model, times, self)
+        self._expectations.append(expectation)
+        return expectation
+
+    def withdraw(self, expectation: Expectation) -> None:
+        """Take back a reply."""
+        if expectation in self._expectations:
+            self._expectations.remove(expectation)
+
+    def steps(self, prompt: Prompt) -> Iterable[Step]:
+        """The script for this prompt.
+
+        Raises:
+            ApiError: the request is to be refused.
+        """
+        for expectation in self._expectations:
+            if expectation.matches(prompt):
+                return expectation.reply(prompt)
+        model = self._models.get(prompt.model)
+        return model(prompt) if model else script(prompt, self._default_model)

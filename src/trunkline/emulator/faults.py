@@ -1,0 +1,289 @@
+"""Faults on demand: what goes wrong, where, how often, and what of it has happened."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .events import Event
+from .mishaps import strike
+from .moves import Move
+
+
+class Action(StrEnum):
+    """What a fault does."""
+
+    # At an upgrade.
+    REFUSE_UPGRADE = "refuse_upgrade"
+    """Answer with `status`, `headers` and `body` instead of a WebSocket."""
+    IGNORE_UPGRADE = "ignore_upgrade"
+    """Say nothing for `seconds`, or for ever."""
+    # At a request.
+    REJECT = "reject"
+    """Answer with an error: `status`, `code`, `message`, `headers`."""
+    FORGET = "forget"
+    """Drop every lane's memory before the request is looked at."""
+    SLOW_READ = "slow_read"
+    """Read nothing more from the client for `seconds`."""
+    # At an event.
+    DROP = "drop"
+    """Break off without a close frame."""
+    RESET = "reset"
+    """Break off with a TCP reset."""
+    CLOSE = "close"
+    """Close with `close_code`."""
+    STALL = "stall"
+    """Send nothing of this response for `seconds`, or for ever."""
+    DELAY = "delay"
+    """Send the event `seconds` later."""
+    TRUNCATE = "truncate"
+    """Send half of the event."""
+    CORRUPT = "corrupt"
+    """Send something that is no JSON."""
+    DUPLICATE = "duplicate"
+    """Send the event twice."""
+    REORDER = "reorder"
+    """Send the event after the one that follows it."""
+    FRAGMENT = "fragment"
+    """Send the event in several WebSocket frames; this is legal."""
+    UNKNOWN_EVENT = "unknown_event"
+    """Send an event of a type that nobody knows, before this one; this is legal."""
+    UNKNOWN_FIELD = "unknown_field"
+    """Add a field that nobody knows; this is legal."""
+    OMIT = "omit"
+    """Leave out the `fields`."""
+    OVERSIZE = "oversize"
+    """Pad the event to `size_bytes`."""
+    FLAT_ERROR = "flat_error"
+    """Send an ``error`` event in the flat shape of older servers."""
+    FAIL = "fail"
+    """End the response with an ``error`` event: `status`, `code` (null by default), `headers`."""
+    CONNECTION_LIMIT = "connection_limit"
+    """Say that the connection's time is up, and close it."""
+
+
+_AT_UPGRADE = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
+_AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a fault may strike. Numbers count from 1."""
+
+    connection: int | None = None
+    connection_id: str | None = None
+    request: int | None = None
+    lane: str | None = None
+    model: str | None = None
+    transport: str = "websocket"
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong. Every condition that is given has to hold; numbers count from 1."""
+
+    action: Action
+    connection: int | None = None
+    """On the n-th connection (upgrades are counted, refused ones too)."""
+    request: int | None = None
+    """At the n-th request for a response, over all connections."""
+    event: int | None = None
+    """At the n-th event of a response."""
+    event_type: str | None = None
+    """At events of this type."""
+    lane: str | None = None
+    model: str | None = None
+    transport: str | None = None
+    probability: float = 1.0
+    """How likely it strikes where it could; decided by the seed of `Faults`."""
+    times: int | None = 1
+    """How often it strikes at most; None is without limit."""
+    status: int = 503
+    code: str | None = None
+    message: str = "The emulator was told to fail."
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    seconds: float | None = None
+    close_code: int = 1011
+    size_bytes: int = 1024 * 1024
+    fields: tuple[str, ...] = ("sequence_number",)
+
+    def holds_at(self, place: Place) -> bool:
+        """Whether the conditions on connection and request hold."""
+        for name in ("connection", "request", "lane", "model", "transport"):
+            wanted = getattr(self, name)
+            if wanted is not None and wanted != getattr(place, name):
+                return False
+        return True
+
+    def holds_for(self, event: Event, number: int) -> bool:
+        """Whether the conditions on the event hold."""
+        return self.event in (None, number) and self.event_type in (None, event.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A fault that has struck."""
+
+    fault: Fault
+    place: Place
+    event_type: str | None = None
+    event_number: int | None = None
+
+    @property
+    def action(self) -> Action:
+        """What it did."""
+        return self.fault.action
+
+
+class Faults:
+    """The faults laid down, and those that have struck (`fired`, in order)."""
+
+    def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
+        self.fired: list[Fired] = []
+        self._seed = seed
+        self._laid: list[tuple[Fault, random.Random]] = []
+        self._struck: dict[int, int] = {}
+        for fault in faults:
+            self.add(fault)
+
+    def add(self, fault: Fault | Action | str, /, **details: Any) -> Fault:
+        """Lay down a fault, given whole or as an action with details."""
+        if not isinstance(fault, Fault):
+            fault = Fault(Action(fault), **details)
+        # Each has dice of its own, so that adding one fault does not change when another strikes.
+        self._laid.append((fault, random.Random(f"{self._seed}:{len(self._laid)}")))
+        return fault
+
+    def __bool__(self) -> bool:
+        return bool(self._laid)
+
+    def clear(self) -> None:
+        """Take back all faults; what has struck stays on record."""
+        self._laid.clear()
+        self._struck.clear()
+
+    def at_upgrade(self, place: Place) -> Fault | None:
+        """The fault that strikes an upgrade, if one does."""
+        for fault in self._strikes(place, _AT_UPGRADE):
+            return fault
+        return None
+
+    def at_request(self, place: Place) -> list[Fault]:
+        """The faults that strike a request, in the order in which they were laid down."""
+        return list(self._strikes(place, _AT_REQUEST))
+
+    def play(self, moves: Iterator[Move], place: Place) -> Iterator[Move]:
+        """The moves of a response, with whatever strikes them."""
+        number = 0
+        held: list[Move] = []
+        for move in moves:
+            if type(move) is not Event or not self._laid:
+                yield move
+                continue
+            number += 1
+            struck, over = self._struck_event(move, number, place, held)
+            yield from struck
+            if over:
+                return
+        yield from held
+
+    def _struck_event(
+        self, event: Event, number: int, place: Place, held: list[Move]
+    ) -> tuple[list[Move], bool]:
+        moves: list[Move] = [event]
+        over = False
+        after, held[:] = held[:], []
+        for fault in self._event_faults(event, number, place):
+            if fault.action is Action.REORDER:
+                held[:], moves = moves, []
+            else:
+                moves, ends = strike(moves, event, fault, place.lane)
+                over = over or ends
+        return [*moves, *after], over
+
+    def _event_faults(self, event: Event, number: int, place: Place) -> Iterator[Fault]:
+        for index, (fault, dice) in enumerate(self._laid):
+            if fault.action in _AT_UPGRADE or fault.action in _AT_REQUEST:
+                continue
+            if fault.action is Action.FLAT_ERROR and event.type != "error":
+                continue
+            if fault.holds_at(place) and fault.holds_for(event, number) and self._falls(index, fault, dice):
+                self.fired.append(Fired(fault, place, event.type, number))
+                yield fault
+
+    def _strikes(self, place: Place, actions: tuple[Action, ...]) -> Iterator[Fault]:
+        for index, (fault, dice) in enumerate(self._laid):
+            if fault.action in actions and fault.holds_at(place) and self._falls(index, fault, dice):
+                self.fired.append(Fired(fault, place))
+                yield fault
+
+    def _falls(self, index: int, fault: Fault, dice: random.Random) -> bool:
+        struck = self._struck.get(index, 0)
+        if fault.times is not None and struck >= fault.times:
+            return False
+        if fault.probability < 1 and dice.random() >= fault.probability:
+            return False
+        self._struck[index] = struck + 1
+        return True
+
+
+def load_faults(path: str | Path) -> Faults:
+    """Read faults from a YAML or JSON file: a list, or ``{"seed": …, "faults": […]}``.
+
+    Raises:
+        ValueError: something in it is no fault; the message says what and where.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    if Path(path).suffix == ".json":
+        content = json.loads(text)
+    else:
+        import yaml
+
+        content = yaml.safe_load(text)
+    return parse_faults(content)
+
+
+def parse_faults(content: Any) -> Faults:
+    """Faults from plain data, as a file holds them.
+
+    Raises:
+        ValueError: something in it is no fault.
+    """
+    if isinstance(content, list):
+        content = {"faults": content}
+    if not isinstance(content, dict) or not isinstance(content.get("faults"), list):
+        raise ValueError("expected a list of faults, or an object with 'faults' and 'seed'")
+    faults = [_parse_fault(entry, index) for index, entry in enumerate(content["faults"])]
+    return Faults(faults, seed=int(content.get("seed", 0)))
+
+
+def describe(fault: Fault) -> dict[str, Any]:
+    """A fault as plain data: its action and what differs from the defaults."""
+    blank = asdict(Fault(fault.action))
+    given = {name: value for name, value in asdict(fault).items() if value != blank[name]}
+    return {"action": str(fault.action)} | given
+
+
+def _parse_fault(entry: Any, index: int) -> Fault:
+    where = f"fault {index + 1}"
+    if not isinstance(entry, dict) or "action" not in entry:
+        raise ValueError(f"{where}: expected an object with an 'action'")
+    unknown = set(entry) - {one.name for one in fields(Fault)}
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(sorted(map(repr, unknown)))}")
+    try:
+        action = Action(entry["action"])
+    except ValueError:
+        names = ", ".join(Action)
+        raise ValueError(f"{where}: unknown action {entry['action']!r}; there are {names}") from None
+    details = dict(entry)
+    if "fields" in details:
+        details["fields"] = tuple(details["fields"])
+    return Fault(**(details | {"action": action}))

@@ -1,0 +1,31 @@
+"""The headers that the service puts on its answers."""
+
+from __future__ import annotations
+
+LIMIT_REQUESTS = 10_000
+LIMIT_TOKENS = 30_000_000
+
+
+def answer_headers(
+    request_id: str, *, organization: str | None, requests: int, tokens: int
+) -> dict[str, str]:
+    """Headers of an HTTP answer or upgrade.
+
+    Args:
+        request_id: what to quote to support.
+        organization: as the request named it, if it did.
+        requests: how many requests there were so far.
+        tokens: how many tokens they took.
+    """
+    return {
+        "x-request-id": request_id,
+        "openai-version": "2020-10-01",
+        "openai-organization": organization or "org-emulator",
+        "openai-processing-ms": "1",
+        "x-ratelimit-limit-requests": str(LIMIT_REQUESTS),
+        "x-ratelimit-limit-tokens": str(LIMIT_TOKENS),
+        "x-ratelimit-remaining-requests": str(max(LIMIT_REQUESTS - requests % LIMIT_REQUESTS, 0)),
+        "x-ratelimit-remaining-tokens": str(max(LIMIT_TOKENS - tokens % LIMIT_TOKENS, 0)),
+        "x-ratelimit-reset-requests": "6ms",
+        "x-ratelimit-reset-tokens": "0s",
+    }

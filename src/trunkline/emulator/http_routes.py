@@ -1,0 +1,214 @@
+"""The HTTP side: making, reading, deleting, cancelling and compacting responses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from .compaction import listed
+from .errors import ApiError
+from .faults import Action, Place
+from .generation import Generation
+from .headers import answer_headers
+from .http_session import complete, stream
+from .mishaps import rejection
+from .records import RequestRecord, ResponseRecord
+from .request import check_create, decode
+from .schema import choice, integer
+
+if TYPE_CHECKING:
+    from .emulator import Emulator
+
+MODELS = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
+"""What ``GET /v1/models`` lists; every other name is accepted too."""
+
+_ORDER = choice("asc", "desc")
+_LIMIT = integer(1, 100)
+
+
+class Routes:
+    """Handlers of everything but the socket."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._service = emulator.service
+        self._background: dict[str, asyncio.Task[None]] = {}
+
+    def add_to(self, app: web.Application) -> None:
+        """Put the handlers on their paths."""
+        app.router.add_post("/v1/responses", self._create)
+        app.router.add_post("/v1/responses/compact", self._compact)
+        app.router.add_get("/v1/responses/{id}", self._retrieve)
+        app.router.add_delete("/v1/responses/{id}", self._delete)
+        app.router.add_get("/v1/responses/{id}/input_items", self._input_items)
+        app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/models/{id}", self._model)
+
+    def headers(self, request: web.Request) -> dict[str, str]:
+        """The headers of an answer."""
+        return answer_headers(
+            self._service.ids.new("req"),
+            organization=request.headers.get("OpenAI-Organization"),
+            requests=len(self._service.requests),
+            tokens=self._service.tokens_used,
+        )
+
+    async def stop(self) -> None:
+        """Stop what runs in the background."""
+        tasks = list(self._background.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        body, generation, place = self._noted("response.create", raw, self._start)
+        moves = self._emulator.faults.play(generation.moves(), place)
+        asked = check_create(body, transport="http")
+        if asked.background and not asked.stream:
+            return self._in_background(generation)
+        try:
+            if asked.stream:
+                return await stream(request, moves, self._emulator.pace, self.headers(request))
+            failure = await complete(moves, self._emulator.pace, request)
+        finally:
+            self._service.abandon(generation)
+        if failure is not None:
+            raise _raised(failure)
+        return web.json_response(generation.record.resource)
+
+    def _start(self, body: dict[str, Any], seen: RequestRecord) -> tuple[dict[str, Any], Generation, Place]:
+        model = body.get("model")
+        place = Place(
+            request=self._emulator.count_request(),
+            model=model if isinstance(model, str) else None,
+            transport="http",
+        )
+        for fault in self._emulator.faults.at_request(place):
+            if fault.action is Action.REJECT:
+                raise rejection(fault)
+        generation = self._service.create(body, seen)
+        return body, generation, replace(place, response_id=generation.record.id)
+
+    def _in_background(self, generation: Generation) -> web.Response:
+        record = generation.record
+        record.resource = record.resource | {"status": "queued"}
+        record.status = "queued"
+        queued = record.resource
+        task = asyncio.create_task(self._run(generation), name=f"background {record.id}")
+        self._background[record.id] = task
+        task.add_done_callback(lambda _: self._background.pop(record.id, None))
+        return web.json_response(queued)
+
+    async def _run(self, generation: Generation) -> None:
+        record = generation.record
+        record.status = "in_progress"
+        record.resource = record.resource | {"status": "in_progress"}
+        try:
+            await complete(generation.moves(), self._emulator.pace)
+        finally:
+            self._service.abandon(generation)
+
+    async def _compact(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        return web.json_response(
+            self._noted("response.compact", raw, lambda body, seen: self._service.compact(body))
+        )
+
+    async def _retrieve(self, request: web.Request) -> web.Response:
+        return web.json_response(self._known("response.retrieve", request).resource)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        record = self._known("response.delete", request)
+        self._service.store.delete(record.id)
+        return web.json_response({"id": record.id, "object": "response", "deleted": True})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        record = self._known("response.cancel", request)
+        if not record.resource["background"]:
+            raise ApiError("Cannot cancel a synchronous response.", param="response_id")
+        task = self._background.get(record.id)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return web.json_response(record.resource)
+
+    async def _input_items(self, request: web.Request) -> web.Response:
+        record = self._known("response.input_items", request)
+        ids = self._service.ids
+        items = self._service.store.input_items(record, lambda: [listed(ids, item) for item in record.input])
+        return web.json_response(_page(items, request.query))
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [_model(name) for name in MODELS]})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        return web.json_response(_model(request.match_info["id"]))
+
+    def _known(self, kind: str, request: web.Request) -> ResponseRecord:
+        """The stored response that a request names."""
+        response_id = request.match_info["id"]
+        record: ResponseRecord = self._noted(kind, b"", lambda *_: self._service.stored(response_id))
+        return record
+
+    def _noted(self, kind: str, raw: bytes, answer: Callable[[dict[str, Any], RequestRecord], Any]) -> Any:
+        """Answer a request and keep a record of it."""
+        seen = RequestRecord(kind, None, len(raw), "http")
+        self._service.requests.append(seen)
+        try:
+            body = decode(raw) if raw or kind in ("response.create", "response.compact") else {}
+            seen.body = body or None
+            return answer(body, seen)
+        except ApiError as error:
+            self._service.refused(seen, error)
+            raise
+        finally:
+            self._emulator.notify(seen)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "emulator"}
+
+
+def _page(items: list[dict[str, Any]], query: Any) -> dict[str, Any]:
+    """A page of a list, newest first unless asked otherwise."""
+    order = query.get("order", "desc")
+    _ORDER(order, "order")
+    text = query.get("limit", "20")
+    limit = int(text) if text.isdigit() else text
+    _LIMIT(limit, "limit")
+    ordered = items if order == "asc" else items[::-1]
+    after = query.get("after")
+    if after is not None:
+        places = [index for index, item in enumerate(ordered) if item["id"] == after]
+        if not places:
+            raise ApiError(f"Item with id '{after}' not found.", status=404, param="after")
+        ordered = ordered[places[0] + 1 :]
+    page = ordered[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(ordered) > limit,
+    }
+
+
+def _raised(failure: bytes) -> ApiError:
+    """The error that an ``error`` event tells of."""
+    event = msgspec.json.decode(failure)
+    error = event.get("error", event)
+    return ApiError(
+        error["message"],
+        status=event.get("status", 500),
+        code=error.get("code"),
+        param=error.get("param"),
+        type=error.get("type", "server_error"),
+        headers=error.get("headers"),
+    )

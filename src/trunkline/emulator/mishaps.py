@@ -1,0 +1,106 @@
+"""What faults do to events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .errors import ApiError, connection_limit_reached, type_of_status
+from .events import Event, error_event
+from .moves import HangUp, Move, Raw, Wait
+
+if TYPE_CHECKING:
+    from .faults import Fault
+
+_encode = msgspec.json.Encoder().encode
+
+
+def strike(moves: list[Move], event: Event, fault: Fault, lane: str | None) -> tuple[list[Move], bool]:
+    """The moves that take the place of an event's, and whether the response ends there."""
+    action = str(fault.action)
+    if action in _ENDINGS:
+        return _ENDINGS[action](fault, lane), True
+    if action in _BEFORE:
+        return [*_BEFORE[action](fault, lane), *moves], False
+    change = _CHANGES[action]
+    return [
+        change(move, fault) if isinstance(move, Event) else move for move in _doubled(moves, action)
+    ], False
+
+
+def rejection(fault: Fault) -> ApiError:
+    """The error with which a fault refuses a request."""
+    return ApiError(
+        fault.message,
+        status=fault.status,
+        code=fault.code,
+        type=type_of_status(fault.status),
+        headers=fault.headers,
+    )
+
+
+def _doubled(moves: list[Move], action: str) -> list[Move]:
+    return moves * 2 if action == "duplicate" else moves
+
+
+def _limit(fault: Fault, lane: str | None) -> list[Move]:
+    return [error_event(connection_limit_reached(), None), HangUp(1000)]
+
+
+_ENDINGS: Mapping[str, Callable[[Fault, str | None], list[Move]]] = {
+    "drop": lambda fault, lane: [HangUp()],
+    "reset": lambda fault, lane: [HangUp(reset=True)],
+    "close": lambda fault, lane: [HangUp(fault.close_code)],
+    "fail": lambda fault, lane: [error_event(rejection(fault), lane)],
+    "connection_limit": _limit,
+}
+
+
+def _unknown_event(fault: Fault, lane: str | None) -> list[Move]:
+    kind = "response.emulator.unheard_of"
+    fields: dict[str, Any] = {"type": kind, "detail": {"anything": [1, None, "x"]}}
+    if lane is not None:
+        fields["stream_id"] = lane
+    return [Event(kind, _encode(fields))]
+
+
+_BEFORE: Mapping[str, Callable[[Fault, str | None], list[Move]]] = {
+    "stall": lambda fault, lane: [Wait(fault.seconds)],
+    "delay": lambda fault, lane: [Wait(fault.seconds or 0.0)],
+    "unknown_event": _unknown_event,
+}
+
+
+def _changed(event: Event, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Event:
+    return Event(event.type, _encode(change(msgspec.json.decode(event.data))))
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    error = content.pop("error")
+    flat = {name: error.get(name) for name in ("code", "message", "param")}
+    lane = {"stream_id": content["stream_id"]} if "stream_id" in content else {}
+    return {"type": "error", "sequence_number": 0} | flat | lane
+
+
+def _padded(event: Event, fault: Fault) -> Event:
+    missing = fault.size_bytes - len(event.data) - len(b',"padding":""')
+    padding = b"x" * max(missing, 0)
+    return Event(event.type, event.data[:-1] + b',"padding":"' + padding + b'"}')
+
+
+def _without(content: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in names}
+
+
+_CHANGES: Mapping[str, Callable[[Event, Fault], Move]] = {
+    "truncate": lambda event, fault: Raw(event.data[: len(event.data) // 2]),
+    "corrupt": lambda event, fault: Raw(b"\x00garbage" + event.data[:-1]),
+    "duplicate": lambda event, fault: event,
+    "fragment": lambda event, fault: Raw(event.data, fragments=3),
+    "unknown_field": lambda event, fault: _changed(event, lambda content: content | {"unheard_of": {"x": 1}}),
+    "omit": lambda event, fault: _changed(event, lambda content: _without(content, fault.fields)),
+    "oversize": _padded,
+    "flat_error": lambda event, fault: _changed(event, _flat),
+}

@@ -1,0 +1,45 @@
+"""Input items as the model will see them."""
+
+from __future__ import annotations
+
+from .context import Item
+from .errors import ApiError, item_not_found
+from .generation import unseal
+from .items import type_of
+from .schema import missing
+from .store import Store
+
+_MADE_BY_MODELS = frozenset(("function_call", "custom_tool_call", "reasoning", "compaction"))
+
+
+def resolved(item: Item, path: str, store: Store) -> Item:
+    """Look up a reference; refuse what only a server that stored it could know.
+
+    Raises:
+        ApiError: an id of an item that is not stored, or reasoning that nobody can read.
+    """
+    name = type_of(item)
+    item_id = item.get("id")
+    if name == "item_reference":
+        found = store.item(item["id"])
+        if found is None:
+            raise item_not_found(item["id"])
+        return found
+    if name in ("reasoning", "compaction") and item.get("encrypted_content"):
+        _check_seal(item, path)
+        return item
+    made_here = name in _MADE_BY_MODELS or item.get("role") == "assistant"
+    if made_here and item_id is not None and store.item(item_id) is None:
+        raise item_not_found(item_id)
+    if name == "reasoning" and item_id is None:
+        raise missing(f"{path}.id")
+    return item
+
+
+def _check_seal(item: Item, path: str) -> None:
+    if unseal(item["encrypted_content"]) is None:
+        raise ApiError(
+            f"The encrypted content for item {item.get('id')} could not be verified.",
+            code="invalid_encrypted_content",
+            param=path,
+        )
