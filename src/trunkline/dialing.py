@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 import socket
 import ssl
@@ -23,7 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from picows import WSHandshakeError
 
-from trunkline.errors import ConnectFailed, UpgradeRefused
+from .errors import ConnectFailed, UpgradeRefused
 
 HEAD_START_S = 0.25
 """How long one address is tried alone before the next joins (RFC 8305 recommends 250 ms)."""
@@ -141,7 +142,7 @@ async def connect(route: Route) -> socket.socket:
         return await _race(_interleaved(addresses))
     except OSError as error:
         where = _authority(route.host, route.port)
-        raise ConnectFailed(f"no TCP connection to {where}: {error.strerror or error}") from error
+        raise ConnectFailed(f"no TCP connection to {where}: {_words(error)}") from error
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:
@@ -227,10 +228,15 @@ def translated(error: Exception, route: Route) -> ConnectFailed | UpgradeRefused
     if isinstance(error, ssl.SSLError):
         return ConnectFailed(f"no TLS connection to {route}: {error.reason or 'the handshake failed'}")
     if isinstance(error, OSError):
-        return ConnectFailed(f"the connection to {route} ended before the upgrade: {error.strerror or error}")
+        return ConnectFailed(f"the connection to {route} ended before the upgrade: {_words(error)}")
     if route.proxy:
         return ConnectFailed(f"no way to {route}: {error}")
     return ConnectFailed(f"no connection to {route}: {type(error).__name__}")
+
+
+def _words(error: OSError) -> str:
+    # asyncio overwrites the system's words with the address.
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
 
 
 def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRefused:

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from trunkline.dialing import connect, default_ssl_context, discard, route_to, translated
-from trunkline.errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolViolation
+from .dialing import connect, default_ssl_context, discard, route_to, translated
+from .errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolViolation
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT = WSMsgType.TEXT
@@ -108,7 +108,8 @@ async def dial(
         ssl_context: for ``wss`` (and an ``https`` proxy); by default certificates and names are verified
             against the system's authorities, which are loaded once.
         ping_interval_s: after so many silent seconds the server is pinged.
-        ping_timeout_s: an answer that takes longer ends the socket. At most ``ping_interval_s``.
+        ping_timeout_s: an answer that takes longer ends the socket. It has to come before the next ping is
+            due: what exceeds ``ping_interval_s`` is cut down to it.
         max_message_bytes: a larger message, in one frame or in many, ends the socket.
         proxy: ``http://``, ``https://``, ``socks5://`` or ``socks4://``; empty for none. By default the
             environment decides: HTTPS_PROXY (``wss``), HTTP_PROXY (``ws``), ALL_PROXY and NO_PROXY, in
@@ -117,11 +118,12 @@ async def dial(
     Raises:
         UpgradeRefused: the server, or something on the way, answered with ordinary HTTP.
         ConnectFailed: name resolution, TCP, TLS, the proxy or the handshake failed.
-        ConfigurationError: a header cannot be sent, or ``ping_timeout_s`` is longer than ``ping_interval_s``.
+        ConfigurationError: a header cannot be sent as it is.
 
     Cancelling it leaves no socket, task or transport behind.
     """
-    _check(headers, ping_interval_s, ping_timeout_s)
+    _check(headers)
+    ping_timeout_s = min(ping_timeout_s, ping_interval_s)
     route = route_to(url, proxy)
     context = ssl_context or default_ssl_context() if route.secure or route.secure_proxy else None
     listener = _Listener(receiver, max_message_bytes, ping_timeout_s)
@@ -156,16 +158,11 @@ async def dial(
         raise translated(error, route) from (error if isinstance(error, OSError) else None)
 
 
-def _check(headers: Mapping[str, str], ping_interval_s: float, ping_timeout_s: float) -> None:
-    # picows would find all of this out inside a callback of the transport, and leave the dial waiting.
+def _check(headers: Mapping[str, str]) -> None:
+    # picows would find this out inside a callback of the transport, and leave the dial waiting.
     for name, value in headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigurationError(f"the header {name!a} holds what HTTP cannot carry", argument="headers")
-    if ping_timeout_s > ping_interval_s:
-        raise ConfigurationError(
-            f"ping_timeout_s ({ping_timeout_s:g}) must not exceed ping_interval_s ({ping_interval_s:g})",
-            argument="ping_timeout_s",
-        )
 
 
 def _drop(payload: bytes) -> None:

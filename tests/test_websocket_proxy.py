@@ -1,0 +1,337 @@
+"""Proxies: which one is taken, and what goes wrong on the way through it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from typing import Any
+
+import picows
+import pytest
+import trustme
+
+from trunkline.errors import ConnectFailed, ConnectionLost, ProtocolViolation
+from trunkline.websocket import dial
+
+PASSWORD = "pass-0123456789"
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def on_message(self, payload: bytes) -> None:
+        self.arrived.put_nowait(payload)
+
+    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
+        pass
+
+
+class Echo(picows.WSListener):
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type == picows.WSMsgType.CLOSE:
+            transport.send_close(picows.WSCloseCode.OK)
+            transport.disconnect()
+        else:
+            transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
+
+
+class Proxy:
+    """CONNECT and SOCKS5 on one port; keeps what was asked of it, and answers as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.heads: list[bytes] = []
+        self.status = "200 OK"
+        self.reached = asyncio.Event()
+        self.left = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self, context: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            target = await (
+                self._socks(reader, writer) if await self._is_socks(reader) else self._http(reader, writer)
+            )
+            if target is not None:
+                await self._tunnel(reader, writer, target)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self.left.set()
+
+    async def _is_socks(self, reader: asyncio.StreamReader) -> bool:
+        self._first = await reader.readexactly(1)
+        return self._first == b"\x05"
+
+    async def _http(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[str, int] | None:
+        head = self._first + await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        self.asked.append(head.split(b" ")[1].decode())
+        self.reached.set()
+        if self.status == "silence":
+            await reader.read()
+            return None
+        writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
+        if not self.status.startswith("200"):
+            await reader.read()
+            return None
+        host, port = self.asked[-1].rsplit(":", 1)
+        return host.strip("[]"), int(port)
+
+    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, int]:
+        await reader.readexactly((await reader.readexactly(1))[0])
+        writer.write(b"\x05\x00")
+        assert await reader.readexactly(3) == b"\x05\x01\x00"
+        if await reader.readexactly(1) == b"\x03":
+            host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
+        else:
+            host = ".".join(str(byte) for byte in await reader.readexactly(4))
+        (port,) = struct.unpack("!H", await reader.readexactly(2))
+        self.asked.append(f"{host}:{port}")
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        return host, port
+
+    async def _tunnel(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: tuple[str, int]
+    ) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target[1])
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, far_writer))
+                group.create_task(self._pump(far_reader, writer))
+        finally:
+            far_writer.transport.abort()
+
+    @staticmethod
+    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_goes_wrong_unseen() -> AsyncIterator[None]:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    yield
+    gc.collect()
+    await asyncio.sleep(0)
+    # The servers here complain of clients that do not trust them.
+    assert [context for context in complaints if context["message"] != "SSL handshake failed"] == []
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture
+def certified(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+async def plain() -> AsyncIterator[int]:
+    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture
+async def secure(certified: ssl.SSLContext) -> AsyncIterator[int]:
+    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=certified)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Proxy]:
+    proxy = Proxy()
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
+
+
+async def talk(url: str, **options: Any) -> None:
+    """Open a socket, and hear an echo through it."""
+    receiver = Recorder()
+    websocket = await dial(url, headers={"Authorization": "Bearer x"}, receiver=receiver, **options)
+    websocket.send(b"x" * 100_000)
+    assert await receiver.arrived.get() == b"x" * 100_000
+    websocket.close()
+    await websocket.wait_closed()
+
+
+async def test_a_proxy_that_is_given_is_asked_for_a_tunnel(plain: int, proxy: Proxy) -> None:
+    await talk(f"ws://localhost:{plain}/v1/responses", proxy=f"http://127.0.0.1:{proxy.port}")
+    assert proxy.asked == [f"localhost:{plain}"]
+    assert b"Bearer" not in proxy.heads[0]
+
+
+async def test_credentials_of_the_proxy_go_to_the_proxy(plain: int, proxy: Proxy) -> None:
+    await talk(f"ws://localhost:{plain}", proxy=f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}/")
+    assert b"Proxy-Authorization: Basic dXNlcjpwYXNzLTAxMjM0NTY3ODk=" in proxy.heads[0]
+
+
+async def test_tls_goes_through_the_tunnel(secure: int, proxy: Proxy, trusting: ssl.SSLContext) -> None:
+    await talk(f"wss://localhost:{secure}", ssl_context=trusting, proxy=f"http://127.0.0.1:{proxy.port}")
+    assert proxy.asked == [f"localhost:{secure}"]
+    with pytest.raises(ConnectFailed, match=r"certificate of localhost:\d+ through the proxy 127.0.0.1:\d+"):
+        await talk(f"wss://localhost:{secure}", proxy=f"http://127.0.0.1:{proxy.port}")
+
+
+@pytest.mark.parametrize("tls_inside", [False, True])
+async def test_a_proxy_may_speak_tls_itself(
+    plain: int, secure: int, certified: ssl.SSLContext, trusting: ssl.SSLContext, tls_inside: bool
+) -> None:
+    proxy = Proxy()
+    await proxy.start(certified)
+    url = f"wss://localhost:{secure}" if tls_inside else f"ws://localhost:{plain}"
+    try:
+        await talk(url, ssl_context=trusting, proxy=f"https://localhost:{proxy.port}")
+        assert len(proxy.asked) == 1
+    finally:
+        await proxy.stop()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
+async def test_socks_resolves_names_at_the_proxy(plain: int, proxy: Proxy, scheme: str) -> None:
+    await talk(f"ws://nowhere.invalid:{plain}", proxy=f"{scheme}://127.0.0.1:{proxy.port}")
+    assert proxy.asked == [f"nowhere.invalid:{plain}"]
+
+
+async def test_tls_goes_through_socks(secure: int, proxy: Proxy, trusting: ssl.SSLContext) -> None:
+    await talk(f"wss://localhost:{secure}", ssl_context=trusting, proxy=f"socks5://127.0.0.1:{proxy.port}")
+    assert proxy.asked == [f"localhost:{secure}"]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_ws_obeys_the_environment(
+    plain: int, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    await talk(f"ws://127.0.0.1:{plain}")
+    assert proxy.asked == [f"127.0.0.1:{plain}"]
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+async def test_wss_obeys_the_environment(
+    secure: int, proxy: Proxy, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, f"127.0.0.1:{proxy.port}")  # as people write it
+    await talk(f"wss://localhost:{secure}", ssl_context=trusting)
+    assert proxy.asked == [f"localhost:{secure}"]
+
+
+async def test_the_variable_of_the_other_scheme_is_not_meant(
+    plain: int, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+    await talk(f"ws://127.0.0.1:{plain}")
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+@pytest.mark.parametrize("value", ["*", "localhost", "example.org, localhost", "localhost:{port}"])
+async def test_no_proxy_is_obeyed(
+    plain: int, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv(name, value.format(port=plain))
+    await talk(f"ws://localhost:{plain}")
+    assert proxy.asked == []
+
+
+async def test_what_is_given_outdoes_the_environment(
+    plain: int, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    await talk(f"ws://127.0.0.1:{plain}", proxy=f"http://127.0.0.1:{proxy.port}")
+    assert len(proxy.asked) == 1
+    monkeypatch.delenv("NO_PROXY")
+    await talk(f"ws://127.0.0.1:{plain}", proxy="")
+    assert len(proxy.asked) == 1
+
+
+async def test_a_proxy_that_refuses_is_a_failed_connection(plain: int, proxy: Proxy) -> None:
+    proxy.status = "407 Proxy Authentication Required"
+    with pytest.raises(ConnectFailed, match="407") as raised:
+        await talk(f"ws://localhost:{plain}", proxy=f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}")
+    assert f"through the proxy 127.0.0.1:{proxy.port}" in str(raised.value)
+    assert PASSWORD not in f"{raised.value!r} {raised.value.__cause__!r}"
+    await proxy.left.wait()
+
+
+async def test_a_proxy_that_is_not_there_is_a_failed_connection(plain: int, unused_tcp_port: int) -> None:
+    with pytest.raises(ConnectFailed, match=f"127.0.0.1:{unused_tcp_port}") as raised:
+        await talk(f"ws://localhost:{plain}", proxy=f"http://user:{PASSWORD}@127.0.0.1:{unused_tcp_port}")
+    assert PASSWORD not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_dial_cancelled_at_the_proxy_leaves_nothing(plain: int, proxy: Proxy, scheme: str) -> None:
+    proxy.status = "silence"
+    before = asyncio.all_tasks()
+    silent = await asyncio.start_server(proxy._serve if scheme == "http" else hold(proxy), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with silent:
+        dialling = asyncio.ensure_future(
+            talk(f"ws://localhost:{plain}", proxy=f"{scheme}://127.0.0.1:{port}")
+        )
+        await proxy.reached.wait()
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        await proxy.left.wait()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+def hold(proxy: Proxy) -> Any:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        proxy.reached.set()
+        await reader.read()
+        writer.close()
+        proxy.left.set()
+
+    return serve

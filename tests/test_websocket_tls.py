@@ -1,0 +1,204 @@
+"""``wss``: verified by default, and every way to fail it has its sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import picows
+import pytest
+import trustme
+import truststore
+
+from trunkline import dialing
+from trunkline.errors import ConnectFailed, ConnectionLost, ProtocolViolation
+from trunkline.websocket import WebSocket, dial
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue[bytes] = asyncio.Queue()
+        self.errors: list[ConnectionLost | ProtocolViolation] = []
+
+    def on_message(self, payload: bytes) -> None:
+        self.arrived.put_nowait(payload)
+
+    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
+        self.errors.append(error)
+
+
+class Echo(picows.WSListener):
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type == picows.WSMsgType.CLOSE:
+            transport.send_close(picows.WSCloseCode.OK)
+            transport.disconnect()
+        else:
+            transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_goes_wrong_unseen() -> AsyncIterator[None]:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    yield
+    gc.collect()
+    await asyncio.sleep(0)
+    # The servers here complain of clients that do not trust them.
+    assert [context for context in complaints if context["message"] != "SSL handshake failed"] == []
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+async def port(authority: trustme.CA) -> AsyncIterator[int]:
+    """A WebSocket server whose certificate is for localhost and 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=context)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def assert_it_talks(websocket: WebSocket, receiver: Recorder) -> None:
+    for size in (2, 100_000):
+        websocket.send(b"x" * size)
+        assert await receiver.arrived.get() == b"x" * size
+    assert websocket.buffered_bytes == 0
+    websocket.close()
+    await websocket.wait_closed()
+    assert len(receiver.errors) == 1
+    assert websocket.buffered_bytes == 0
+
+
+async def test_messages_go_both_ways(port: int, authority: trustme.CA) -> None:
+    receiver = Recorder()
+    context = trusting(authority)
+    websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver, ssl_context=context)
+    await assert_it_talks(websocket, receiver)
+
+
+async def test_a_context_of_truststore_is_obeyed(
+    port: int, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """truststore asks the system, whose bundle OpenSSL finds by this variable."""
+    bundle = tmp_path / "authorities.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    receiver = Recorder()
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver, ssl_context=context)
+    await assert_it_talks(websocket, receiver)
+
+
+async def test_by_default_the_system_decides_whom_to_trust(
+    port: int, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "authorities.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    dialing.default_ssl_context.cache_clear()
+    receiver = Recorder()
+    try:
+        websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver)
+        await assert_it_talks(websocket, receiver)
+    finally:
+        dialing.default_ssl_context.cache_clear()
+
+
+async def test_an_unknown_authority_is_not_trusted_by_default(port: int) -> None:
+    with pytest.raises(ConnectFailed, match=r"certificate of localhost:\d+ is not trusted"):
+        await dial(f"wss://localhost:{port}", headers={"Authorization": "x"}, receiver=Recorder())
+
+
+async def test_a_certificate_for_another_name_is_not_trusted(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("example.org").configure_cert(context)
+    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        with pytest.raises(ConnectFailed, match=r"certificate .* not trusted: Hostname mismatch"):
+            await dial(
+                f"wss://localhost:{port}", headers={}, receiver=Recorder(), ssl_context=trusting(authority)
+            )
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_server_without_tls_is_a_failed_connection() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(ConnectFailed, match=rf"no TLS connection to 127\.0\.0\.1:{port}"):
+            await dial(f"wss://127.0.0.1:{port}", headers={}, receiver=Recorder())
+
+
+async def test_a_server_that_hangs_up_during_the_handshake_is_a_failed_connection() -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1"):
+            await dial(f"wss://127.0.0.1:{port}", headers={}, receiver=Recorder())
+
+
+@pytest.mark.parametrize("tls_done", [False, True])
+async def test_a_cancelled_dial_leaves_nothing(authority: trustme.CA, tls_done: bool) -> None:
+    """Cancelled during the TLS handshake, and while the upgrade is not answered."""
+    reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        reached.set_result(None)
+        try:
+            while await reader.read(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+        writer.transport.abort()
+        ended.set()
+
+    context = None
+    if tls_done:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"wss://localhost:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        before = asyncio.all_tasks()
+        dialling = asyncio.ensure_future(
+            dial(url, headers={}, receiver=Recorder(), ssl_context=trusting(authority))
+        )
+        await reached
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        await ended.wait()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
