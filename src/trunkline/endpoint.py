@@ -1,0 +1,158 @@
+"""Where the service is, and who asks: URLs and headers, from what people write in settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
+
+from .errors import ConfigurationError
+
+OPENAI_HOST = "api.openai.com"
+
+_SCHEMES = {"http": ("ws", "http"), "https": ("wss", "https"), "ws": ("ws", "http"), "wss": ("wss", "https")}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name (RFC 9110, 5.6.2)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One Responses API, by its URLs.
+
+    Attributes:
+        websocket_url: ``ws`` or ``wss``, without a model.
+        http_url: the same resource for ``POST``.
+        lanes: whether the endpoint knows ``stream_id``.
+        host: its name in lower case, without the port.
+    """
+
+    websocket_url: str
+    http_url: str
+    lanes: bool
+    host: str
+
+    @classmethod
+    def of(cls, base_url: str, *, lanes: bool | None = None) -> Endpoint:
+        """The endpoint behind a base URL such as ``https://api.openai.com/v1``.
+
+        ``/responses`` is appended unless the path ends in it; a query is kept.
+
+        Args:
+            base_url: ``http``, ``https``, ``ws`` or ``wss``.
+            lanes: by default only ``api.openai.com`` is taken to know them.
+
+        Raises:
+            ConfigurationError: it is not a URL that can be dialled; the message says what to write.
+        """
+        parts = _split(base_url)
+        path = parts.path.rstrip("/")
+        if path.rsplit("/", 1)[-1] != "responses":
+            path += "/responses"
+        websocket, http = (
+            parts._replace(scheme=scheme, path=path).geturl() for scheme in _SCHEMES[parts.scheme]
+        )
+        host = parts.hostname or ""
+        return cls(websocket, http, lanes if lanes is not None else host == OPENAI_HOST, host)
+
+    def websocket_url_for(self, model: str) -> str:
+        """The URL to dial for a model.
+
+        Gateways see only the URL at the upgrade, so that the model goes on it, unless its query names one
+        already. OpenAI's own endpoint gets none.
+        """
+        parts = urlsplit(self.websocket_url)
+        if self.host == OPENAI_HOST or "model" in parse_qs(parts.query, keep_blank_values=True):
+            return self.websocket_url
+        model_query = urlencode({"model": model})
+        return parts._replace(query=f"{parts.query}&{model_query}" if parts.query else model_query).geturl()
+
+
+def _split(base_url: str) -> SplitResult:
+    if not base_url.isprintable() or " " in base_url:
+        _refuse(base_url, "holds a space or a control character: write it without")
+    scheme, separator, _ = base_url.partition("://")
+    if not separator:
+        _refuse(base_url, f"has no scheme: write https://{base_url.lstrip('/')}")
+    if scheme.lower() not in _SCHEMES:
+        _refuse(base_url, f"has the scheme {scheme!r}: use https, http, wss or ws")
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:
+        _refuse(base_url, "is not a valid URL: write it as https://HOST[:PORT]/PATH")
+    if "@" in parts.netloc:
+        _refuse(base_url, "holds credentials: give them as api_key or in headers")
+    if not parts.hostname or port == 0:
+        _refuse(base_url, "names no host: write it as https://HOST[:PORT]/PATH")
+    if parts.fragment or base_url.endswith("#"):
+        _refuse(base_url, "has a fragment: leave out what follows the #")
+    return parts
+
+
+def _refuse(base_url: str, fault: str) -> NoReturn:
+    raise ConfigurationError(f"base_url {_shown(base_url)!r} {fault}", argument="base_url")
+
+
+def _shown(base_url: str) -> str:
+    """The URL as messages may show it: credentials stand before the @, and keys in the query."""
+    scheme, separator, rest = base_url.partition("://")
+    rest = re.split(r"[?#]", rest if separator else scheme, maxsplit=1)[0]
+    authority, slash, path = rest.partition("/")
+    shown = authority.rpartition("@")[2] + slash + path
+    return scheme + separator + shown if separator else shown
+
+
+def auth_headers(
+    *,
+    api_key: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The headers that say who asks, for the upgrade and for HTTP.
+
+    Args:
+        api_key: becomes ``Authorization: Bearer …``, unless ``headers`` hold one or an ``api-key``.
+        organization: ``OpenAI-Organization``.
+        project: ``OpenAI-Project``.
+        headers: further headers. Each takes the place of one of ours, whatever its letters' case.
+
+    Raises:
+        ConfigurationError: something cannot be sent as a header. The message names it and does not show it.
+    """
+    given = dict(headers or {})
+    lower = {name.lower() for name in given if isinstance(name, str)}
+    ours = [
+        ("OpenAI-Organization", "organization", organization, ""),
+        ("OpenAI-Project", "project", project, ""),
+    ]
+    if "api-key" not in lower:
+        ours.insert(0, ("Authorization", "api_key", api_key, "Bearer "))
+    result: dict[str, str] = {}
+    for name, argument, value, prefix in ours:
+        if value is not None and name.lower() not in lower:
+            _check_value(value, argument, argument)
+            result[name] = prefix + value
+    for name, value in given.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise ConfigurationError(f"{name!a} cannot be the name of a header", argument="headers")
+        _check_value(value, f"the header {name}", "headers")
+        result[name] = value
+    return result
+
+
+def _check_value(value: object, what: str, argument: str) -> None:
+    # Never shows the value: it is a key, or may be one.
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"{what} is a {type(value).__name__}, and must be a string", argument=argument
+        )
+    if argument != "headers" and not value.strip():
+        raise ConfigurationError(f"{what} is empty", argument=argument)
+    if not value.isascii():
+        raise ConfigurationError(f"{what} holds characters other than ASCII", argument=argument)
+    if not value.isprintable():
+        raise ConfigurationError(
+            f"{what} holds a control character, such as the end of a line: strip it", argument=argument
+        )
