@@ -317,14 +317,14 @@ def is_output(event: ServerEvent) -> bool:
 class _Envelope(Struct):
     type: Any = None
     stream_id: Any = None
-    item: Any = None
-    item_id: Any = None
-    output_index: Any = None
-    delta: Any = None
+    item: Raw = Raw(b"null")
+    item_id: Raw = Raw(b"null")
+    output_index: Raw = Raw(b"null")
+    delta: Raw = Raw(b"null")
 
 
 _decode_known: Final[Callable[[bytes], _Decodable]] = msgspec.json.Decoder(_Decodable).decode
-_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_envelope: Final[Callable[[bytes], _Envelope]] = msgspec.json.Decoder(_Envelope).decode
 
 
 def decode(frame: bytes) -> ServerEvent:
@@ -338,7 +338,7 @@ def decode(frame: bytes) -> ServerEvent:
             frame.decode()  # msgspec looks only at the texts that it decodes
         event = _decode_known(frame)
     except msgspec.ValidationError as error:
-        return _decode_other(frame, frame, error)
+        return _decode_other(frame, error)
     except (ValueError, RecursionError):
         return _decode_repaired(frame)
     event.raw = frame
@@ -347,22 +347,18 @@ def decode(frame: bytes) -> ServerEvent:
 
 def _decode_repaired(frame: bytes) -> ServerEvent:
     try:
-        readable = repaired(frame)
-        event = _decode_known(readable)
+        event = _decode_known(repaired(frame))
     except msgspec.ValidationError as error:
-        return _decode_other(readable, frame, error)
+        return _decode_other(frame, error)
     except (ValueError, RecursionError):
         raise ProtocolViolation("the server sent a frame that is not JSON") from None
     event.raw = frame
     return event
 
 
-def _decode_other(readable: bytes, frame: bytes, error: msgspec.ValidationError) -> ServerEvent:
+def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ServerEvent:
     """An event that is not of the union, or not as the union has it."""
-    try:
-        envelope = _decode_envelope(readable)
-    except (ValueError, RecursionError):
-        raise ProtocolViolation("the server sent a frame that is not a JSON object") from None
+    envelope = _envelope_of(frame)
     kind, lane = envelope.type, envelope.stream_id
     if not isinstance(kind, str) or not kind:
         raise ProtocolViolation("the server sent a frame without a type")
@@ -370,4 +366,13 @@ def _decode_other(readable: bytes, frame: bytes, error: msgspec.ValidationError)
     if kind in _KNOWN:
         return InvalidEvent(kind, frame, stream_id, problem=str(error))
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
-    return UnknownEvent(kind, frame, stream_id, has_output=any(part is not None for part in parts))
+    return UnknownEvent(kind, frame, stream_id, has_output=any(bytes(part) != b"null" for part in parts))
+
+
+def _envelope_of(frame: bytes) -> _Envelope:
+    for readable in (bytes, repaired):
+        try:
+            return _decode_envelope(readable(frame))
+        except (ValueError, RecursionError):
+            continue
+    raise ProtocolViolation("the server sent a frame that is not a JSON object")

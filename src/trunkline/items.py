@@ -95,7 +95,7 @@ class Item:
     """
 
     __slots__ = (
-        "_compares_bytes",
+        "_has_numbers",
         "_portable",
         "_source",
         "call_id",
@@ -117,7 +117,7 @@ class Item:
     is_server_only: bool
     is_resendable: bool
     _source: JSON | None
-    _compares_bytes: bool
+    _has_numbers: bool
     _portable: bytes | None
 
     @classmethod
@@ -144,7 +144,7 @@ class Item:
         item = cls._made(source, encode(source))
         if watched:
             # Python holds True == 1 == 1.0, JSON does not: an item with numbers is compared by its bytes too.
-            item._source, item._compares_bytes = source, has_numbers
+            item._source, item._has_numbers = source, has_numbers
         return item
 
     @classmethod
@@ -158,7 +158,7 @@ class Item:
         item.has_id = "id" in source
         item.is_server_only = kind in _SERVER_ONLY or (kind in _SEARCHES and item.call_id is None)
         item.is_resendable = not item.is_server_only or _is_named(source.get("encrypted_content"))
-        item._source, item._compares_bytes = None, True
+        item._source, item._has_numbers = None, True
         item._portable = None if item.has_id and kind in _WITH_SERVER_IDS else encoded
         return item
 
@@ -189,9 +189,9 @@ class Item:
     def is_unchanged(self, value: object) -> bool:
         """Whether a caller's object still says exactly what this item was made of. Sees edits in place."""
         try:
-            if self._source is not None and self._source != value:
-                return False
-            return not self._compares_bytes or encode(value) == self.encoded
+            if self._source is None:
+                return encode(copy_json(value, "input")[0]) == self.encoded
+            return bool(self._source == value) and (not self._has_numbers or encode(value) == self.encoded)
         except (TypeError, ValueError, RecursionError):
             return False
 

@@ -1,0 +1,490 @@
+from __future__ import annotations
+
+import json
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from trunkline import events
+from trunkline.errors import ProtocolViolation
+from trunkline.events import (
+    TERMINAL,
+    ErrorEvent,
+    FunctionCallArgumentsDone,
+    InvalidEvent,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputTextDelta,
+    OutputTextDone,
+    ResponseCompleted,
+    ResponseCreated,
+    ResponseFailed,
+    ResponseIncomplete,
+    ResponseInProgress,
+    ResponseQueued,
+    ServerEvent,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
+    UnknownEvent,
+    decode,
+    is_output,
+)
+
+from .json_values import JSON_OBJECTS, JSON_VALUES
+
+
+def frame(kind: str, **fields: Any) -> bytes:
+    return json.dumps({"type": kind, **fields}).encode()
+
+
+RESPONSE = {"id": "resp_1", "status": "completed", "output": [{"type": "message"}]}
+MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
+VALID: dict[str, dict[str, Any]] = {
+    "response.created": {"response": RESPONSE},
+    "response.queued": {"response": RESPONSE},
+    "response.in_progress": {"response": RESPONSE},
+    "response.completed": {"response": RESPONSE},
+    "response.failed": {"response": RESPONSE},
+    "response.incomplete": {"response": RESPONSE},
+    "response.output_item.added": {"item": MESSAGE, "output_index": 0},
+    "response.output_item.done": {"item": MESSAGE, "output_index": 0},
+    "response.output_text.delta": {"delta": "a", "item_id": "msg_1", "output_index": 0, "content_index": 0},
+    "response.output_text.done": {"text": "ab", "item_id": "msg_1"},
+    "response.refusal.delta": {"delta": "no"},
+    "response.function_call_arguments.delta": {"delta": "{"},
+    "response.function_call_arguments.done": {"arguments": "{}"},
+    "response.custom_tool_call_input.delta": {"delta": "x"},
+    "response.reasoning_text.delta": {"delta": "hm"},
+    "response.reasoning_summary_text.delta": {"delta": "hm"},
+    "error": {"status": 400, "error": {"code": "c", "message": "m"}},
+    "response.steer.accepted": {"steer": {"id": "s", "previous_response_id": "resp_1"}},
+    "response.steer.failed": {"steer": {"previous_response_id": "resp_1"}, "error": {"code": "c"}},
+    "response.steer.pending": {"steer": {"id": "s"}, "reason": "r", "required_input": [{}]},
+}
+KINDS = sorted(VALID)
+
+
+def union_of_known() -> dict[str, type]:
+    return {cls.type: cls for cls in typing.get_args(ServerEvent) if cls not in (UnknownEvent, InvalidEvent)}
+
+
+def read_everything(event: ServerEvent) -> None:
+    """Whatever was decoded can also be read."""
+    repr(event)
+    is_output(event)
+    match event:
+        case OutputItemAdded() | OutputItemDone():
+            assert isinstance(event.item, dict)
+        case ResponseCreated() | ResponseQueued() | ResponseInProgress():
+            assert event.response.id is not None
+        case ResponseCompleted() | ResponseFailed() | ResponseIncomplete():
+            response = event.response
+            assert all(isinstance(item, dict) for item in response.output)
+            repr((response, response.usage, response.error, response.incomplete_details))
+            assert isinstance(response.output_text, str)
+            assert isinstance(response.tool_calls, list)
+        case ErrorEvent():
+            assert event.code is None or isinstance(event.code, str)
+            assert isinstance(event.message, str)
+            assert all(isinstance(text, str) for pair in event.headers.items() for text in pair)
+            repr(event.body)
+
+
+def decodes_or_violates(data: bytes) -> ServerEvent | None:
+    try:
+        event = decode(data)
+    except ProtocolViolation:
+        return None
+    assert isinstance(event.type, str)
+    assert event.raw == data
+    assert event.stream_id is None or isinstance(event.stream_id, str)
+    read_everything(event)
+    return event
+
+
+# What is known
+
+
+def test_every_known_type_has_an_example_here() -> None:
+    assert sorted(union_of_known()) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_known_event_is_decoded_to_its_own_class(kind: str) -> None:
+    event = decode(frame(kind, **VALID[kind], sequence_number=3))
+    assert type(event) is union_of_known()[kind]
+    assert event.type == kind
+    assert event.stream_id is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_lane_is_read_from_every_event(kind: str) -> None:
+    assert decode(frame(kind, stream_id="main", **VALID[kind])).stream_id == "main"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fields_that_nobody_declared_are_tolerated(kind: str) -> None:
+    event = decode(frame(kind, **VALID[kind], brand_new={"deep": [1, None]}, obfuscation="xyz"))
+    assert type(event) is union_of_known()[kind]
+
+
+def test_the_terminal_types_are_the_three_ends_of_a_response() -> None:
+    assert {"response.completed", "response.failed", "response.incomplete"} == TERMINAL
+
+
+def test_the_raw_bytes_are_the_frame_itself() -> None:
+    data = frame("response.output_text.delta", delta="é")
+    event = decode(data)
+    assert event.raw is data
+    assert event.json() == json.loads(data)
+
+
+def test_a_delta_carries_its_text_and_place() -> None:
+    event = decode(frame("response.output_text.delta", **VALID["response.output_text.delta"]))
+    assert isinstance(event, OutputTextDelta)
+    assert (event.delta, event.item_id, event.output_index, event.content_index) == ("a", "msg_1", 0, 0)
+
+
+def test_deltas_need_neither_an_item_nor_an_index() -> None:
+    event = decode(b'{"type":"response.output_text.delta","delta":"a"}')
+    assert isinstance(event, OutputTextDelta)
+    assert event.item_id is None
+
+
+def test_what_is_whole_carries_its_text() -> None:
+    done = decode(frame("response.output_text.done", text="all"))
+    arguments = decode(frame("response.function_call_arguments.done", arguments="{}"))
+    assert isinstance(done, OutputTextDone)
+    assert done.text == "all"
+    assert isinstance(arguments, FunctionCallArgumentsDone)
+    assert arguments.arguments == "{}"
+
+
+def test_an_item_is_decoded_anew_each_time() -> None:
+    event = decode(frame("response.output_item.done", item=MESSAGE))
+    assert isinstance(event, OutputItemDone)
+    event.item["role"] = "changed"
+    assert event.item == MESSAGE
+    assert json.loads(bytes(event.encoded_item)) == MESSAGE
+
+
+def test_steering_events_say_which_response_they_steer() -> None:
+    accepted = decode(frame("response.steer.accepted", **VALID["response.steer.accepted"]))
+    failed = decode(frame("response.steer.failed", **VALID["response.steer.failed"]))
+    pending = decode(frame("response.steer.pending", **VALID["response.steer.pending"]))
+    assert isinstance(accepted, SteerAccepted)
+    assert accepted.steer.previous_response_id == "resp_1"
+    assert isinstance(failed, SteerFailed)
+    assert failed.error is not None
+    assert failed.error.code == "c"
+    assert isinstance(pending, SteerPending)
+    assert pending.required_input == [{}]
+
+
+def test_a_repr_shows_the_type_and_never_the_content() -> None:
+    for kind in KINDS:
+        assert "secret" not in repr(
+            decode(frame(kind, **{**VALID[kind], "delta": "secret", "text": "secret"}))
+        )
+    assert "secret" not in repr(decode(frame("new", delta="secret")))
+    assert "secret" not in repr(decode(frame("response.created", response="secret")))
+
+
+# Errors
+
+
+def test_a_nested_error_is_read() -> None:
+    event = decode(
+        b'{"type":"error","status":429,"stream_id":"main","error":{"type":"t","code":"c","message":"m",'
+        b'"param":"p","headers":{"Retry-After":"2","x-number":3}}}'
+    )
+    assert isinstance(event, ErrorEvent)
+    assert (event.code, event.message, event.status, event.stream_id) == ("c", "m", 429, "main")
+    assert (event.body.type, event.body.param) == ("t", "p")
+    assert event.headers == {"retry-after": "2", "x-number": "3"}
+
+
+def test_a_flat_error_is_read() -> None:
+    event = decode(b'{"type":"error","code":"c","message":"m","param":"p","sequence_number":3}')
+    assert isinstance(event, ErrorEvent)
+    assert (event.code, event.message, event.body.param, event.status) == ("c", "m", "p", None)
+    assert event.headers == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        ({}, None, "the service gave no message"),
+        ({"error": None}, None, "the service gave no message"),
+        ({"error": {}}, None, "the service gave no message"),
+        (
+            {"error": {"code": None, "message": None, "param": None, "type": None}},
+            None,
+            "the service gave no message",
+        ),
+        ({"error": {"code": "c"}}, "c", "c"),
+        ({"error": {"code": 5, "message": ["x"], "headers": "none"}}, None, "the service gave no message"),
+        ({"error": "in words"}, None, "in words"),
+        ({"error": ["list"]}, None, "the service gave no message"),
+        ({"error": 5, "message": "flat"}, None, "flat"),
+        ({"code": "", "message": ""}, None, "the service gave no message"),
+        ({"status": "400", "sequence_number": None, "code": "c"}, "c", "c"),
+    ],
+)
+def test_every_part_of_an_error_may_be_missing_or_odd(
+    fields: dict[str, Any], code: str | None, message: str
+) -> None:
+    event = decode(frame("error", **fields))
+    assert isinstance(event, ErrorEvent)
+    assert (event.code, event.message, event.headers) == (code, message, {})
+
+
+# What is unknown or wrong
+
+
+def test_an_unknown_event_keeps_its_type_lane_and_raw_bytes() -> None:
+    data = frame("response.brand_new", stream_id="a", thing=1)
+    event = decode(data)
+    assert isinstance(event, UnknownEvent)
+    assert (event.type, event.stream_id, event.raw) == ("response.brand_new", "a", data)
+    assert event.json() == {"type": "response.brand_new", "stream_id": "a", "thing": 1}
+
+
+@pytest.mark.parametrize("part", [{"item": {}}, {"item_id": "x"}, {"output_index": 0}, {"delta": ""}])
+def test_an_unknown_event_that_speaks_of_an_item_is_output(part: dict[str, Any]) -> None:
+    assert is_output(decode(frame("response.brand_new", **part)))
+    assert not is_output(decode(frame("response.brand_new", **dict.fromkeys(part))))
+
+
+def test_keep_alives_and_the_like_are_no_output() -> None:
+    assert not is_output(decode(frame("keepalive", sequence_number=4)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_and_deltas_are_output_and_life_cycle_and_errors_are_not(kind: str) -> None:
+    parts = ("output_item", "output_text", "refusal", "arguments", "input.delta", "reasoning")
+    assert is_output(decode(frame(kind, **VALID[kind]))) == any(part in kind for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("response.output_text.delta", {"delta": 5}),
+        ("response.output_text.delta", {}),
+        ("response.created", {"response": {"status": "in_progress"}}),
+        ("response.created", {"response": None}),
+        ("response.completed", {"response": {"id": "r", "output": [None]}}),
+        ("response.completed", {"response": {"id": "r", "output": {"type": "message"}}}),
+        ("response.output_item.done", {"item": "text"}),
+        ("response.output_item.done", {}),
+        ("error", {"stream_id": 5}),
+    ],
+)
+def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
+    kind: str, fields: dict[str, Any]
+) -> None:
+    event = decode(frame(kind, **{"stream_id": "a", **fields}))
+    assert isinstance(event, InvalidEvent)
+    assert event.type == kind
+    assert event.stream_id == (None if kind == "error" else "a")
+    assert event.problem
+    assert not is_output(event)
+
+
+def test_what_is_wrong_is_told_without_the_content() -> None:
+    event = decode(frame("response.output_text.delta", delta={"secret": "words"}))
+    assert isinstance(event, InvalidEvent)
+    assert "$.delta" in event.problem
+    assert "secret" not in event.problem
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("usage", [1]),
+        ("usage", 1),
+        ("error", "x"),
+        ("incomplete_details", "x"),
+        ("store", "yes"),
+        ("model", 5),
+    ],
+)
+def test_odd_fields_of_a_final_response_do_not_fail_a_turn_whose_text_was_delivered(
+    field: str, value: object
+) -> None:
+    event = decode(frame("response.completed", response={"id": "r", "output": [MESSAGE], field: value}))
+    assert isinstance(event, ResponseCompleted)
+    assert event.response.output_text == "hi"
+    read_everything(event)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"true",
+        b"5",
+        b'"text"',
+        b"[]",
+        b"[{}]",
+        b"{}",
+        b'{"type":null}',
+        b'{"type":5}',
+        b'{"type":""}',
+        b'{"type":["error"]}',
+        b'{"type":"error"',
+        b'{"type":"error"}}',
+        b'{"type":"error","status":NaN}',
+        b'{"type":"error","status":Infinity}',
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+        b'\xff{"type":"x"}',
+        b'{"type":"x","text":"\xff"}',
+        b'{"type":"response.completed","response":{"id":"r","output":[{"text":"\xc3"}]}}',
+        b'{"type":"x","surrogate":"\xed\xa0\x80"}',
+        b'{"type":"x","deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda data: repr(data[:40]),
+)
+def test_what_is_not_an_event_breaks_the_trust_in_the_framing(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation) as caught:
+        decode(data)
+    assert str(caught.value).startswith("the server sent a frame")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"\\ud83d"', '"cut \\ud83d"', '"\\ude00 x"', '"\\ud83d\\u0041"', '"\\ud83d\\n"', '"\\ud83d\\ud83d"'],
+)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        '{"type":"response.output_text.delta","delta":%s}',
+        '{"type":"response.output_item.done","item":{"type":"message","text":%s}}',
+        '{"type":"response.completed","response":{"id":"r","output":[{"type":"message","text":%s}]}}',
+        '{"type":"brand_new","text":%s}',
+        '{"type":"error","error":{"message":%s}}',
+    ],
+)
+def test_half_a_surrogate_pair_becomes_a_replacement_character(shape: str, text: str) -> None:
+    data = (shape % text).encode()
+    event = decode(data)
+    assert not isinstance(event, InvalidEvent)
+    assert event.raw == data
+    assert "\ufffd" in json.dumps(event.json(), ensure_ascii=False)
+    read_everything(event)
+    if isinstance(event, OutputTextDelta):
+        assert "\ufffd" in event.delta
+        event.delta.encode()
+
+
+def test_numbers_that_python_cannot_hold_are_skipped_or_invalid() -> None:
+    digits = b"9" * 5000
+    assert isinstance(decode(b'{"type":"x","n":' + digits + b"}"), UnknownEvent)
+    assert isinstance(
+        decode(b'{"type":"response.output_text.delta","delta":"a","n":' + digits + b"}"), OutputTextDelta
+    )
+    assert isinstance(decode(b'{"type":"error","status":' + digits + b"}"), InvalidEvent)
+    assert isinstance(decode(b'{"type":"error","status":1e999}'), InvalidEvent)
+    item = b'{"type":"x","n":' + digits + b"}"
+    assert isinstance(decode(b'{"type":"response.output_item.done","item":' + item + b"}"), InvalidEvent)
+    usage = b'{"type":"response.completed","response":{"id":"r","usage":{"n":' + digits + b"}}}"
+    event = decode(usage)
+    assert isinstance(event, ResponseCompleted)
+    assert event.response.usage is None
+
+
+def test_duplicate_keys_are_read_one_way_or_another() -> None:
+    assert decodes_or_violates(b'{"type":"error","type":"new"}') is not None
+    assert decodes_or_violates(b'{"type":"new","type":"error"}') is not None
+    event = decode(
+        b'{"type":"response.output_text.delta","delta":"a","delta":"b","stream_id":"x","stream_id":"y"}'
+    )
+    assert isinstance(event, OutputTextDelta)
+    assert (event.delta, event.stream_id) == ("b", "y")
+
+
+def test_a_field_named_as_the_raw_bytes_are_kept_does_no_harm() -> None:
+    for value in ("eA==", 5):
+        event = decodes_or_violates(frame("response.output_text.delta", **{"delta": "a", " raw": value}))
+        assert event is not None
+
+
+def test_deeply_nested_fields_that_nobody_reads_pass() -> None:
+    assert isinstance(decode(b'{"type":"x","deep":' + b"[" * 200 + b"]" * 200 + b"}"), UnknownEvent)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+@example(b'{"type":"error","status":NaN}')
+def test_any_bytes_give_an_event_or_a_protocol_violation(data: bytes) -> None:
+    decodes_or_violates(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON_VALUES)
+def test_any_json_gives_an_event_or_a_protocol_violation(value: Any) -> None:
+    has_type = isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"]
+    assert (decodes_or_violates(json.dumps(value).encode()) is not None) == bool(has_type)
+
+
+FIELDS = st.sampled_from(["response", "item", "delta", "text", "arguments", "error", "status", "code"])
+MORE_FIELDS = st.sampled_from(
+    ["steer", "required_input", "stream_id", "output_index", "message", " raw", "reason"]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(KINDS), st.dictionaries(FIELDS | MORE_FIELDS, JSON_VALUES | JSON_OBJECTS, max_size=5))
+def test_a_known_type_with_any_fields_gives_an_event(kind: str, fields: dict[str, Any]) -> None:
+    event = decodes_or_violates(frame(kind, **{**VALID[kind], **fields}))
+    assert event is not None
+    assert event.type == kind
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(KINDS),
+    st.sampled_from(["id", "status", "output", "usage", "error", "incomplete_details", "store"]),
+    JSON_VALUES | st.lists(JSON_OBJECTS, max_size=3),
+)
+def test_a_response_with_any_fields_gives_an_event(kind: str, name: str, value: Any) -> None:
+    event = decodes_or_violates(frame(kind, **{**VALID[kind], "response": {**RESPONSE, name: value}}))
+    assert event is not None
+    assert event.type == kind
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_a_valid_frame_with_a_few_bytes_changed_gives_an_event_or_a_protocol_violation(
+    data: st.DataObject,
+) -> None:
+    kind = data.draw(st.sampled_from(KINDS))
+    mutated = bytearray(frame(kind, stream_id="é", **VALID[kind]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(mutated) - 1))
+        count = data.draw(st.integers(0, 2))
+        mutated[position : position + count] = data.draw(
+            st.binary(max_size=2)
+            | st.sampled_from([b'"', b"\\", b"{", b"}", b"[", b",", b"\\ud800", b"\xff", b"1e999"])
+        )
+    decodes_or_violates(bytes(mutated))
+
+
+def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a delta are looked at once: pass-through needs no second decoding."""
+    monkeypatch.setattr(msgspec.json, "decode", None)
+    monkeypatch.setattr(json, "loads", None)
+    monkeypatch.setattr(events, "_decode_envelope", None)
+    event = decode(b'{"type":"response.output_text.delta","delta":"a"}')
+    assert event.raw == b'{"type":"response.output_text.delta","delta":"a"}'
+    assert isinstance(decode(b'{"type":"response.created","response":{"id":"r"}}'), ResponseCreated)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from trunkline.response import Response
+
+
+def response(**fields: Any) -> Response:
+    return msgspec.json.decode(json.dumps({"id": "resp_1", **fields}).encode(), type=Response)
+
+
+def message(*parts: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": list(parts)}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": words, "annotations": []}
+
+
+def test_what_is_used_is_read() -> None:
+    made = response(status="completed", model="m", store=True, previous_response_id="resp_0", output=[])
+    assert (made.id, made.status, made.model, made.store) == ("resp_1", "completed", "m", True)
+    assert made.previous_response_id == "resp_0"
+
+
+def test_everything_but_the_id_may_be_missing_or_null() -> None:
+    for made in (
+        response(),
+        response(output=None, usage=None, error=None, incomplete_details=None, store=None),
+    ):
+        assert (made.output, made.usage, made.error, made.incomplete_details) == ([], None, None, None)
+        assert (made.output_text, made.tool_calls, made.store) == ("", [], None)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(b"{}", type=Response)
+
+
+def test_objects_are_plain_json() -> None:
+    made = response(usage={"total_tokens": 3}, error={"code": "c"}, incomplete_details={"reason": "steered"})
+    assert made.usage == {"total_tokens": 3}
+    assert made.error == {"code": "c"}
+    assert made.incomplete_details == {"reason": "steered"}
+
+
+def test_the_text_of_all_messages_is_joined_and_nothing_else() -> None:
+    made = response(
+        output=[
+            {"type": "reasoning", "content": [text("hidden")]},
+            message(text("one "), {"type": "refusal", "refusal": "no"}, text("two")),
+            message(text(" three")),
+        ]
+    )
+    assert made.output_text == "one two three"
+
+
+@pytest.mark.parametrize("content", [None, "text", 5, [None, 5, "x", {"type": "output_text", "text": None}]])
+def test_odd_content_has_no_text(content: object) -> None:
+    assert response(output=[{"type": "message", "content": content}]).output_text == ""
+
+
+def test_only_finished_calls_of_tools_of_ours_are_tool_calls() -> None:
+    calls = [
+        {"type": "function_call", "call_id": "1", "status": "completed"},
+        {"type": "custom_tool_call", "call_id": "2"},
+        {"type": "function_call", "call_id": "3", "status": None},
+    ]
+    others = [
+        {"type": "function_call", "call_id": "4", "status": "incomplete"},
+        {"type": "function_call", "call_id": "5", "status": "in_progress"},
+        {"type": "web_search_call", "status": "completed"},
+        message(text("words")),
+    ]
+    assert response(output=[*others, *calls]).tool_calls == calls
+
+
+def test_the_output_is_kept_as_bytes_and_decoded_once() -> None:
+    made = response(output=[message(text("é"))])
+    assert made.encoded_output is not None
+    assert json.loads(bytes(made.encoded_output[0])) == message(text("é"))
+    assert made.output is made.output
+
+
+@pytest.mark.parametrize("item", [None, 5, "text", []])
+def test_an_output_item_is_an_object(item: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        response(output=[item])
+
+
+def test_a_repr_shows_no_content() -> None:
+    assert (
+        repr(response(status="completed", output=[message(text("secret"))])) == "<Response resp_1 completed>"
+    )
