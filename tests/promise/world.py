@@ -1,8 +1,9 @@
 """Speakers who talk over one client to one emulator, and check after every turn that the promise is kept.
 
 Each speaker keeps its own list of what was said, apart from the library. After a turn, the emulator's
-effective context must equal that list; the text that streamed must be the text that the model made for this very
-response; and a parent, where one was named, must be a response of the same speaker or of those it forked from.
+effective context must equal that list; the text that streamed must be the text that the model made for this
+very response; and a parent, where one was named, must be a response of the same speaker or of those it
+forked from.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -146,7 +148,7 @@ class Talker(Speaker):
         twin = Talker(
             self.world,
             self.token,
-            list(self.said),
+            deepcopy(self.said),
             set(self.responses),
             list(self.owed),
             chat=self.chat.fork(),
@@ -174,6 +176,7 @@ class Keeper(Speaker):
             key=self.key,
             tools=[WEATHER, CLOCK],
             store=turn.store,
+            include=["reasoning.encrypted_content"] if turn.store is False else None,
         )
 
     def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
@@ -242,8 +245,12 @@ class World:
         return f"<{next(self._numbers)}>"
 
     def arranged(self, output: list[JSON]) -> list[JSON]:
-        """An answer as an application may hold it: joined, reordered, without reasoning."""
-        held = [item for item in output if item.get("type") != "reasoning" or self.arrangement == 0]
+        """An answer as an application may hold it: joined, reordered, with such reasoning as can be sent."""
+        held = [
+            item
+            for item in output
+            if item.get("type") != "reasoning" or (self.arrangement == 0 and item.get("encrypted_content"))
+        ]
         if self.arrangement == 2:
             text = text_of(item for item in held if item.get("type", "message") == "message")
             calls = [item for item in held if item.get("type", "message") != "message"]
