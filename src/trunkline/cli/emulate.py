@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.console import Console
 from ..emulator import Emulator, RequestRecord
 from .terminal import printable
 
-# A server that runs for days shall not remember every request of them.
+# A server that runs for days shall not remember all requests and sockets of them.
 _HISTORY = 1000
 
 
@@ -110,6 +111,7 @@ class _Log:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._sockets: dict[str, int] = {}
+        self._numbers = count(1)
 
     def __call__(self, request: RequestRecord) -> None:
         """A request was accepted or refused."""
@@ -121,7 +123,10 @@ class _Log:
         """Sockets are numbered as they come: their ids are too long to be told apart."""
         if request.connection_id is None:
             return request.transport
-        number = self._sockets.setdefault(request.connection_id, len(self._sockets) + 1)
+        number = self._sockets.pop(request.connection_id, None) or next(self._numbers)
+        self._sockets[request.connection_id] = number
+        if len(self._sockets) > _HISTORY:
+            del self._sockets[next(iter(self._sockets))]
         return f"socket {number} {request.lane or 'default lane'}"
 
 
@@ -133,8 +138,8 @@ def _facts(request: RequestRecord) -> list[str]:
 
 def _items(body: dict[str, Any]) -> str:
     given = body.get("input")
-    count = len(given) if isinstance(given, list) else 1 if given else 0
-    items = f"{count} {'item' if count == 1 else 'items'}"
+    number = len(given) if isinstance(given, list) else 1 if given else 0
+    items = f"{number} {'item' if number == 1 else 'items'}"
     parent = _text(body.get("previous_response_id"))
     return f"{items} after {parent}" if parent else items
 

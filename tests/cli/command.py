@@ -1,0 +1,140 @@
+"""The real command in a process of its own, in a pipe or in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE", "1"))
+TRUNKLINE = str(Path(sys.executable).with_name("trunkline"))
+ESCAPE = "\x1b"
+
+# A terminal belongs to a process only once it asks for it; then Ctrl-C reaches that process.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; "
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+_ROWS, _COLUMNS = 40, 200
+
+
+def environment(**given: str) -> dict[str, str]:
+    """Ours without what would change the commands, and with what is given."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("OPENAI_") and name not in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES")
+    }
+    return {**ours, **given}
+
+
+def trunkline(
+    *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end in pipes."""
+    return subprocess.run(
+        [TRUNKLINE, *arguments],
+        input=stdin,
+        env=env if env is not None else environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+class Running:
+    """A command that runs; its output is read as far as one waits for it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: int, keyboard: int | None) -> None:
+        self.process = process
+        self.seen = ""
+        self._output = output
+        self._keyboard = keyboard
+        self._from = 0
+
+    def wait_for(self, text: str) -> str:
+        """Wait until the text is put out, after what was waited for before. What came up to its end."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while (found := self.seen.find(text, self._from)) < 0:
+            if not self._read(deadline):
+                raise AssertionError(f"{text!r} did not come in {self.seen[self._from :]!r}")
+        start, self._from = self._from, found + len(text)
+        return self.seen[start : self._from]
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        assert self._keyboard is not None
+        os.write(self._keyboard, text.encode())
+
+    def end(self) -> int:
+        """Read to the end. The exit code."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._read(deadline):
+            pass
+        return self.process.wait(TIMEOUT_S)
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._output], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._output, 65536) if ready else b""
+        except OSError:  # the other end of the terminal is closed
+            data = b""
+        self.seen += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextlib.contextmanager
+def in_terminal(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """The command in a terminal."""
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TAKE_TERMINAL, TRUNKLINE, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=env if env is not None else environment(TERM="dumb"),
+        start_new_session=True,
+    )
+    os.close(terminal)
+    try:
+        yield Running(process, controller, controller)
+    finally:
+        _stop(process)
+        os.close(controller)
+
+
+@contextlib.contextmanager
+def in_pipe(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """The command with its output and its errors in one pipe."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [TRUNKLINE, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.STDOUT,
+        env=env if env is not None else environment(),
+    )
+    os.close(writer)
+    try:
+        yield Running(process, reader, None)
+    finally:
+        _stop(process)
+        os.close(reader)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+        process.wait(TIMEOUT_S)

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from trunkline.cli.loop_thread import LoopThread
+from trunkline.emulator import Emulator
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A server that goes on while the test waits for a command."""
+    running = Emulator(first_token_s=0.05, tokens_per_second=40.0)
+    with LoopThread() as loop:
+        loop.run(running.start())
+        yield running
+        loop.run(running.stop())

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from trunkline.emulator import Emulator
+
+from .command import ESCAPE, TIMEOUT_S, Running, environment, in_terminal, trunkline
+
+CTRL_C, CTRL_D = "\x03", "\x04"
+LONG = " ".join(f"word{number}" for number in range(60))
+
+
+def at(emulator: Emulator, **given: str) -> dict[str, str]:
+    return environment(
+        OPENAI_BASE_URL=emulator.base_url, OPENAI_API_KEY=emulator.api_key or "", TERM="dumb", **given
+    )
+
+
+def ask(terminal: Running, text: str) -> None:
+    terminal.wait_for("you> ")
+    terminal.type(f"{text}\n")
+
+
+def texts(emulator: Emulator, number: int) -> list[tuple[str, str]]:
+    """Role and text of what the model saw for its n-th response."""
+    seen = list(emulator.responses.values())[number].effective_context
+    return [
+        (item["role"], item["content"][0]["text"] if isinstance(item["content"], list) else item["content"])
+        for item in seen
+    ]
+
+
+def test_without_a_key_the_emulator_answers_and_that_is_said() -> None:
+    done = trunkline("chat", "--prompt", "Hello there")
+    assert (done.stdout, done.returncode) == ("You said: Hello there\n", 0)
+    assert "no OPENAI_API_KEY" in done.stderr
+    assert "emulator" in done.stderr
+    assert ESCAPE not in done.stdout + done.stderr
+
+
+def test_with_a_key_the_service_is_asked_and_named(emulator: Emulator) -> None:
+    done = trunkline("chat", "-p", "Hi", "--model", "echo", "--instructions", "Be brief.", env=at(emulator))
+    assert (done.stdout, done.returncode) == ("Hi\n", 0)
+    assert emulator.base_url in done.stderr
+    record = next(iter(emulator.responses.values()))
+    assert (record.model, record.instructions) == ("echo", "Be brief.")
+
+
+def test_the_option_goes_before_the_environment(emulator: Emulator) -> None:
+    env = environment(OPENAI_BASE_URL="http://127.0.0.1:1/v1", OPENAI_API_KEY=emulator.api_key or "")
+    assert trunkline("chat", "-p", "Hi", "--base-url", emulator.base_url, env=env).returncode == 0
+
+
+def test_lines_of_a_pipe_are_turns_of_one_conversation(emulator: Emulator) -> None:
+    done = trunkline("chat", stdin="one\n\ntwo\n", env=at(emulator))
+    assert (done.stdout, done.returncode) == ("You said: one\nYou said: two\n", 0)
+    assert texts(emulator, 1) == [("user", "one"), ("assistant", "You said: one"), ("user", "two")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "sentence"),
+    [
+        ((), {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "there is no api_key"),
+        (("--base-url", "nonsense"), {"OPENAI_API_KEY": "key"}, "has no scheme"),
+        (("--base-url", "http://127.0.0.1:1/v1"), {"OPENAI_API_KEY": "key"}, "Connection refused"),
+        (("--model", "refuse-400-bad_thing"), {}, "bad_thing"),
+    ],
+)
+def test_an_error_is_one_sentence(arguments: tuple[str, ...], env: dict[str, str], sentence: str) -> None:
+    done = trunkline("chat", "--prompt", "Hi", *arguments, env=environment(**env))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("trunkline: ")
+    assert sentence in last
+    assert "Traceback" not in done.stderr
+
+
+def test_an_incomplete_answer_says_so() -> None:
+    done = trunkline("chat", "--prompt", "Hi", "--model", "fail-after-3-server_error")
+    assert done.returncode == 1
+    assert done.stdout.startswith("the quick brown")
+
+
+def test_control_c_interrupts_the_answer_and_the_history_keeps_what_was_shown(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        ask(terminal, LONG)
+        terminal.wait_for("You said: word0 word1")
+        terminal.type(CTRL_C)
+        rest = terminal.wait_for("(interrupted)").removesuffix("(interrupted)")
+        ask(terminal, "And now?")
+        terminal.wait_for("You said: And now?")
+        terminal.wait_for("you> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    shown = f"You said: word0 word1{rest}".replace("^C", "").rstrip()  # the terminal shows the key, too
+    assert len(shown.split()) < len(LONG.split())
+    assert texts(emulator, 1) == [("user", LONG), ("assistant", shown), ("user", "And now?")]
+
+
+def test_a_second_control_c_leaves() -> None:
+    with in_terminal("chat") as terminal:
+        terminal.wait_for("you> ")
+        terminal.type(CTRL_C)
+        terminal.wait_for("(Ctrl-C again leaves)")
+        terminal.wait_for("you> ")
+        terminal.type(CTRL_C)
+        assert terminal.end() == 0
+    assert "Traceback" not in terminal.seen
+
+
+def test_a_control_c_after_an_interrupted_answer_leaves(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        ask(terminal, LONG)
+        terminal.wait_for("You said: word0")
+        terminal.type(CTRL_C)
+        terminal.wait_for("you> ")
+        started = time.monotonic()
+        terminal.type(CTRL_C)
+        assert terminal.end() == 0
+    assert time.monotonic() - started < TIMEOUT_S / 3  # the answer which nobody hears is not waited for
+
+
+def test_an_error_does_not_end_the_conversation(emulator: Emulator) -> None:
+    with in_terminal("chat", "--model", "refuse-400-bad_thing", env=at(emulator)) as terminal:
+        ask(terminal, "Hi")
+        terminal.wait_for("trunkline: the service refused")
+        ask(terminal, "Hi again")
+        terminal.wait_for("trunkline: the service refused")
+        terminal.wait_for("you> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+
+
+def test_a_model_cannot_steer_the_terminal() -> None:
+    done = trunkline("chat", "--prompt", "red \x1b[31m alarm \x07", "--model", "echo")
+    assert done.stdout == "red [31m alarm \n"

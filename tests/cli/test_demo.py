@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from trunkline import Conversation
+from trunkline.cli import demo
+from trunkline.cli.demo_script import SCENES
+from trunkline.cli.terminal import output_console
+
+from .command import ESCAPE, environment, in_terminal, trunkline
+
+ROW = re.compile(
+    r"^(\d+|)\s+(full|delta)\s+(\d+)\s+([\d,]+)\s+([\d,]+)\s+(\S+)\s+(\d+) ms\s+(answered|interrupted)\s*$",
+    re.M,
+)
+
+
+@pytest.fixture(scope="module")
+def piped() -> subprocess.CompletedProcess[str]:
+    return trunkline("demo")
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_it_ends_well_and_is_plain_in_a_pipe(piped: subprocess.CompletedProcess[str]) -> None:
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert ESCAPE not in piped.stdout
+    assert re.search(r"equals chat\.items, all \d+ of them\.\n$", piped.stdout)
+
+
+def test_the_caller_is_answered_and_interrupts(piped: subprocess.CompletedProcess[str]) -> None:
+    assert all(f"caller {scene.words}\n" in piped.stdout for scene in SCENES)
+    assert piped.stdout.count("agent  ") == len(SCENES)
+    assert "(the caller interrupts, and has heard: You said:" in piped.stdout
+    assert piped.stdout.count("(calls get_weather") == 3
+    assert piped.stdout.count("(calls find_trains") == 2
+
+
+def test_the_table_has_a_row_for_each_response_and_its_sums(piped: subprocess.CompletedProcess[str]) -> None:
+    rows = ROW.findall(piped.stdout)
+    assert [row[0] for row in rows] == ["1", "2", "", "3", "", "4", "5", "", "6"]
+    assert [row[1] for row in rows] == ["full"] + ["delta"] * 8
+    assert [row[7] for row in rows] == ["answered"] * 5 + ["interrupted"] + ["answered"] * 3
+    assert len({row[5] for row in rows[:6]}) == 1
+    assert rows[6][5] != rows[5][5], "the interrupted answer drains on its lane: the next turn takes another"
+    totals = re.search(r"^total\s+([\d,]+)\s+([\d,]+)\s+([\d,]+)", piped.stdout, re.M)
+    assert totals is not None
+    for column, total in zip((2, 3, 4), totals.groups(), strict=True):
+        assert sum(number(row[column]) for row in rows) == number(total)
+    sent, in_full = number(totals[2]), number(totals[3])
+    assert f"{totals[2]} bytes sent instead of {totals[3]}, {1 - sent / in_full:.0%} less." in piped.stdout
+
+
+def test_a_terminal_gets_colours() -> None:
+    with in_terminal("demo", env=environment(TERM="xterm-256color")) as terminal:
+        assert terminal.end() == 0
+    assert f"{ESCAPE}[1;36mcaller" in terminal.seen
+
+
+def test_a_history_that_the_model_did_not_see_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = vars(Conversation)["items"].fget
+    monkeypatch.setattr(demo, "FIRST_TOKEN_S", 0.0)
+    monkeypatch.setattr(demo, "TOKENS_PER_SECOND", None)
+    monkeypatch.setattr(Conversation, "items", property(lambda chat: whole(chat)[:-1]))
+    assert demo.run(output_console()) == 1
+    assert "is missing here" in capsys.readouterr().out

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import urllib.request
+
+import pytest
+
+from .command import ESCAPE, Running, environment, in_pipe, in_terminal, trunkline
+
+
+def announced(server: Running) -> dict[str, str]:
+    """The environment that the server asks for."""
+    text = server.wait_for("export OPENAI_API_KEY=") + server.wait_for("\n")
+    return environment(**dict(re.findall(r"export (\w+)='?([^'\s]+)", text)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_logs_each_request_and_ends_cleanly(number: signal.Signals) -> None:
+    with in_pipe("emulate", "--port", "0") as server:
+        env = announced(server)
+        assert trunkline("chat", "-p", "Hi there", env=env).stdout == "You said: Hi there\n"
+        line = server.wait_for("\n")
+        assert re.fullmatch(
+            r"\d\d:\d\d:\d\d socket 1 default lane response.create gpt-6-astra \d+ B 1 item -> resp_\w+\n",
+            line,
+        )
+        server.process.send_signal(number)
+        assert server.end() == 0
+    assert "Traceback" not in server.seen
+    assert ESCAPE not in server.seen
+
+
+def test_the_log_shows_what_is_continued_and_what_is_refused() -> None:
+    with in_pipe("emulate", "--port", "0") as server:
+        env = announced(server)
+        trunkline("chat", stdin="one\ntwo\n", env=env)
+        first = server.wait_for("\n").split()[-1]
+        assert f"1 item after {first} -> resp_" in server.wait_for("\n")
+        trunkline("chat", "-p", "Hi", "--model", "refuse-400-bad_thing", env=env)
+        assert server.wait_for("\n").endswith("-> 400 bad_thing\n")
+
+
+def test_http_is_logged_as_such() -> None:
+    with in_pipe("emulate", "--port", "0", "--api-key", "my key") as server:
+        text = server.wait_for("export OPENAI_API_KEY='my key'\n")
+        base_url = text.split("OPENAI_BASE_URL=")[1].split()[0]
+        request = urllib.request.Request(
+            f"{base_url}/responses",
+            data=b'{"model":"echo","input":"hello"}',
+            headers={"Authorization": "Bearer my key", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert b"hello" in answer.read()
+        assert " http response.create echo 32 B 1 item -> resp_" in server.wait_for("\n")
+
+
+def test_the_key_is_asked_for_and_the_pace_and_retention_are_obeyed() -> None:
+    options = ("--zdr", "--latency", "0.2", "--tokens-per-second", "500")
+    with in_pipe("emulate", "--port", "0", "--api-key", "sk-mine", *options) as server:
+        env = announced(server)
+        assert env["OPENAI_API_KEY"] == "sk-mine"
+        done = trunkline("chat", "-p", "Hi", env={**env, "OPENAI_API_KEY": "wrong"})
+        assert done.returncode == 1
+        assert "401" in done.stderr
+        assert trunkline("chat", "-p", "Hi", env=env).returncode == 0
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = trunkline("emulate", "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr == f"trunkline: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_control_c_in_a_terminal_ends_it_cleanly() -> None:
+    with in_terminal("emulate", "--port", "0") as server:
+        server.wait_for("export OPENAI_API_KEY=")
+        server.type("\x03")
+        assert server.end() == 0
+    assert "Traceback" not in server.seen
+
+
+def test_who_listens_to_other_machines_is_warned() -> None:
+    with in_pipe("emulate", "--port", "0", "--host", "0.0.0.0") as server:
+        server.wait_for("warning: other machines may reach this server\n")
