@@ -13,6 +13,8 @@ import aiohttp
 
 from trunkline.emulator import Emulator
 
+from .openai_schema import check_response, check_socket_event, check_stream_event
+
 Event = dict[str, Any]
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "error")
 TIMEOUT_S = 10.0 * float(os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE", "1"))
@@ -31,10 +33,12 @@ WEATHER = {
 
 
 class Socket:
-    """One WebSocket to the emulator."""
+    """One WebSocket to the emulator. Every event is held against the openai package's types."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, strict: bool = True) -> None:
         self.raw = socket
+        self.strict = strict
+        self.seen: list[Event] = []
 
     async def send(self, **body: Any) -> None:
         await self.raw.send_str(json.dumps(body))
@@ -46,6 +50,9 @@ class Socket:
         message = await asyncio.wait_for(self.raw.receive(), TIMEOUT_S)
         assert message.type is aiohttp.WSMsgType.TEXT, message
         event: Event = json.loads(message.data)
+        if self.strict:
+            check_socket_event(event)
+        self.seen.append(event)
         return event
 
     async def until(self, *kinds: str, lane: str | None = None) -> list[Event]:
@@ -87,15 +94,18 @@ class Wire:
         self.session = session
 
     @asynccontextmanager
-    async def socket(self, **options: Any) -> AsyncIterator[Socket]:
+    async def socket(self, *, strict: bool = True, **options: Any) -> AsyncIterator[Socket]:
         url = f"{self.emulator.base_url}/responses"
         async with self.session.ws_connect(url, max_msg_size=0, **options) as socket:
-            yield Socket(socket)
+            yield Socket(socket, strict=strict)
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         """Status and JSON body of an HTTP request."""
         async with self.session.request(method, f"{self.emulator.base_url}{path}", **options) as answer:
-            return answer.status, await answer.json()
+            body = await answer.json()
+            if body.get("object") == "response" and "deleted" not in body:
+                check_response(body)
+            return answer.status, body
 
     async def post(self, **body: Any) -> tuple[int, Any]:
         return await self.call("POST", "/responses", json={"model": "echo"} | body)
@@ -108,7 +118,10 @@ class Wire:
             assert answer.status == 200, await answer.text()
             text = await answer.text()
         frames = [frame.split("\n") for frame in text.strip().split("\n\n")]
-        return [(name.removeprefix("event: "), json.loads(data[6:])) for name, data in frames]
+        events = [(name.removeprefix("event: "), json.loads(data[6:])) for name, data in frames]
+        for _, data in events:
+            check_stream_event(data)
+        return events
 
 
 @asynccontextmanager

@@ -74,7 +74,13 @@ def listed(ids: Ids, item: Item) -> Item:
 
 
 _WITH_STATUS = frozenset(
-    ("function_call", "function_call_output", "custom_tool_call_output", "computer_call_output")
+    (
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "computer_call_output",
+    )
 )
 _PART_DEFAULTS: dict[str, dict[str, Any]] = {
     "input_image": {"detail": "auto"},

@@ -110,7 +110,9 @@ def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[
 
 
 def _is_owed(call: Item) -> bool:
-    """Shells in a container of the service are run there; the client owes nothing for them."""
+    """Nothing is owed for a call that was cut off, nor for a shell in a container of the service."""
+    if call.get("status") == "incomplete":
+        return False
     environment = call.get("environment") or {}
     return call["type"] != "shell_call" or environment.get("type") != "container_reference"
 

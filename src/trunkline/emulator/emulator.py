@@ -40,6 +40,7 @@ class Emulator:
         faults: what is to go wrong.
         default_model: which of the deterministic models stands behind unknown names.
         context_window: the most tokens that a model reads.
+        steers_cut_words: whether a steer cuts a message at its next word, or lets the item be completed.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Emulator:
         faults: Faults | None = None,
         default_model: str | None = None,
         context_window: int = 1_000_000,
+        steers_cut_words: bool = True,
     ) -> None:
         self.api_key = api_key
         self.pace = Pace(first_token_s, tokens_per_second)
@@ -66,7 +68,13 @@ class Emulator:
         self.faults = faults or Faults()
         self.log = FrameLog(frames)
         self.service = Service(
-            Settings(zdr=zdr, history=history, default_model=default_model, context_window=context_window)
+            Settings(
+                zdr=zdr,
+                history=history,
+                default_model=default_model,
+                context_window=context_window,
+                steers_cut_words=steers_cut_words,
+            )
         )
         self._connections: deque[ConnectionRecord] = deque(maxlen=history)
         self._host = host

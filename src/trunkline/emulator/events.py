@@ -12,6 +12,40 @@ from .errors import ApiError
 _encode = msgspec.json.Encoder().encode
 
 
+EVENT_TYPES = frozenset(
+    (
+        "error",
+        "response.created",
+        "response.in_progress",
+        "response.completed",
+        "response.failed",
+        "response.incomplete",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.refusal.delta",
+        "response.refusal.done",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_part.done",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_summary_text.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.custom_tool_call_input.delta",
+        "response.custom_tool_call_input.done",
+        "response.compaction.compacting",
+        "response.queued",
+        "response.steer.accepted",
+        "response.steer.pending",
+        "response.steer.failed",
+    )
+)
+"""Every type that can be sent; a test holds each against the types of the openai package."""
+
+
 class Event(NamedTuple):
     """One event, ready to be sent."""
 
@@ -34,12 +68,14 @@ class EventWriter:
 
     def event(self, kind: str, **fields: Any) -> Event:
         """An event of this type with these fields, in this order."""
+        assert kind in EVENT_TYPES, kind
         head = {"type": kind, "sequence_number": self._sequence}
         self._sequence += 1
         return Event(kind, _encode(head | fields)[:-1] + self._tail)
 
     def deltas(self, kind: str, **fields: Any) -> Callable[[str], Event]:
         """A fast maker of delta events, which differ in their delta and number alone."""
+        assert kind in EVENT_TYPES, kind
         head = _encode({"type": kind})[:-1] + b',"sequence_number":'
         middle = b"," + _encode(fields)[1:-1] + b',"delta":'
         tail = self._tail

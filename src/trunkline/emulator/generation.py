@@ -46,6 +46,7 @@ class Generation:
         finish: Callable[[Generation], None],
         max_output_tokens: int | None = None,
         encrypted_reasoning: bool = False,
+        steers_cut_words: bool = True,
     ) -> None:
         self.record = record
         self.output_tokens = 0
@@ -62,16 +63,19 @@ class Generation:
         self._limit = max_output_tokens or float("inf")
         self._encrypted = encrypted_reasoning
         self._steered = False
+        self._steers_cut_words = steers_cut_words
         self.writer = EventWriter(record.lane)
 
     def stop_for_steering(self) -> None:
-        """Ask for an early end: a message is cut at its next word. After a tool call nothing is cut."""
+        """Ask for an early end, at the next word or item. After a tool call nothing is cut."""
         self._steered = True
 
     def moves(self) -> Iterator[Move]:
         """The events of the response and the pauses between. It is remembered before the last one is out."""
         resource = self.record.resource
         yield self.writer.event("response.created", response=resource)
+        if resource["background"]:
+            yield self.writer.event("response.queued", response=resource | {"status": "queued"})
         yield self.writer.event("response.in_progress", response=resource)
         if self.record.generate:
             yield Pause.FIRST_OUTPUT
@@ -96,10 +100,10 @@ class Generation:
             return self._custom_call(step) if step.custom else self._function_call(step)
         return self._compaction(step) if isinstance(step, Compact) else self._failure(step)
 
-    def _must_stop(self) -> bool:
+    def _must_stop(self, *, inside_item: bool = False) -> bool:
         if self.output_tokens >= self._limit:
             self.cut = "max_output_tokens"
-        elif self._steered and not self.owes_output:
+        elif self._steered and not self.owes_output and (self._steers_cut_words or not inside_item):
             self.cut = "steered"
         return self.cut is not None
 
@@ -107,7 +111,7 @@ class Generation:
         for delta in deltas:
             yield Pause.TOKEN
             # Read anew for each word: a steer may have come in since the last one.
-            if (self._steered or self.output_tokens >= self._limit) and self._must_stop():
+            if (self._steered or self.output_tokens >= self._limit) and self._must_stop(inside_item=True):
                 return
             self.output_tokens += 1
             said.append(delta)

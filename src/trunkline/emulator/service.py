@@ -38,6 +38,7 @@ class Settings:
         stored: how many responses the store keeps; the oldest go first.
         context_window: the most tokens that a model reads.
         default_model: which of the models stands behind unknown names.
+        steers_cut_words: whether a steer cuts a message at its next word, or lets the item be completed.
     """
 
     zdr: bool = False
@@ -45,6 +46,7 @@ class Settings:
     stored: int = 100_000
     context_window: int = 1_000_000
     default_model: str | None = None
+    steers_cut_words: bool = True
 
 
 class Service:
@@ -143,6 +145,7 @@ class Service:
             finish=lambda generation: self._finish(generation, request, cached, connection),
             max_output_tokens=body.get("max_output_tokens"),
             encrypted_reasoning="reasoning.encrypted_content" in request.include,
+            steers_cut_words=self.settings.steers_cut_words,
         )
 
     def _context(

@@ -199,12 +199,11 @@ class SocketSession:
 
         player = self._player(self._emulator.faults.play(generation.moves(), place), ended)
         self._playing[player] = generation
-
-    def _player(self, moves: Iterator[Move], ended: Callable[[], None]) -> Player:
-        player = Player(moves, self, self._emulator.pace, self._loop, ended)
         # Not at once, so that one request does not play inside the reading of another.
         self._loop.call_soon(player.start)
-        return player
+
+    def _player(self, moves: Iterator[Move], ended: Callable[[], None]) -> Player:
+        return Player(moves, self, self._emulator.pace, self._loop, ended)
 
     def _place(self, job: Job) -> Place:
         model = job.body.get("model")
@@ -231,3 +230,4 @@ class SocketSession:
         place = place or Place(self._connection.record.number, self._connection.id, lane=seen.lane)
         player = self._player(faults.play(iter([event]), place), ended)
         self._playing[player] = None
+        player.start()
