@@ -23,6 +23,13 @@ def ask(terminal: Running, text: str) -> None:
     terminal.type(f"{text}\n")
 
 
+def interrupt_prompt(terminal: Running) -> None:
+    """Ctrl-C at the prompt. Python's line editor misses it in the moment after it has shown the prompt, until
+    the next key: so there is one."""
+    terminal.wait_for("you> ")
+    terminal.type(f"{CTRL_C}\n")
+
+
 def texts(emulator: Emulator, number: int) -> list[tuple[str, str]]:
     """Role and text of what the model saw for its n-th response."""
     seen = list(emulator.responses.values())[number].effective_context
@@ -102,11 +109,9 @@ def test_control_c_interrupts_the_answer_and_the_history_keeps_what_was_shown(em
 
 def test_a_second_control_c_leaves() -> None:
     with in_terminal("chat") as terminal:
-        terminal.wait_for("you> ")
-        terminal.type(CTRL_C)
+        interrupt_prompt(terminal)
         terminal.wait_for("(Ctrl-C again leaves)")
-        terminal.wait_for("you> ")
-        terminal.type(CTRL_C)
+        interrupt_prompt(terminal)
         assert terminal.end() == 0
     assert "Traceback" not in terminal.seen
 
@@ -116,9 +121,8 @@ def test_a_control_c_after_an_interrupted_answer_leaves(emulator: Emulator) -> N
         ask(terminal, LONG)
         terminal.wait_for("You said: word0")
         terminal.type(CTRL_C)
-        terminal.wait_for("you> ")
         started = time.monotonic()
-        terminal.type(CTRL_C)
+        interrupt_prompt(terminal)
         assert terminal.end() == 0
     assert time.monotonic() - started < TIMEOUT_S / 3  # the answer which nobody hears is not waited for
 

@@ -111,37 +111,36 @@ class _Talk:
         self._err = err
         self._is_keyboard = sys.stdin.isatty()
         self._prompt = "you> " if self._is_keyboard and sys.stdout.isatty() else ""
+        self._is_answering = False
+        self._was_interrupted = False
         if self._prompt:
             _edit_lines()
 
     def run(self) -> int:
-        was_interrupted = False
         while True:
             try:
-                line = input(self._prompt)
+                self._turn()
             except EOFError:
                 return self._left()
             except KeyboardInterrupt:
-                if was_interrupted:
+                if self._was_interrupted and not self._is_answering:
                     return self._left()
-                was_interrupted = True
-                self._err.out("\n(Ctrl-C again leaves)", style="dim", highlight=False)
-                continue
-            if line.strip():
-                was_interrupted = self._answer(line)
+                hint = "(interrupted)" if self._is_answering else "(Ctrl-C again leaves)"
+                self._err.out(f"\n{hint}", style="dim", highlight=False)
+                self._was_interrupted, self._is_answering = True, False
 
-    def _answer(self, line: str) -> bool:
-        """Whether the answer was interrupted."""
+    def _turn(self) -> None:
+        line = input(self._prompt)
+        if not line.strip():
+            return
+        self._was_interrupted, self._is_answering = False, True
         try:
             self._loop.run(self._session.ask(line))
-        except KeyboardInterrupt:
-            self._err.out("\n(interrupted)", style="dim", highlight=False)
-            return True
         except TurnError as error:
             if not self._is_keyboard:
                 raise
             self._err.out(f"\ntrunkline: {error}", style="red", highlight=False)
-        return False
+        self._is_answering = False
 
     def _left(self) -> int:
         if self._prompt:
