@@ -200,7 +200,14 @@ def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | Non
     if fields.store is False:
         encoded = b",".join([item.portable for item in items if item.is_resendable])
     else:
-        encoded = b",".join([item.encoded if item.is_server_only else item.portable for item in items])
+        # The id of a message or call says nothing, and is refused when it was not stored after all.
+        encoded = b",".join(
+            [
+                item.encoded if item.is_server_only else item.portable
+                for item in items
+                if item.is_resendable or item.has_id
+            ]
+        )
     return b"".join((fields.head, parent, b',"input":[', encoded, b"]}"))
 
 

@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import copy
+import json
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.errors import ConfigurationError
+from trunkline.history import History
+from trunkline.items import Item
+from trunkline.request import ENCRYPTED_REASONING, Fields, check_calls, frame, http_body, size_in_full
+
+from .json_values import JSON_OBJECTS, JSON_VALUES
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": text}
+
+
+WEATHER = {
+    "type": "function",
+    "name": "weather",
+    "description": None,
+    "strict": True,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string", "default": None}}},
+}
+CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "x"}
+
+
+def items(*values: dict[str, Any]) -> list[Item]:
+    return [Item.of(value) for value in values]
+
+
+def sent(fields: Fields, *values: dict[str, Any], **envelope: Any) -> dict[str, Any]:
+    """What the server reads."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len({name for name, _ in pairs}) == len(pairs)
+        return dict(pairs)
+
+    made: dict[str, Any] = json.loads(frame(fields, items(*values), **envelope), object_pairs_hook=unique)
+    return made
+
+
+def refused(values: dict[str, Any]) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        Fields.of(values)
+    return caught.value
+
+
+# Frames
+
+
+def test_a_frame_is_a_create_event_with_the_fields_and_the_items() -> None:
+    fields = Fields.of({"model": "m", "instructions": "Be brief.", "tools": [WEATHER]})
+    assert sent(fields, user("a"), CALL) == {
+        "type": "response.create",
+        "model": "m",
+        "instructions": "Be brief.",
+        "tools": [WEATHER],
+        "input": [user("a"), CALL],
+    }
+
+
+def test_a_frame_names_its_lane_and_parent_and_a_warm_up_only_where_given() -> None:
+    fields = Fields.of({"model": "m"})
+    assert sent(fields, stream_id="lane-1", previous_response_id='resp_"1"', generate=False) == {
+        "type": "response.create",
+        "stream_id": "lane-1",
+        "generate": False,
+        "model": "m",
+        "previous_response_id": 'resp_"1"',
+        "input": [],
+    }
+    assert sent(fields) == {"type": "response.create", "model": "m", "input": []}
+
+
+def test_a_body_for_http_is_the_same_request_streamed() -> None:
+    fields = Fields.of({"model": "m", "store": True})
+    body = json.loads(http_body(fields, items(user("a")), previous_response_id="resp_1"))
+    assert body == {
+        "stream": True,
+        "model": "m",
+        "store": True,
+        "previous_response_id": "resp_1",
+        "input": [user("a")],
+    }
+
+
+def test_the_size_in_full_is_that_of_the_frame_with_everything() -> None:
+    fields = Fields.of({"model": "m", "tools": [WEATHER]})
+    for values in ([user("a"), CALL, OUTPUT], [user("é" * 50)]):
+        asked = History.of(items(*values))
+        assert size_in_full(fields, asked) == pytest.approx(len(frame(fields, asked)), abs=2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON_OBJECTS, st.lists(JSON_OBJECTS, max_size=3))
+def test_unknown_fields_and_items_pass_untouched(
+    more: dict[str, Any], contents: list[dict[str, Any]]
+) -> None:
+    known = {name: value for name, value in more.items() if value is not None}
+    fields = Fields.of({"model": "m", **{f"new_{name}": value for name, value in known.items()}})
+    values = [{**content, "type": "new"} for content in contents]
+    expected = {f"new_{name}": value for name, value in known.items()}
+    made = sent(fields, *values)
+    assert repr(made.pop("input")) == repr(json.loads(json.dumps(values)))
+    assert repr(made) == repr(json.loads(json.dumps({"type": "response.create", "model": "m", **expected})))
+
+
+def test_items_tools_and_instructions_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"model": "m", "instructions": "Be brief.", "tools": [WEATHER]}
+    fields = Fields.of(values)
+    made = items(user("a"), CALL)
+    first = frame(fields, made)
+    monkeypatch.setattr("trunkline.request.copy_json", None)
+    monkeypatch.setattr("trunkline.request._Field", None)
+    monkeypatch.setattr("trunkline.items.encode", None)
+    assert frame(fields.following(copy.deepcopy(values)), made) == first
+
+
+# What stays off the wire
+
+
+def test_unset_arguments_stay_off_the_wire() -> None:
+    fields = Fields.of({"model": "m", "temperature": None, "tools": None, "stream": None, "store": None})
+    assert fields.head == b'"model":"m"'
+    assert (fields.store, fields.get("tools"), fields.get("model")) == (None, None, "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("reasoning", {"effort": "low", "summary": None}, {"effort": "low"}),
+        ("reasoning", {"effort": None}, {}),
+        (
+            "text",
+            {"verbosity": None, "format": {"type": "text", "strict": None}},
+            {"format": {"type": "text"}},
+        ),
+        ("tool_choice", {"type": "function", "name": "f", "mode": None}, {"type": "function", "name": "f"}),
+        ("prompt_cache_options", {"ttl": None, "mode": "x"}, {"mode": "x"}),
+        ("context_management", [{"type": "compaction", "compact_threshold": None}], [{"type": "compaction"}]),
+        ("conversation", {"id": "conv_1", "extra": None}, {"id": "conv_1"}),
+        (
+            "prompt",
+            {"id": "p", "version": None, "variables": {"a": None}},
+            {"id": "p", "variables": {"a": None}},
+        ),
+    ],
+)
+def test_none_inside_option_objects_stays_off_the_wire(name: str, given: Any, expected: Any) -> None:
+    assert sent(Fields.of({"model": "m", name: given}))[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("tools", [WEATHER]),
+        ("metadata", {"a": None}),
+        ("text", {"format": {"type": "json_schema", "schema": {"default": None, "enum": [None, "a"]}}}),
+        ("brand_new", {"a": None}),
+        ("reasoning", {"list": [None, 1]}),
+        ("tool_choice", "auto"),
+    ],
+)
+def test_schemas_metadata_and_unknown_fields_are_sent_as_they_are(name: str, given: Any) -> None:
+    assert sent(Fields.of({"model": "m", name: given}))[name] == given
+
+
+def test_items_are_sent_as_they_are() -> None:
+    value = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": None}],
+        "new": None,
+    }
+    assert sent(Fields.of({"model": "m"}), value)["input"] == [value]
+
+
+@pytest.mark.parametrize("store", [True, False, None])
+def test_ids_of_messages_and_calls_stay_behind_and_ids_that_mean_something_are_sent(
+    store: bool | None,
+) -> None:
+    reference = {"type": "item_reference", "id": "msg_1"}
+    fields = Fields.of({"model": "m", "store": store})
+    made = sent(fields, {**user("a"), "id": "msg_1"}, {**CALL, "id": "fc_1"}, reference)
+    assert made["input"] == [user("a"), CALL, reference]
+
+
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
+ENCRYPTED = {**REASONING, "encrypted_content": "x"}
+
+
+@pytest.mark.parametrize("store", [True, None])
+def test_where_responses_are_stored_what_has_an_id_can_be_looked_up(store: bool | None) -> None:
+    nameless = {"type": "reasoning", "summary": []}
+    fields = Fields.of({"model": "m", "store": store})
+    assert sent(fields, REASONING, ENCRYPTED, nameless, CALL)["input"] == [REASONING, ENCRYPTED, CALL]
+
+
+def test_where_nothing_is_stored_ids_and_reasoning_that_cannot_be_resent_are_left_out() -> None:
+    fields = Fields.of({"model": "m", "store": False})
+    made = sent(fields, {**user("a"), "id": "msg_1"}, REASONING, ENCRYPTED, {**CALL, "id": "fc_1"})
+    encrypted = {name: value for name, value in ENCRYPTED.items() if name != "id"}
+    assert made["input"] == [user("a"), encrypted, CALL]
+
+
+@pytest.mark.parametrize("store", [True, False, None])
+def test_reasoning_of_a_response_goes_out_again_only_with_its_encrypted_content(store: bool | None) -> None:
+    output = [Item.from_output(json.dumps(item).encode()) for item in (REASONING, ENCRYPTED)]
+    made = json.loads(frame(Fields.of({"model": "m", "store": store}), output))
+    assert made["input"] == [{"type": "reasoning", "summary": [], "encrypted_content": "x"}]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("model", ["", "  ", 5, ["m"], True])
+def test_a_wrong_model_is_refused(model: object) -> None:
+    error = refused({"model": model})
+    assert error.argument == "model"
+    assert "model must be a string that is not empty" in str(error)
+
+
+@pytest.mark.parametrize("values", [{}, {"model": None}, {"temperature": 1}])
+def test_a_missing_model_is_refused_with_an_example(values: dict[str, Any]) -> None:
+    error = refused(values)
+    assert error.argument == "model"
+    assert "model is missing" in str(error)
+    assert "gpt-" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("stream", "always streamed"),
+        ("stream_options", "no meaning"),
+        ("background", "HTTP API"),
+        ("type", "trunkline sets it"),
+        ("stream_id", "lanes are chosen"),
+        ("generate", "warm()"),
+        ("input", "its own argument"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, False, "x"])
+def test_fields_that_are_not_the_callers_are_refused(name: str, advice: str, value: object) -> None:
+    error = refused({"model": "m", name: value})
+    assert error.argument == name
+    assert str(error).startswith(f"{name} cannot be given")
+    assert advice in str(error)
+
+
+def test_a_parent_and_a_conversation_exclude_each_other() -> None:
+    error = refused({"model": "m", "previous_response_id": "resp_1", "conversation": "conv_1"})
+    assert error.argument == "conversation"
+    assert "previous_response_id and conversation exclude each other" in str(error)
+    fields = Fields.of({"model": "m", "previous_response_id": "resp_1"})
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        fields.overridden({"conversation": "conv_1"})
+
+
+@pytest.mark.parametrize(
+    ("tools", "problem"),
+    [
+        ("weather", "tools must be a list of tool definitions"),
+        (WEATHER, "tools must be a list of tool definitions"),
+        ([print], "tools must be a list of tool definitions"),
+        ([WEATHER, {"name": "x"}], "tools[1] needs a type"),
+        ([{"type": ""}], "tools[0] needs a type"),
+        ([{"type": 5}], "tools[0] needs a type"),
+        ([{"type": "function"}], "tools[0] is a tool of type 'function' and needs a name"),
+        ([{"type": "function", "name": ""}], "tools[0] is a tool of type 'function' and needs a name"),
+        ([{"type": "function", "function": {"name": "x"}}], "needs a name"),
+        ([{"type": "custom", "name": 5}], "tools[0] is a tool of type 'custom' and needs a name"),
+        ([{**WEATHER, "parameters": {"a": {1, 2}}}], "tools[0].parameters.a is a set"),
+    ],
+)
+def test_wrong_tools_are_refused_by_their_position(tools: object, problem: str) -> None:
+    error = refused({"model": "m", "tools": tools})
+    assert error.argument == "tools"
+    assert problem in str(error)
+
+
+@pytest.mark.parametrize("tools", [[], (), [WEATHER], (MappingProxyType(WEATHER),), [{"type": "web_search"}]])
+def test_right_tools_pass(tools: Any) -> None:
+    assert sent(Fields.of({"model": "m", "tools": tools}))["tools"] == [dict(tool) for tool in tools]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("instructions", ["Be brief."], "instructions must be a string, not list"),
+        ("store", "yes", "store must be True, False or None, not str"),
+        ("store", 1, "store must be True, False or None, not int"),
+        ("include", "reasoning.encrypted_content", "include must be a list of strings"),
+        ("include", [5], "include must be a list of strings"),
+        ("previous_response_id", "", "previous_response_id must be a string that is not empty"),
+        ("previous_response_id", 5, "previous_response_id must be a string that is not empty, not int"),
+        ("metadata", {"a": b"x"}, "metadata.a is a bytes, which is not JSON"),
+        ("temperature", float("nan"), "temperature is a number out of range, which is not JSON"),
+        ("seed", {"n": 10**5000}, "seed.n is a number out of range, which is not JSON"),
+        ("text", {"format": {5: "x"}}, "text.format has a key of type int; JSON keys are strings"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_and_expectation(name: str, value: object, expected: str) -> None:
+    error = refused({"model": "m", name: value})
+    assert error.argument == name
+    assert expected in str(error)
+
+
+@pytest.mark.parametrize("name", ["instructions", "model", "store", "previous_response_id", "tools"])
+def test_a_refusal_never_shows_a_value(name: str) -> None:
+    assert "secret" not in str(refused({"model": "m", name: [["secret"]]}))
+
+
+# The calls of the whole input
+
+
+def checks(*values: dict[str, Any], **fields: Any) -> None:
+    check_calls(History.of(items(*values)), Fields.of({"model": "m", **fields}))
+
+
+def test_a_call_without_its_output_is_refused_naming_the_call_ids() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"without an output: call_1, call_2; .*'function_call_output'"
+    ) as caught:
+        checks(
+            user("a"),
+            {**CALL, "call_id": "call_2"},
+            CALL,
+            {**CALL, "call_id": "call_3"},
+            {**OUTPUT, "call_id": "call_3"},
+        )
+    assert caught.value.argument == "input"
+
+
+def test_an_output_without_its_call_is_refused_naming_the_call_ids() -> None:
+    with pytest.raises(ConfigurationError, match="outputs without a call: call_1; add the calls"):
+        checks(user("a"), OUTPUT)
+
+
+def test_answered_calls_pass() -> None:
+    checks(user("a"), CALL, OUTPUT, user("b"))
+    checks()
+
+
+@pytest.mark.parametrize("name", ["previous_response_id", "conversation"])
+def test_an_output_may_answer_a_call_that_the_server_holds(name: str) -> None:
+    checks(OUTPUT, **{name: "x_1"})
+    with pytest.raises(ConfigurationError, match="call_1"):
+        checks(CALL, **{name: "x_1"})
+
+
+def test_what_is_missing_may_be_what_is_referred_to() -> None:
+    checks({"type": "item_reference", "id": "fc_1"}, OUTPUT)
+    checks(CALL, {"type": "item_reference", "id": "fco_1"})
+
+
+# One request after another
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON_VALUES, JSON_VALUES)
+def test_the_next_request_says_what_its_own_values_say(before: Any, after: Any) -> None:
+    fields = Fields.of({"model": "m", "brand_new": before, "other": [1]})
+    following = fields.following({"model": "m", "brand_new": after, "other": [1]})
+    assert repr(sent(following)) == repr(sent(Fields.of({"model": "m", "brand_new": after, "other": [1]})))
+
+
+def test_an_edit_in_place_is_seen_and_does_not_change_the_request_before() -> None:
+    tools: list[dict[str, Any]] = [copy.deepcopy(WEATHER)]
+    first = Fields.of({"model": "m", "tools": tools})
+    head = first.head
+    tools[0]["strict"] = 1
+    second = first.following({"model": "m", "tools": tools})
+    assert sent(second)["tools"][0]["strict"] is not True
+    assert first.head == head
+
+
+@pytest.mark.parametrize("value", [MappingProxyType({"a": 1}), {"a": 1.0}, {"a": True}, {"b": 1, "a": 1}])
+def test_what_python_holds_for_equal_is_checked_again(value: Any) -> None:
+    fields = Fields.of({"model": "m", "metadata": {"a": 1}})
+    made = sent(fields.following({"model": "m", "metadata": value}))["metadata"]
+    assert repr(made) == repr(dict(value))
+
+
+def test_what_became_wrong_is_refused() -> None:
+    fields = Fields.of({"model": "m", "metadata": {"a": 1}})
+    with pytest.raises(ConfigurationError, match=r"metadata\.a is a complex"):
+        fields.following({"model": "m", "metadata": {"a": 1 + 0j}})
+
+
+def test_fields_can_be_replaced_and_unset() -> None:
+    fields = Fields.of({"model": "m", "temperature": 1, "store": True})
+    changed = fields.overridden({"temperature": None, "store": False, "top_p": 0.5})
+    assert changed.values() == {"model": "m", "store": False, "top_p": 0.5}
+    assert changed.store is False
+    assert fields.values() == {"model": "m", "temperature": 1, "store": True}
+    assert fields.overridden({}) is fields
+
+
+def test_an_include_is_added_once() -> None:
+    fields = Fields.of({"model": "m", "include": ["a"]})
+    twice = fields.including(ENCRYPTED_REASONING).including(ENCRYPTED_REASONING)
+    assert twice.get("include") == ["a", ENCRYPTED_REASONING]
+    assert Fields.of({"model": "m"}).including("a").get("include") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("values", "brings_context", "names_parent"),
+    [
+        ({}, False, False),
+        ({"previous_response_id": "resp_1"}, True, True),
+        ({"conversation": "conv_1"}, True, True),
+        ({"prompt": {"id": "p"}}, True, False),
+    ],
+)
+def test_a_context_of_the_servers_is_noticed(
+    values: dict[str, Any], brings_context: bool, names_parent: bool
+) -> None:
+    fields = Fields.of({"model": "m", **values})
+    assert (fields.brings_context, fields.names_parent) == (brings_context, names_parent)
+
+
+@pytest.mark.parametrize(
+    ("values", "acts"),
+    [
+        ({}, False),
+        ({"tools": [WEATHER, {"type": "web_search"}]}, False),
+        ({"tools": [WEATHER, {"type": "mcp", "server_label": "s"}]}, True),
+        ({"conversation": "conv_1"}, True),
+        ({"previous_response_id": "resp_1"}, False),
+    ],
+)
+def test_what_a_response_may_change_beyond_itself_is_noticed(values: dict[str, Any], acts: bool) -> None:
+    assert Fields.of({"model": "m", **values}).acts is acts
+
+
+def test_a_repr_shows_names_only() -> None:
+    assert repr(Fields.of({"model": "m", "instructions": "secret"})) == "<Fields m: model, instructions>"
