@@ -21,12 +21,24 @@ _ANSWERED_BY = {
     "local_shell_call": "local_shell_call_output",
 }
 _OUTPUTS = frozenset(_ANSWERED_BY.values())
+_MEDIA_TOKENS = 765
 _encode = msgspec.json.Encoder().encode
 
 
 def tokens_of(item: Item) -> int:
-    """An estimate of an item's tokens: four characters each, and three for its frame."""
-    return len(_encode(item)) // 4 + 3
+    """An estimate of an item's tokens: four characters each, a fixed price for images and files."""
+    return (len(_encode(item)) - _media_bytes(item)) // 4 + 3
+
+
+def _media_bytes(item: Item) -> int:
+    """What data URLs take up beyond the price of a picture."""
+    parts = item.get("content") or item.get("output")
+    if not isinstance(parts, list):
+        return 0
+    data = [
+        str(part.get("image_url") or part.get("file_data") or "") for part in parts if isinstance(part, dict)
+    ]
+    return sum(max(len(one) - 4 * _MEDIA_TOKENS, 0) for one in data)
 
 
 def call_id_of(item: Item) -> str:
