@@ -1,0 +1,84 @@
+"""The Python pieces of the documents run as they are written."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+from trunkline.cli.loop_thread import LoopThread
+from trunkline.emulator import Emulator
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator that the environment names."""
+    emulator = Emulator()
+    with LoopThread() as loop:
+        loop.run(emulator.start())
+        monkeypatch.setenv("OPENAI_BASE_URL", emulator.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", emulator.api_key or "")
+        yield emulator
+        loop.run(emulator.stop())
+
+
+def blocks(document: Path) -> list[tuple[int, str]]:
+    """The Python blocks of a document with the numbers of their first lines."""
+    text = document.read_text()
+    return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
+
+
+def run(source: str, line: int, document: Path, names: dict[str, object], runner: asyncio.Runner) -> None:
+    """Run a block as `python -m asyncio` does, where one may await outside of a function."""
+    filename, flags = str(document), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile("\n" * line + source, filename, "exec", flags=flags, dont_inherit=True)
+    running = FunctionType(code, names)()
+    if inspect.iscoroutine(running):
+        runner.run(running)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_pieces_run_as_written(
+    document: Path, served: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    with asyncio.Runner() as runner:
+        for line, source in blocks(document):
+            run(source, line, document, names, runner)
+            promised = re.findall(r"^\s*print\(.*?\)  # (.+)$", source, re.MULTILINE)
+            printed = capsys.readouterr().out.splitlines()
+            assert [text for text in promised if text not in printed] == []
+
+
+def test_the_readme_opens_with_ten_lines_that_answer(
+    served: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, source = blocks(ROOT / "README.md")[0]
+    assert len([text for text in source.splitlines() if text]) <= 10
+    with asyncio.Runner() as runner:
+        run(source, line, ROOT / "README.md", {"__name__": "__main__"}, runner)
+    assert capsys.readouterr().out == "You said: Hello, who is there?"
+    (response,) = served.responses.values()
+    assert response.transport == "websocket"
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^\$ make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
