@@ -137,12 +137,12 @@ class _Block:
 
     def __init__(self, output: Sequence[Item]) -> None:
         messages = [item for item in output if item.joinable_text is not None]
-        self.has_messages = bool(messages)
+        self.messages = len(messages)
         self.text = "".join(item.joinable_text or "" for item in messages)
         self.others = Counter(item for item in output if item.joinable_text is None)
         self.call_ids = {item.call_id for item in output if item.is_call}
         self.read = 0
-        self.message_read = False
+        self.messages_read = 0
 
     def delta_of(self, items: Sequence[Item]) -> list[Item] | None:
         delta: list[Item] = []
@@ -162,19 +162,19 @@ class _Block:
                 return False
             self.others[item] -= 1
             return True
-        if not self.has_messages or not self.text.startswith(text, self.read):
+        if not self.messages or not self.text.startswith(text, self.read):
             return False
-        if not text and self.message_read:
-            return False
+        if not text and self.read == len(self.text) and self.messages_read >= self.messages:
+            return False  # an empty message after all that were in the output
         self.read += len(text)
-        self.message_read = True
+        self.messages_read += 1
         return True
 
     def _is_complete(self) -> bool:
         missing = (item for item, count in self.others.items() if count)
         return (
             self.read == len(self.text)
-            and self.message_read == self.has_messages
+            and bool(self.messages_read) == bool(self.messages)
             and all(item.is_server_only for item in missing)
         )
 
