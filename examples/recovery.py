@@ -1,0 +1,41 @@
+"""A service that fails: what is recovered within the turn, and what reaches the program.
+
+It brings its own emulator, so that things can be broken on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import trunkline
+from trunkline.emulator import Emulator
+
+
+async def main() -> None:
+    async with (
+        Emulator() as emulator,
+        trunkline.Client(base_url=emulator.base_url, api_key=emulator.api_key, lanes=True) as client,
+    ):
+        chat = client.conversation(model="gpt-6-astra", store=False)
+        await chat.run("Hello!")
+
+        emulator.forget()  # the service loses its memory: the turn is asked again in full
+        async with chat.send("Do you remember me?") as stream:
+            await stream.finish()
+        causes = ", ".join(cause.value for cause in stream.metrics.recoveries)
+        print(f"forgotten: {stream.metrics.attempts} attempts, because of {causes}")
+
+        await emulator.drop_connections()  # the line breaks between two turns
+        async with chat.send("Are you there?") as stream:
+            await stream.finish()
+        print("line broken:", stream.metrics.mode, "on connection", stream.metrics.connection)
+
+        before = chat.items
+        try:
+            await chat.run("Hello?", model="refuse-400-invalid_prompt")
+        except trunkline.ResponseRefused as error:
+            print("refused:", error.status, error.code, "- history unchanged:", chat.items == before)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
