@@ -1,17 +1,31 @@
 """A strict stand-in for the Responses API: a real server on loopback with deterministic models."""
 
+from .behaviour import Expectation
 from .emulator import Emulator
 from .errors import ApiError
+from .faults import Action, Fault, Faults, Fired, load_faults, parse_faults
+from .frame_log import FrameRecord
+from .models import Model
 from .prompt import Prompt
 from .records import ConnectionRecord, RequestRecord, ResponseRecord
-from .steps import Call, Fail, Reason, Refuse, Say, Step
+from .steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from .testing import assert_context
+from .threads import ThreadedEmulator
 
 __all__ = [
+    "Action",
     "ApiError",
     "Call",
+    "Compact",
     "ConnectionRecord",
     "Emulator",
+    "Expectation",
     "Fail",
+    "Fault",
+    "Faults",
+    "Fired",
+    "FrameRecord",
+    "Model",
     "Prompt",
     "Reason",
     "Refuse",
@@ -19,4 +33,8 @@ __all__ = [
     "ResponseRecord",
     "Say",
     "Step",
+    "ThreadedEmulator",
+    "assert_context",
+    "load_faults",
+    "parse_faults",
 ]

@@ -20,6 +20,7 @@ from .service import Service, Settings
 
 if TYPE_CHECKING:
     from .server import Server
+    from .threads import ThreadedEmulator
 
 
 class Emulator:
@@ -134,6 +135,12 @@ class Emulator:
     def add_model(self, name: str, model: Model) -> None:
         """Let a model of this name behave like this function from a prompt to steps."""
         self.service.behaviour.add_model(name, model)
+
+    def run_in_thread(self) -> ThreadedEmulator:
+        """This emulator as a plain context manager, its server in a thread of its own."""
+        from .threads import ThreadedEmulator
+
+        return ThreadedEmulator(self)
 
     async def start(self) -> None:
         """Listen. The port is known when this returns."""

@@ -67,6 +67,7 @@ class Action(StrEnum):
     """Say that the connection's time is up, and close it."""
 
 
+_LAST = (Action.REORDER, Action.TRUNCATE, Action.CORRUPT, Action.FRAGMENT)
 _AT_UPGRADE = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
 _AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
 
@@ -200,13 +201,23 @@ class Faults:
         moves: list[Move] = [event]
         over = False
         after, held[:] = held[:], []
-        for fault in self._event_faults(event, number, place):
+        # What makes a message of an event comes last: it cannot be changed as an event after that.
+        struck = sorted(self._event_faults(event, number, place), key=lambda fault: fault.action in _LAST)
+        for fault in struck:
             if fault.action is Action.REORDER:
                 held[:], moves = moves, []
             else:
                 moves, ends = strike(moves, event, fault, place.lane)
                 over = over or ends
+        if over and event.type != "error":
+            moves = [new for move in moves for new in self._struck_error(move, number, place)]
         return [*moves, *after], over
+
+    def _struck_error(self, move: Move, number: int, place: Place) -> list[Move]:
+        """An error event that a fault has made can be struck itself."""
+        if type(move) is not Event or move.type != "error":
+            return [move]
+        return self._struck_event(move, number, place, [])[0]
 
     def _event_faults(self, event: Event, number: int, place: Place) -> Iterator[Fault]:
         for index, (fault, dice) in enumerate(self._laid):
