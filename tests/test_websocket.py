@@ -1,195 +1,21 @@
-"""The socket against real servers: some speak WebSocket well, others send exactly the bytes a test wants."""
+"""The socket against a real server: what is written, the upgrade with all its refusals, and cancelling."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import gc
-import hashlib
 import logging
-import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from trunkline.errors import (
-    ConfigurationError,
-    ConnectFailed,
-    ConnectionLost,
-    ProtocolViolation,
-    UpgradeRefused,
-)
-from trunkline.websocket import WebSocket, dial
+from trunkline.errors import ConfigurationError, ConnectFailed, ConnectionLost, UpgradeRefused
+from trunkline.websocket import dial
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+from .peer import PING, PONG, TEXT, Open, Recorder, Server, close_frame, frame
+
+pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
+
 SECRET = "sk-secret-0123456789"
-
-
-class Recorder:
-    """A Receiver that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-        self.arrived: asyncio.Queue[bytes] = asyncio.Queue()
-        self.errors: list[ConnectionLost | ProtocolViolation] = []
-        self.closed: asyncio.Future[ConnectionLost | ProtocolViolation] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-    def on_message(self, payload: bytes) -> None:
-        self.messages.append(payload)
-        self.arrived.put_nowait(payload)
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        self.errors.append(error)
-        if not self.closed.done():
-            self.closed.set_result(error)
-
-
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True, masked: bool = False) -> bytes:
-    head = bytes([opcode | (0x80 if final else 0)])
-    size, mask_bit = len(payload), 0x80 if masked else 0
-    if size < 126:
-        head += bytes([size | mask_bit])
-    elif size < 1 << 16:
-        head += bytes([126 | mask_bit]) + struct.pack("!H", size)
-    else:
-        head += bytes([127 | mask_bit]) + struct.pack("!Q", size)
-    return head + (bytes(4) if masked else b"") + payload
-
-
-def close_frame(code: int, reason: str = "") -> bytes:
-    return frame(CLOSE, struct.pack("!H", code) + reason.encode())
-
-
-class Peer:
-    """The server's end of one connection, byte by byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.request = request
-
-    def accept(self, extra: bytes = b"", headers: str = "") -> None:
-        key = next(
-            line[18:].strip() for line in self.request.split(b"\r\n") if line[:18] == b"Sec-WebSocket-Key:"
-        )
-        digest = base64.b64encode(
-            hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-        ).decode()
-        self.write(
-            f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {digest}\r\n{headers}\r\n".encode()
-            + extra
-        )
-
-    def write(self, *chunks: bytes) -> None:
-        self.writer.write(b"".join(chunks))
-
-    async def read(self) -> tuple[int, bytes]:
-        """The next frame: opcode and unmasked payload."""
-        first, second = await self.reader.readexactly(2)
-        assert first & 0x80, "we never fragment"
-        assert second & 0x80, "clients mask"
-        size = second & 0x7F
-        if size > 125:
-            size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
-        mask = await self.reader.readexactly(4)
-        payload = await self.reader.readexactly(size)
-        return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-
-    async def ended(self) -> None:
-        """Wait until the client's end is gone."""
-        try:
-            while await self.reader.read(1 << 16):
-                pass
-        except ConnectionError:
-            pass
-
-
-class Server:
-    """Upgrade requests, one after the other, answered by the test."""
-
-    def __init__(self) -> None:
-        self.peers: asyncio.Queue[Peer] = asyncio.Queue()
-        self.all: list[Peer] = []
-
-    async def start(self) -> None:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self.server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{self.port}/v1/responses"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        peer = Peer(reader, writer, request)
-        self.all.append(peer)
-        self.peers.put_nowait(peer)
-
-    async def next_peer(self) -> Peer:
-        return await self.peers.get()
-
-    async def stop(self) -> None:
-        self.server.close()
-        for peer in self.all:
-            peer.writer.transport.abort()
-        await self.server.wait_closed()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture(autouse=True)
-async def nothing_goes_wrong_unseen() -> AsyncIterator[list[dict[str, Any]]]:
-    """What asyncio would only log (futures nobody looked at, callbacks that raised) fails the test."""
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    yield complaints
-    gc.collect()
-    await asyncio.sleep(0)
-    assert complaints == []
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-Opened = tuple[WebSocket, Peer, Recorder]
-
-
-@pytest.fixture
-async def opened(server: Server) -> AsyncIterator[Callable[..., Awaitable[Opened]]]:
-    """Open one socket; keyword arguments go to ``dial``."""
-    sockets = []
-
-    async def open_one(recorder: Recorder | None = None, **options: Any) -> Opened:
-        receiver = recorder or Recorder()
-        dialling = asyncio.ensure_future(dial(server.url, headers={}, receiver=receiver, **options))
-        peer = await server.next_peer()
-        peer.accept()
-        websocket = await dialling
-        sockets.append(websocket)
-        return websocket, peer, receiver
-
-    yield open_one
-    for websocket in sockets:
-        websocket.abort()
-        await websocket.wait_closed()
-
-
-Open = Callable[..., Awaitable[Opened]]
-
-
-# --- messages --------------------------------------------------------------------------------------------
 
 
 async def test_a_message_leaves_in_one_text_frame(opened: Open) -> None:
@@ -197,96 +23,6 @@ async def test_a_message_leaves_in_one_text_frame(opened: Open) -> None:
     for payload in (b"{}", b"x" * 200, b"y" * 70_000):
         websocket.send(payload)
         assert await peer.read() == (TEXT, payload)
-
-
-async def test_messages_arrive_whole_and_stay_valid_after_the_callback(opened: Open) -> None:
-    _, peer, receiver = await opened()
-    payloads = [b"%d" % i * (i + 1) for i in range(300)]
-    peer.write(*(frame(TEXT, payload) for payload in payloads))
-    for payload in payloads:
-        assert await receiver.arrived.get() == payload
-    assert receiver.messages == payloads
-    assert all(type(payload) is bytes for payload in receiver.messages)
-
-
-async def test_binary_frames_are_messages_too(opened: Open) -> None:
-    _, peer, receiver = await opened()
-    peer.write(frame(BINARY, b"{}"), frame(BINARY, b"[", final=False), frame(CONTINUATION, b"]"))
-    assert [await receiver.arrived.get(), await receiver.arrived.get()] == [b"{}", b"[]"]
-
-
-async def test_fragments_are_put_together_with_control_frames_between_them(opened: Open) -> None:
-    websocket, peer, receiver = await opened()
-    peer.write(
-        frame(TEXT, b"one ", final=False),
-        frame(PING, b"still there?"),
-        frame(CONTINUATION, b"", final=False),
-        frame(PONG, b"unasked"),
-        frame(CONTINUATION, b"two"),
-        frame(TEXT, b"three"),
-    )
-    assert [await receiver.arrived.get(), await receiver.arrived.get()] == [b"one two", b"three"]
-    assert await peer.read() == (PONG, b"still there?")
-    assert websocket.is_open
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [frame(CONTINUATION, b"of nothing")],
-        [frame(CONTINUATION, b"of nothing", final=False)],
-        [frame(TEXT, b"one", final=False), frame(TEXT, b"whole")],
-        [frame(TEXT, b"one", final=False), frame(BINARY, b"whole")],
-        [frame(TEXT, b"one", final=False), frame(TEXT, b"another", final=False)],
-    ],
-)
-async def test_fragments_out_of_order_end_the_socket(opened: Open, wrong: list[bytes]) -> None:
-    websocket, peer, receiver = await opened()
-    peer.write(*wrong, frame(CONTINUATION, b"late"), frame(TEXT, b"later"))
-    error = await receiver.closed
-    assert isinstance(error, ProtocolViolation)
-    assert not websocket.is_open
-    assert await peer.read() == (CLOSE, struct.pack("!H", 1002))
-    await websocket.wait_closed()
-    assert receiver.messages == []
-    assert receiver.errors == [error]
-
-
-async def test_a_message_of_exactly_the_limit_is_let_in(opened: Open) -> None:
-    _, peer, receiver = await opened(max_message_bytes=1000)
-    peer.write(frame(TEXT, b"a" * 1000))
-    peer.write(frame(TEXT, b"b" * 999, final=False), frame(CONTINUATION, b"b"))
-    assert [await receiver.arrived.get(), await receiver.arrived.get()] == [b"a" * 1000, b"b" * 1000]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        frame(TEXT, b"a" * 1001),
-        frame(BINARY, b"a" * 1001, final=False),
-        frame(TEXT, b"b" * 999, final=False) + frame(CONTINUATION, b"bb", final=False),
-        frame(TEXT, b"b" * 999, final=False) + frame(CONTINUATION, b"bb"),
-    ],
-)
-async def test_a_larger_message_ends_the_socket_and_the_error_names_the_limit(
-    opened: Open, wrong: bytes
-) -> None:
-    websocket, peer, receiver = await opened(max_message_bytes=1000)
-    peer.write(wrong)
-    error = await receiver.closed
-    assert isinstance(error, ProtocolViolation)
-    assert "1000 bytes" in str(error)
-    opcode, payload = await peer.read()
-    assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
-    await websocket.wait_closed()
-    assert receiver.messages == []
-    assert receiver.errors == [error]
-
-
-async def test_by_default_messages_are_larger_than_what_picows_allows(opened: Open) -> None:
-    _, peer, receiver = await opened()
-    peer.write(frame(TEXT, b"x" * (11 * 2**20)))
-    assert len(await receiver.arrived.get()) == 11 * 2**20
 
 
 async def test_a_message_right_behind_the_upgrade_is_not_lost(server: Server) -> None:
@@ -297,91 +33,6 @@ async def test_a_message_right_behind_the_upgrade_is_not_lost(server: Server) ->
     assert await receiver.arrived.get() == b"first"
     websocket.abort()
     await websocket.wait_closed()
-
-
-# --- ends ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        pytest.param(frame(3, b"reserved"), id="unknown opcode"),
-        pytest.param(frame(TEXT, b"masked", masked=True), id="masked"),
-        pytest.param(frame(PING, b"part", final=False), id="control frame in parts"),
-        pytest.param(frame(PING, b"p" * 126), id="large control frame"),
-        pytest.param(close_frame(999), id="close code out of range"),
-        pytest.param(frame(CLOSE, b"\x03"), id="half a close code"),
-        pytest.param(frame(CLOSE, b"\x03\xe8\xff"), id="close reason that is no text"),
-        pytest.param(b"\x81\x7e\x00\x01x", id="length in more bytes than needed"),
-        pytest.param(b"\x81\x7f" + b"\xff" * 8, id="length beyond counting"),
-        pytest.param(b"HTTP/1.1 500 Oops\r\n\r\n", id="HTTP"),
-    ],
-)
-async def test_bytes_that_are_no_websocket_end_the_socket(opened: Open, wrong: bytes) -> None:
-    websocket, peer, receiver = await opened()
-    peer.write(frame(TEXT, b"good"), wrong)
-    error = await receiver.closed
-    assert isinstance(error, ProtocolViolation)
-    assert not websocket.is_open
-    assert (await peer.read())[0] == CLOSE
-    await websocket.wait_closed()
-    assert receiver.messages == [b"good"]
-    assert receiver.errors == [error]
-
-
-@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going away"), (1012, ""), (4000, "ours")])
-async def test_a_close_of_the_server_is_told_with_code_and_reason(
-    opened: Open, code: int, reason: str
-) -> None:
-    websocket, peer, receiver = await opened()
-    peer.write(close_frame(code, reason), frame(TEXT, b"after the end"), close_frame(code))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert (error.close_code, error.reason, error.sent) == (code, reason, False)
-    assert str(code) in str(error)
-    assert not websocket.is_open
-    assert await peer.read() == (CLOSE, struct.pack("!H", 1000))
-    await websocket.wait_closed()
-    assert receiver.messages == []
-    assert receiver.errors == [error]
-
-
-async def test_a_close_without_a_code_has_none(opened: Open) -> None:
-    _, peer, receiver = await opened()
-    peer.write(frame(CLOSE))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert error.close_code is None
-
-
-async def test_close_code_1009_says_that_the_message_was_too_large_for_the_server(opened: Open) -> None:
-    websocket, peer, receiver = await opened()
-    websocket.send(b"x" * 1000)
-    peer.write(close_frame(1009))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert error.close_code == 1009
-    assert "too large for the server" in str(error)
-
-
-@pytest.mark.parametrize("reset", [False, True])
-async def test_a_connection_that_ends_without_a_close_is_lost(opened: Open, reset: bool) -> None:
-    websocket, peer, receiver = await opened()
-    peer.write(frame(TEXT, b"last"))
-    await receiver.arrived.get()
-    if reset:
-        peer.writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
-        peer.writer.transport.abort()
-    else:
-        peer.writer.close()
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert error.close_code is None
-    assert not websocket.is_open
-    with pytest.raises(ConnectionLost):
-        websocket.send(b"too late")
 
 
 async def test_sending_after_the_end_raises_instead_of_dropping(opened: Open) -> None:
@@ -402,105 +53,6 @@ async def test_sending_after_the_end_raises_instead_of_dropping(opened: Open) ->
     websocket.abort()
     with pytest.raises(ConnectionLost):
         websocket.send(b"too late")
-
-
-async def test_close_says_goodbye_once_and_hears_the_answer(opened: Open) -> None:
-    websocket, peer, receiver = await opened()
-    websocket.close(4001)
-    websocket.close(4002)
-    assert not websocket.is_open
-    assert receiver.errors == []  # never from inside close()
-    assert await peer.read() == (CLOSE, struct.pack("!H", 4001))
-    peer.write(frame(TEXT, b"still on its way"), close_frame(4001))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert "from this side" in str(error)
-    assert error.close_code == 4001
-    await websocket.wait_closed()
-    await peer.ended()
-    assert receiver.messages == [b"still on its way"]
-    assert receiver.errors == [error]
-
-
-async def test_close_waits_only_so_long_for_the_answer(opened: Open) -> None:
-    websocket, peer, receiver = await opened()
-    websocket.close_timeout_s = 0.01
-    websocket.close()
-    await websocket.wait_closed()
-    assert len(receiver.errors) == 1
-    assert "from this side" in str(receiver.errors[0])
-    assert (await peer.read())[0] == CLOSE
-    await peer.ended()
-
-
-async def test_a_close_from_a_server_that_does_not_read_ends_too(
-    opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(WebSocket, "close_timeout_s", 0.01)
-    websocket, peer, receiver = await opened()
-    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    websocket.send(b"x" * (32 * 2**20))
-    assert websocket.buffered_bytes > 0
-    peer.write(close_frame(1001))
-    await receiver.closed
-    await websocket.wait_closed()
-    assert websocket.buffered_bytes == 0
-
-
-async def test_abort_drops_what_has_arrived_behind(opened: Open) -> None:
-    class Leaver(Recorder):
-        def on_message(self, payload: bytes) -> None:
-            super().on_message(payload)
-            websocket.abort()
-            websocket.abort()
-            assert self.errors == []  # never from inside abort()
-
-    websocket, peer, receiver = await opened(Leaver())
-    peer.write(frame(TEXT, b"one"), frame(TEXT, b"two"), frame(TEXT, b"three", final=False))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert "from this side" in str(error)
-    await peer.ended()
-    websocket.abort()
-    websocket.close()
-    assert receiver.messages == [b"one"]
-    assert receiver.errors == [error]
-
-
-async def test_a_receiver_that_raises_ends_its_socket_and_gets_nothing_more(opened: Open) -> None:
-    class Broken(Recorder):
-        def on_message(self, payload: bytes) -> None:
-            super().on_message(payload)
-            raise ValueError(SECRET)
-
-    websocket, peer, receiver = await opened(Broken())
-    peer.write(frame(TEXT, b"one"), frame(TEXT, b"two"))
-    peer.write(frame(TEXT, b"three"))
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert isinstance(error.__cause__, ValueError)
-    assert "ValueError" in str(error)
-    assert SECRET not in str(error)
-    assert await peer.read() == (CLOSE, struct.pack("!H", 1011))
-    await websocket.wait_closed()
-    assert receiver.messages == [b"one"]
-    assert receiver.errors == [error]
-
-
-async def test_a_receiver_that_raises_at_the_end_is_reported_to_the_loop(
-    opened: Open, nothing_goes_wrong_unseen: list[dict[str, Any]]
-) -> None:
-    class Broken(Recorder):
-        def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-            super().on_close(error)
-            raise ValueError
-
-    websocket, peer, receiver = await opened(Broken())
-    peer.write(close_frame(1000))
-    await websocket.wait_closed()
-    assert len(receiver.errors) == 1
-    assert [type(complaint["exception"]) for complaint in nothing_goes_wrong_unseen] == [ValueError]
-    nothing_goes_wrong_unseen.clear()
 
 
 async def test_cancelling_wait_closed_only_ends_the_wait(opened: Open) -> None:
@@ -527,19 +79,6 @@ async def test_buffered_bytes_are_those_that_the_kernel_has_not_taken(opened: Op
     assert websocket.buffered_bytes == 0
 
 
-# --- pings -----------------------------------------------------------------------------------------------
-
-
-async def test_an_unanswered_ping_ends_the_socket(opened: Open) -> None:
-    websocket, peer, receiver = await opened(ping_interval_s=0.02, ping_timeout_s=0.01)
-    assert (await peer.read())[0] == PING
-    error = await receiver.closed
-    assert isinstance(error, ConnectionLost)
-    assert "ping was not answered within 0.01 s" in str(error)
-    await websocket.wait_closed()
-    assert receiver.errors == [error]
-
-
 async def test_answered_pings_keep_the_socket(opened: Open) -> None:
     websocket, peer, receiver = await opened(ping_interval_s=0.2, ping_timeout_s=0.2)
     for _ in range(2):
@@ -553,9 +92,6 @@ async def test_answered_pings_keep_the_socket(opened: Open) -> None:
 async def test_a_ping_has_to_be_answered_before_the_next_is_due(opened: Open) -> None:
     _, _, receiver = await opened(ping_interval_s=0.01, ping_timeout_s=3600)
     assert "ping was not answered within 0.01 s" in str(await receiver.closed)
-
-
-# --- the upgrade -----------------------------------------------------------------------------------------
 
 
 async def refusal(server: Server, answer: bytes) -> UpgradeRefused | ConnectFailed:
@@ -623,6 +159,12 @@ async def test_a_refusal_without_phrase_or_body_or_in_old_http_is_one(server: Se
     error = await refusal(server, b"HTTP/1.0 502 Bad Gateway\r\nServer: proxy\r\nnot a header\r\n\r\n")
     assert isinstance(error, UpgradeRefused)
     assert (error.status, error.headers) == (502, {"server": "proxy"})
+
+
+async def test_what_a_refusal_quotes_of_the_request_stays_in_its_fields(server: Server) -> None:
+    error = await refusal(server, f"HTTP/1.1 401 Unauthorized\r\nX-\x01: {SECRET}\r\n\r\n{SECRET}".encode())
+    assert isinstance(error, UpgradeRefused)
+    assert error.body == SECRET.encode()
 
 
 @pytest.mark.parametrize(
@@ -705,6 +247,21 @@ async def test_headers_that_cannot_be_sent_are_refused_unseen(server: Server, va
     assert server.all == []
 
 
+async def test_a_dial_has_no_timeout_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialling = asyncio.ensure_future(dial(server.url, headers={}, receiver=Recorder()))
+    peer = await server.next_peer()
+    loop = asyncio.get_running_loop()
+    an_hour_later = loop.time() + 3600
+    monkeypatch.setattr(loop, "time", lambda: an_hour_later)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not dialling.done()
+    peer.accept()
+    websocket = await dialling
+    websocket.abort()
+    await websocket.wait_closed()
+
+
 async def test_nothing_is_logged_of_headers_or_content(
     opened: Open, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -719,9 +276,6 @@ async def test_nothing_is_logged_of_headers_or_content(
     await websocket.wait_closed()
     assert SECRET not in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
-
-
-# --- cancelling ------------------------------------------------------------------------------------------
 
 
 def others() -> set[asyncio.Task[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
 import struct
 from collections.abc import AsyncIterator
@@ -13,21 +12,14 @@ import picows
 import pytest
 import trustme
 
-from trunkline.errors import ConnectFailed, ConnectionLost, ProtocolViolation
+from trunkline.errors import ConnectFailed
 from trunkline.websocket import dial
 
+from .peer import Recorder
+
+pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
+
 PASSWORD = "pass-0123456789"
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.arrived: asyncio.Queue[bytes] = asyncio.Queue()
-
-    def on_message(self, payload: bytes) -> None:
-        self.arrived.put_nowait(payload)
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        pass
 
 
 class Echo(picows.WSListener):
@@ -127,24 +119,6 @@ class Proxy:
         while data := await reader.read(1 << 16):
             writer.write(data)
         writer.close()
-
-
-@pytest.fixture(autouse=True)
-async def nothing_goes_wrong_unseen() -> AsyncIterator[None]:
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    yield
-    gc.collect()
-    await asyncio.sleep(0)
-    # The servers here complain of clients that do not trust them.
-    assert [context for context in complaints if context["message"] != "SSL handshake failed"] == []
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture(scope="module")

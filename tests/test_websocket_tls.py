@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import picows
 import pytest
@@ -15,20 +13,12 @@ import trustme
 import truststore
 
 from trunkline import dialing
-from trunkline.errors import ConnectFailed, ConnectionLost, ProtocolViolation
+from trunkline.errors import ConnectFailed
 from trunkline.websocket import WebSocket, dial
 
+from .peer import Recorder
 
-class Recorder:
-    def __init__(self) -> None:
-        self.arrived: asyncio.Queue[bytes] = asyncio.Queue()
-        self.errors: list[ConnectionLost | ProtocolViolation] = []
-
-    def on_message(self, payload: bytes) -> None:
-        self.arrived.put_nowait(payload)
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        self.errors.append(error)
+pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 
 
 class Echo(picows.WSListener):
@@ -43,24 +33,6 @@ class Echo(picows.WSListener):
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-@pytest.fixture(autouse=True)
-async def nothing_goes_wrong_unseen() -> AsyncIterator[None]:
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    yield
-    gc.collect()
-    await asyncio.sleep(0)
-    # The servers here complain of clients that do not trust them.
-    assert [context for context in complaints if context["message"] != "SSL handshake failed"] == []
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture
@@ -87,6 +59,7 @@ async def assert_it_talks(websocket: WebSocket, receiver: Recorder) -> None:
     assert websocket.buffered_bytes == 0
     websocket.close()
     await websocket.wait_closed()
+    websocket.abort()
     assert len(receiver.errors) == 1
     assert websocket.buffered_bytes == 0
 

@@ -6,44 +6,25 @@ gets it before anything else runs. The first failure or CLOSE is the end: nothin
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSMsgType, WSTransport, ws_connect
 
-from .dialing import connect, default_ssl_context, discard, route_to, translated
-from .errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolViolation
-
-# Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
-_TEXT = WSMsgType.TEXT
-
-_LEFT = "the connection was closed from this side"
+from .dialing import Route, connect, default_ssl_context, discard, route_to, translated
+from .errors import ConfigurationError, ConnectFailed, ConnectionLost
+from .frames import FrameListener, Receiver
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
 # matters reaches the Receiver or is raised, so that its logger stays silent at every level.
 _SILENT = logging.Logger("trunkline.websocket.silent", level=logging.CRITICAL + 1)
 
 
-class Receiver(Protocol):
-    """Who gets what a socket brings. Called by the event loop, never from within ``WebSocket``'s methods."""
-
-    def on_message(self, payload: bytes) -> None:
-        """One whole message. May come before ``dial`` has returned. Must not raise: that ends the socket."""
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        """The socket is dead, for whatever reason. Called once, and nothing after it. Must not raise."""
-
-
 class WebSocket:
     """An open connection, made by ``dial``. Methods are to be called from the thread of its event loop."""
 
-    close_timeout_s: float = 2.0
-    """How long the peer may take to answer a CLOSE, and the kernel to take what is written, in seconds."""
-
-    def __init__(self, listener: _Listener, transport: WSTransport) -> None:
+    def __init__(self, listener: FrameListener, transport: WSTransport) -> None:
         self._listener = listener
         self._wire = transport
         self._tcp = transport.underlying_transport
@@ -69,7 +50,7 @@ class WebSocket:
         """
         if not self.is_open:  # picows would drop it silently
             raise ConnectionLost("the connection had ended before this was sent", sent=False)
-        self._wire.send(_TEXT, payload)
+        self._wire.send(WSMsgType.TEXT, payload)
 
     def close(self, code: int = 1000) -> None:
         """Send a CLOSE frame and return. Messages still arrive until the peer answers it, or its time is up.
@@ -77,7 +58,7 @@ class WebSocket:
         Does nothing when the socket is not open.
         """
         if self.is_open:
-            self._listener.close(code, self.close_timeout_s)
+            self._listener.close(code)
 
     def abort(self) -> None:
         """Drop the connection now: what is buffered is not written, and only ``on_close`` is still called."""
@@ -97,6 +78,7 @@ async def dial(
     ping_interval_s: float = 20.0,
     ping_timeout_s: float = 20.0,
     max_message_bytes: int = 64 * 2**20,
+    close_timeout_s: float = 2.0,
     proxy: str | None = None,
 ) -> WebSocket:
     """Open a WebSocket. There is no time-out: callers bound and cancel it.
@@ -111,6 +93,7 @@ async def dial(
         ping_timeout_s: an answer that takes longer ends the socket. It has to come before the next ping is
             due: what exceeds ``ping_interval_s`` is cut down to it.
         max_message_bytes: a larger message, in one frame or in many, ends the socket.
+        close_timeout_s: how long the server may take to answer a CLOSE, and to take what was written before.
         proxy: ``http://``, ``https://``, ``socks5://`` or ``socks4://``; empty for none. By default the
             environment decides: HTTPS_PROXY (``wss``), HTTP_PROXY (``ws``), ALL_PROXY and NO_PROXY, in
             lower case too. As with other clients, a loopback address is no exception unless NO_PROXY has it.
@@ -126,7 +109,12 @@ async def dial(
     ping_timeout_s = min(ping_timeout_s, ping_interval_s)
     route = route_to(url, proxy)
     context = ssl_context or default_ssl_context() if route.secure or route.secure_proxy else None
-    listener = _Listener(receiver, max_message_bytes, ping_timeout_s)
+    listener = FrameListener(
+        receiver,
+        max_message_bytes=max_message_bytes,
+        ping_timeout_s=ping_timeout_s,
+        close_timeout_s=close_timeout_s,
+    )
     sock = await connect(route)
     try:
         await ws_connect(
@@ -148,7 +136,7 @@ async def dial(
             # aiofastnet takes the certificates of a context from OpenSSL, where those of truststore are not.
             use_aiofastnet=None if context is None else False,
         )
-        return listener.opened(str(route))
+        return WebSocket(listener, _connected(listener, route))
     except BaseException as error:
         listener.mute()
         await discard(sock)
@@ -165,172 +153,13 @@ def _check(headers: Mapping[str, str]) -> None:
             raise ConfigurationError(f"the header {name!a} holds what HTTP cannot carry", argument="headers")
 
 
-def _drop(payload: bytes) -> None:
-    """What arrives after the end."""
+def _connected(listener: FrameListener, route: Route) -> WSTransport:
+    # When the server hangs up instead of answering, picows returns as if it were connected.
+    if listener.wire is None:
+        raise ConnectFailed(f"{route} closed the connection instead of answering the upgrade")
+    if "sec-websocket-extensions" in listener.wire.response.headers:
+        raise ConnectFailed(f"{route} answered the upgrade with an extension that was not offered")
+    return listener.wire
 
 
-class _Listener(WSListener):
-    """picows' callbacks. Frames become messages; the first end is the only one."""
-
-    def __init__(self, receiver: Receiver, max_message_bytes: int, ping_timeout_s: float) -> None:
-        self._receiver = receiver
-        self._max_message_bytes = max_message_bytes
-        self._ping_timeout_s = ping_timeout_s
-        # What becomes of a whole message. It is exchanged when that changes, so that it need not be asked.
-        self._deliver: Callable[[bytes], None] = receiver.on_message
-        self._fragments: bytearray | None = None
-        self._wire: WSTransport | None = None
-        self._left = False  # this side wanted the end
-        self._hung_up = False  # the CLOSE that was sent is ours, not picows'
-        self._deadline: asyncio.TimerHandle | None = None
-        self.over = False
-        self.gone = asyncio.Event()
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._wire = transport
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        try:
-            if frame.msg_type is _TEXT and frame.fin:
-                # A copy: the frame's memory is overwritten when this returns.
-                self._deliver(frame.get_payload_as_bytes())
-            else:
-                self._on_rare_frame(frame)
-        except Exception as error:  # picows would go on with the next frame
-            lost = ConnectionLost(f"a message could not be handled: {type(error).__name__}")
-            lost.__cause__ = error
-            self._end(lost, WSCloseCode.INTERNAL_ERROR)
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        asyncio.get_running_loop().call_soon(_retrieve_exception, transport)
-        self.gone.set()
-        if not self.over:
-            self.mute()
-            self._notify(self._why_lost(transport))
-
-    def opened(self, where: str) -> WebSocket:
-        """The socket, after picows says that it is connected."""
-        if self._wire is None:
-            raise ConnectFailed(f"{where} closed the connection instead of answering the upgrade")
-        if "sec-websocket-extensions" in self._wire.response.headers:
-            raise ConnectFailed(f"{where} answered the upgrade with an extension that was not offered")
-        return WebSocket(self, self._wire)
-
-    def mute(self) -> None:
-        """Nothing is delivered from now on."""
-        self.over = True
-        self._deliver = _drop
-
-    def close(self, code: int, timeout_s: float) -> None:
-        self._left = True
-        self._send_close(code, timeout_s)
-
-    def abort(self) -> None:
-        self._left = True
-        self._deliver = _drop
-        if self._wire is not None and not self._wire.is_disconnected:
-            self._wire.disconnect(graceful=False)
-
-    def _on_rare_frame(self, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if self.over or kind == WSMsgType.PONG:  # PINGs are answered by picows
-            return
-        payload = frame.get_payload_as_bytes()
-        if kind == WSMsgType.CLOSE:
-            self._on_close_frame(payload)
-        else:
-            self._on_fragment(payload, continues=kind == WSMsgType.CONTINUATION, final=bool(frame.fin))
-
-    def _on_close_frame(self, payload: bytes) -> None:
-        code = int.from_bytes(payload[:2], "big") if payload else None
-        reason = payload[2:].decode("utf-8", "replace")
-        message = "the server closed the connection" + (f" with code {code}" if code else "")
-        if self._left:
-            message = _LEFT
-        elif code == WSCloseCode.MESSAGE_TOO_BIG.value:
-            message += ": a message was too large for the server"
-        self._end(ConnectionLost(message, close_code=code, reason=reason), WSCloseCode.OK)
-
-    def _on_fragment(self, payload: bytes, *, continues: bool, final: bool) -> None:
-        """A message is one frame, or a first one and its continuations, never mixed (RFC 6455, 5.4)."""
-        if continues != (self._fragments is not None):
-            return self._on_disorder(payload)
-        message = self._fragments if self._fragments is not None else bytearray()
-        message += payload
-        if len(message) > self._max_message_bytes:
-            self._end(self._too_large(), WSCloseCode.MESSAGE_TOO_BIG)
-        elif final:
-            self._fragments = None
-            self._deliver = self._receiver.on_message
-            self._deliver(bytes(message))
-        else:
-            self._fragments = message
-            self._deliver = self._on_disorder
-        return None
-
-    def _on_disorder(self, payload: bytes) -> None:
-        self._end(
-            ProtocolViolation("the server sent fragments of messages out of order"),
-            WSCloseCode.PROTOCOL_ERROR,
-        )
-
-    def _end(self, error: ConnectionLost | ProtocolViolation, code: WSCloseCode) -> None:
-        """The first end is the only one: say good-bye, let nothing more in, and tell the receiver."""
-        if self.over:
-            return
-        self.mute()
-        self._send_close(code.value, WebSocket.close_timeout_s)
-        if self._wire is not None:
-            self._wire.disconnect()
-        self._notify(error)
-
-    def _send_close(self, code: int, timeout_s: float) -> None:
-        if self._wire is None:
-            return
-        self._hung_up = True
-        self._wire.send_close(WSCloseCode(code))
-        if self._deadline is None:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(timeout_s, self._wire.disconnect, False)
-
-    def _notify(self, error: ConnectionLost | ProtocolViolation) -> None:
-        try:
-            self._receiver.on_close(error)
-        except Exception as failure:
-            context = {"message": "a receiver's on_close raised", "exception": failure}
-            asyncio.get_running_loop().call_exception_handler(context)
-
-    def _why_lost(self, transport: WSTransport) -> ConnectionLost | ProtocolViolation:
-        """picows tells by the CLOSE it sent why it gave a connection up."""
-        if self._left:
-            return ConnectionLost(_LEFT)
-        handshake = transport.close_handshake
-        sent = handshake.sent if handshake is not None else None
-        if sent is None or self._hung_up:
-            return ConnectionLost("the connection ended without a close frame")
-        if sent.code == WSCloseCode.GOING_AWAY:
-            return ConnectionLost(
-                f"the connection is dead: a ping was not answered within {self._ping_timeout_s:g} s"
-            )
-        if sent.code == WSCloseCode.MESSAGE_TOO_BIG:
-            return self._too_large()
-        return ProtocolViolation(
-            f"the server broke the WebSocket protocol: {sent.reason or 'unreadable frames'}"
-        )
-
-    def _too_large(self) -> ProtocolViolation:
-        return ProtocolViolation(f"the server sent a message of more than {self._max_message_bytes} bytes")
-
-
-def _retrieve_exception(transport: WSTransport) -> None:
-    # picows leaves the reason in a future, and asyncio complains when nobody looks at it. It is done by now,
-    # so that the first step of the coroutine is its last.
-    waiting = transport.wait_disconnected()
-    try:
-        waiting.send(None)
-    except (StopIteration, Exception):
-        pass
-    finally:
-        waiting.close()
+__all__ = ["Receiver", "WebSocket", "dial"]
