@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.cli.loop_thread import LoopThread
 from trunkline.emulator import Emulator
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -21,10 +20,8 @@ CALLER = "Count slowly: one, two, three, four, five, six, seven, eight."
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     running = Emulator()
-    with LoopThread() as loop:
-        loop.run(running.start())
+    with running.run_in_thread():
         yield running
-        loop.run(running.stop())
 
 
 def run(name: str, emulator: Emulator) -> str:

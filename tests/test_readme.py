@@ -12,7 +12,6 @@ from types import FunctionType
 
 import pytest
 
-from trunkline.cli.loop_thread import LoopThread
 from trunkline.emulator import Emulator
 
 ROOT = Path(__file__).parent.parent
@@ -24,12 +23,10 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulator that the environment names."""
     emulator = Emulator()
-    with LoopThread() as loop:
-        loop.run(emulator.start())
+    with emulator.run_in_thread():
         monkeypatch.setenv("OPENAI_BASE_URL", emulator.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", emulator.api_key or "")
         yield emulator
-        loop.run(emulator.stop())
 
 
 def blocks(document: Path) -> list[tuple[int, str]]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from trunkline.cli.loop_thread import LoopThread
 from trunkline.emulator import Emulator
 
 
@@ -12,7 +11,5 @@ from trunkline.emulator import Emulator
 def emulator() -> Iterator[Emulator]:
     """A server that goes on while the test waits for a command."""
     running = Emulator(first_token_s=0.05, tokens_per_second=40.0)
-    with LoopThread() as loop:
-        loop.run(running.start())
+    with running.run_in_thread():
         yield running
-        loop.run(running.stop())

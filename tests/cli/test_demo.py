@@ -36,7 +36,7 @@ def test_it_ends_well_and_is_plain_in_a_pipe(piped: subprocess.CompletedProcess[
 def test_the_caller_is_answered_and_interrupts(piped: subprocess.CompletedProcess[str]) -> None:
     assert all(f"caller {scene.words}\n" in piped.stdout for scene in SCENES)
     assert piped.stdout.count("agent  ") == len(SCENES)
-    assert "(the caller interrupts, and has heard: You said:" in piped.stdout
+    assert "(the caller interrupts, and has heard: You have two berths" in piped.stdout
     assert piped.stdout.count("(calls get_weather") == 3
     assert piped.stdout.count("(calls find_trains") == 2
 

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,31 @@ def test_the_key_is_asked_for_and_the_pace_and_retention_are_obeyed() -> None:
         assert done.returncode == 1
         assert "401" in done.stderr
         assert trunkline("chat", "-p", "Hi", env=env).returncode == 0
+
+
+def test_a_model_stands_behind_every_name() -> None:
+    with in_pipe("emulate", "--port", "0", "--model", "words-3") as server:
+        assert trunkline("chat", "-p", "Hi", env=announced(server)).stdout == "the quick brown\n"
+
+
+def test_faults_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "faults.yaml"
+    file.write_text("- action: reject\n  status: 400\n  code: planted\n")
+    with in_pipe("emulate", "--port", "0", "--faults", str(file)) as server:
+        done = trunkline("chat", "-p", "Hi", env=announced(server))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("trunkline: the service refused the request")
+
+
+@pytest.mark.parametrize("content", ["nonsense", "[", "- action: dance", None])
+def test_a_file_without_faults_is_one_sentence(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "faults.yaml"
+    if content is not None:
+        file.write_text(content)
+    done = trunkline("emulate", "--port", "0", "--faults", str(file))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"trunkline: {file} holds no faults: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_taken_port_is_one_sentence() -> None:

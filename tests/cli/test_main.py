@@ -22,7 +22,7 @@ def test_the_help_names_every_command_and_is_plain_in_a_pipe() -> None:
     assert ESCAPE not in done.stdout
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "aiohttp"])
+@pytest.mark.parametrize("missing", ["typer", "rich", "aiohttp", "yaml"])
 def test_without_the_extra_one_sentence_says_what_to_install(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from trunkline.cli import main; main()"
     done = subprocess.run(

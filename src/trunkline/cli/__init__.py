@@ -1,11 +1,11 @@
-"""The command line: ``trunkline chat | demo | emulate``. Needs the extra ``cli``."""
+"""The command line: ``trunkline demo | chat | emulate``. Needs the extra ``cli``."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("typer", "rich", "aiohttp")
+_NEEDED = ("typer", "rich", "aiohttp", "yaml")
 
 
 def main() -> None:

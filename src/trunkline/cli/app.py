@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,7 +93,16 @@ def emulate(
     tokens_per_second: Annotated[
         float | None, typer.Option(min=0.001, help="The pace from there on; by default as fast as possible.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What stands behind unknown names: tools, echo, words-N, reason, mixed …"),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="What is to go wrong: a YAML or JSON file.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Serve the Responses API with made-up models, and log one line per request."""
-    settings = emulation.Settings(host, port, api_key, zdr, first_token_s, tokens_per_second)
+    settings = emulation.Settings(
+        host, port, api_key, zdr, first_token_s, tokens_per_second, model=model, faults=faults
+    )
     sys.exit(emulation.run(settings, output_console(), error_console()))

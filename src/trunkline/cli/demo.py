@@ -13,7 +13,7 @@ from ..events import OutputItemDone, OutputTextDelta, ServerEvent
 from ..metrics import Hooks, TurnMetrics
 from .contexts import difference
 from .demo_report import Row, print_report
-from .demo_script import INSTRUCTIONS, SCENES, Scene, find_trains, get_weather
+from .demo_script import INSTRUCTIONS, SCENES, Scene, find_trains, get_weather, model
 from .terminal import printable
 
 MODEL = "gpt-6-astra"
@@ -37,9 +37,12 @@ async def _demo(out: Console) -> int:
             hooks=Hooks(turn_finished=call.note),
         ) as client,
     ):
+        emulator.add_model(MODEL, model)
         await client.warm(model=MODEL)
         chat = client.conversation(model=MODEL, instructions=INSTRUCTIONS, tools=[get_weather, find_trains])
-        out.out("The agent is the embedded emulator: no model, no key, no network.\n", style="dim")
+        out.out(
+            "The answers come from a script in the embedded emulator: no model, no key, no network.\n", style="dim"
+        )
         for scene in SCENES:
             await call.play(scene, chat)
         print_report(call.rows, client.metrics.dials, out)

@@ -1,9 +1,14 @@
-"""What is said in the demo, and the tools of the agent in it."""
+"""What is said in the demo: a caller, a scripted model, and the tools that it has."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from ..emulator import Call, Prompt, Say, Step
+from ..emulator.steps import words
 
 INSTRUCTIONS = (
     "You answer the telephone of a railway. Be brief and friendly: you are heard, not read. "
@@ -12,38 +17,55 @@ INSTRUCTIONS = (
 
 _WEATHER = {"Oslo": "2 degrees and light snow", "Bergen": "7 degrees and rain"}
 _TRAINS = {
-    "Oslo": "08:03 from platform 1, 11:59 from platform 2 and 22:59, a sleeper, from platform 1",
-    "Bergen": "08:25 from platform 4, 12:03 from platform 3 and 23:11, a sleeper, from platform 9",
+    "Oslo": "08:03 from platform 1, 11:59 from platform 2 and a sleeper at 22:59 from platform 1",
+    "Bergen": "08:25 from platform 4, 12:03 from platform 3 and a sleeper at 23:11 from platform 9",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One turn of the caller's.
+    """One turn of the caller's, and what the model does.
 
     Attributes:
         words: what the caller says.
+        answer: what the model says; ``{0}`` is what its first call gave.
+        calls: the tools that it calls before, each with a city.
         stop_after_words: the caller talks into the answer once so many words of it have come.
         heard_words: how many of them had been spoken by then: speech is slower than text.
     """
 
     words: str
+    answer: str
+    calls: tuple[tuple[str, str], ...] = ()
     stop_after_words: int | None = None
     heard_words: int = 0
 
 
 SCENES = (
-    Scene("Good evening, this is Ada."),
-    Scene("How is the weather in Oslo and Bergen?"),
-    Scene("Which trains go to Bergen?"),
+    Scene("Good evening, this is Ada.", "Good evening Ada, this is the railway. How can I help you?"),
     Scene(
-        "Please read my order back to me: two berths in the sleeper on Friday, one window seat at breakfast, "
-        "coffee at seven, no sugar, one large suitcase, and a quiet carriage.",
+        "How is the weather in Oslo and Bergen?",
+        "{0}, and {1}.",
+        calls=(("get_weather", "Oslo"), ("get_weather", "Bergen")),
+    ),
+    Scene(
+        "Which trains go to Bergen?",
+        "To Bergen you can take the {0}.",
+        calls=(("find_trains", "Bergen"),),
+    ),
+    Scene(
+        "Please read my order back to me.",
+        "You have two berths in the sleeper to Bergen on Friday, a window seat at breakfast, coffee at seven "
+        "without sugar, one large suitcase, and a quiet carriage far from the engine.",
         stop_after_words=14,
         heard_words=9,
     ),
-    Scene("Yes, that is right. Which trains go back to Oslo, and what will the weather be?"),
-    Scene("Thank you, good night!"),
+    Scene(
+        "Yes, Bergen is right. Which trains go back to Oslo, and how is the weather there?",
+        "Back to Oslo you can take the {0}. {1}.",
+        calls=(("find_trains", "Oslo"), ("get_weather", "Oslo")),
+    ),
+    Scene("Thank you, good night!", "Good night Ada, and a pleasant journey!"),
 )
 
 
@@ -55,4 +77,12 @@ async def get_weather(city: str) -> str:
 
 def find_trains(city: str) -> str:
     """The trains to a city."""
-    return f"to {city} at {_TRAINS.get(city, 'no time')}"
+    return _TRAINS.get(city, "bus")
+
+
+def model(prompt: Prompt) -> Iterable[Step]:
+    """The model of the demo: it calls the tools of the scene, then answers with what they gave."""
+    scene = next(scene for scene in SCENES if scene.words == prompt.user_text)
+    if scene.calls and not prompt.outputs:
+        return [Call(name, json.dumps({"city": city})) for name, city in scene.calls]
+    return [Say(words(scene.answer.format(*(text for _, text in prompt.outputs))))]

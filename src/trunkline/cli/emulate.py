@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from yaml import YAMLError
 
-from ..emulator import Emulator, RequestRecord
+from ..emulator import Emulator, Faults, RequestRecord, load_faults
 from .terminal import printable
 
 # A server that runs for days shall not remember all requests and sockets of them.
@@ -34,12 +36,20 @@ class Settings:
     zdr: bool
     first_token_s: float
     tokens_per_second: float | None
+    model: str | None = None
+    faults: Path | None = None
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
     """Serve until Ctrl-C or SIGTERM. The exit code is returned."""
     try:
-        asyncio.run(_serve(settings, out, err))
+        faults = load_faults(settings.faults) if settings.faults is not None else None
+    except (OSError, ValueError, TypeError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        err.out(f"trunkline: {settings.faults} holds no faults: {reason}", highlight=False)
+        return 1
+    try:
+        asyncio.run(_serve(settings, faults, out, err))
     except OSError as error:
         err.out(
             f"trunkline: cannot listen on {settings.host}:{settings.port}: {_reason(error)}", highlight=False
@@ -50,7 +60,7 @@ def run(settings: Settings, out: Console, err: Console) -> int:
     return 0
 
 
-async def _serve(settings: Settings, out: Console, err: Console) -> None:
+async def _serve(settings: Settings, faults: Faults | None, out: Console, err: Console) -> None:
     emulator = Emulator(
         settings.host,
         settings.port,
@@ -59,6 +69,8 @@ async def _serve(settings: Settings, out: Console, err: Console) -> None:
         first_token_s=settings.first_token_s,
         tokens_per_second=settings.tokens_per_second,
         history=_HISTORY,
+        faults=faults,
+        default_model=settings.model,
     )
     emulator.on_request.append(_Log(out))
     with _until_signalled() as stopped:
