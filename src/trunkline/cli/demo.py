@@ -41,7 +41,8 @@ async def _demo(out: Console) -> int:
         await client.warm(model=MODEL)
         chat = client.conversation(model=MODEL, instructions=INSTRUCTIONS, tools=[get_weather, find_trains])
         out.out(
-            "The answers come from a script in the embedded emulator: no model, no key, no network.\n", style="dim"
+            "The answers come from a script in the embedded emulator: no model, no key, no network.\n",
+            style="dim",
         )
         for scene in SCENES:
             await call.play(scene, chat)
