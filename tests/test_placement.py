@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from trunkline.baselines import Baseline, Plan
+from trunkline.events import ServerEvent, decode
+from trunkline.history import History
+from trunkline.items import Item
+from trunkline.lanes import Lane, Lanes, Run
+from trunkline.placement import Owner, Seat, can_continue, place
+
+
+class Trunk:
+    """A connection, as far as placement sees it."""
+
+    def __init__(self, *, named: bool = True, is_ready: bool = True, **limits: int) -> None:
+        self._lanes = Lanes(named=named, **limits)
+        self.ready = is_ready
+
+    @property
+    def lanes(self) -> Lanes:
+        return self._lanes
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+class Sink:
+    def deliver(self, event: ServerEvent) -> None: ...
+
+    def fail(self, error: Any) -> None: ...
+
+
+ASKED = History.of([Item.of({"role": "user", "content": text}) for text in "abc"])
+
+
+def sit(owner: Owner | None, seat: Seat) -> Run:
+    """Take the seat, as a pool does."""
+    run = seat.lane.lanes.reserve(seat.lane, Sink(), fork_of=seat.fork_of)
+    seat.lane.settle(owner)
+    if owner is not None:
+        owner.home = seat.lane
+    return run
+
+
+def tell(run: Run, kind: str, response_id: str, stored: bool = False) -> None:
+    lane = f'"stream_id":"{run.lane.name}",' if run.lane.name is not None else ""
+    store = "true" if stored else "false"
+    frame = f'{{"type":"response.{kind}",{lane}"response":{{"id":"{response_id}","store":{store}}}}}'
+    assert run.lane.lanes.route(decode(frame.encode())) is run
+
+
+def finish(owner: Owner | None, run: Run, response_id: str, stored: bool = False) -> Baseline:
+    """Send and answer it, and remember the answer."""
+    if not run.sent:
+        run.lane.lanes.sending(run)
+    tell(run, "created", response_id)
+    tell(run, "completed", response_id, stored)
+    kept = Baseline(response_id, "m", stored, run.lane, 1, ASKED.prefix(1).mark, ())
+    if owner is not None and run.sink is not None:
+        owner.baselines.commit(kept)
+    return kept
+
+
+def turn(owner: Owner | None, trunks: list[Trunk], **options: Any) -> Seat:
+    seat = place(owner, ASKED, plans(owner), trunks, **options)
+    assert seat is not None
+    return seat
+
+
+def plans(owner: Owner | None) -> list[Plan]:
+    if owner is None:
+        return []
+    kept = reversed(list(owner.baselines))
+    return [Plan(baseline, ASKED.items(1)) for baseline in kept if can_continue(baseline)]
+
+
+def answered(trunk: Trunk, response_id: str = "r", stored: bool = False) -> tuple[Owner, Baseline]:
+    """Somebody with a home on this connection and an answer there."""
+    owner = Owner()
+    return owner, finish(owner, sit(owner, turn(owner, [trunk])), response_id, stored)
+
+
+# What a parent needs
+
+
+def test_a_stored_parent_is_named_from_anywhere() -> None:
+    trunk, other = Trunk(), Trunk()
+    owner, parent = answered(trunk, stored=True)
+    trunk.lanes.close()
+    assert can_continue(parent)
+    seat = turn(owner, [other])
+    assert seat.plan.parent is parent
+    assert seat.lane.lanes is other.lanes
+    assert seat.fork_of is None
+
+
+def test_an_unstored_parent_is_continued_on_its_own_lane() -> None:
+    trunk, other = Trunk(), Trunk()
+    owner, parent = answered(trunk)
+    seat = turn(owner, [other, trunk])
+    assert (seat.plan.parent, seat.lane, seat.fork_of) == (parent, parent.place, None)
+
+
+def test_an_unstored_parent_on_a_lane_of_somebody_else_is_forked_on_the_same_connection() -> None:
+    trunk, other = Trunk(), Trunk()
+    owner, parent = answered(trunk)
+    branch = Owner(owner.baselines.copy())
+    seat = turn(branch, [other, trunk])
+    assert seat.plan.parent is parent
+    assert seat.lane.lanes is trunk.lanes
+    assert seat.lane is not parent.place
+    assert seat.fork_of is parent.place
+
+
+def test_until_a_fork_is_in_progress_its_source_takes_no_turn() -> None:
+    trunk = Trunk()
+    owner, parent = answered(trunk)
+    run = sit(branch := Owner(owner.baselines.copy()), turn(branch, [trunk]))
+    second = turn(owner, [trunk])
+    assert second.lane is not parent.place
+    assert second.fork_of is parent.place
+    trunk.lanes.sending(run)
+    tell(run, "in_progress", "fork")
+    assert turn(owner, [trunk]).lane is parent.place
+
+
+def test_a_lane_on_which_a_later_create_was_sent_is_no_parent_any_more() -> None:
+    trunk = Trunk()
+    owner, parent = answered(trunk)
+    run = sit(owner, turn(owner, [trunk]))
+    assert not can_continue(parent)
+    trunk.lanes.sending(run)
+    assert not can_continue(parent)
+    assert turn(Owner(owner.baselines.copy()), [trunk]).plan.is_full
+
+
+def test_a_parent_on_a_closed_or_retired_connection_is_sent_in_full_elsewhere() -> None:
+    trunk, other = Trunk(), Trunk()
+    owner, parent = answered(trunk)
+    retired = place(owner, ASKED, [Plan(parent, ASKED.items(1))], [other])
+    assert retired is not None
+    assert retired.plan.is_full
+    assert list(retired.plan.delta) == ASKED.items()
+    trunk.lanes.close()
+    assert not can_continue(parent)
+    assert place(owner, ASKED, [Plan(parent, ASKED.items(1))], [trunk]) is None
+
+
+def test_a_parent_of_another_transport_is_named_only_when_stored() -> None:
+    assert can_continue(Baseline("r", "m", True, None, 1, ASKED.mark, ()))
+    assert not can_continue(Baseline("r", "m", False, None, 1, ASKED.mark, ()))
+
+
+def test_the_next_longest_parent_is_taken_when_the_longest_has_no_seat() -> None:
+    full, roomy = Trunk(max_in_flight=1), Trunk()
+    owner, longest = answered(full, "long")
+    sit(None, turn(None, [full]))
+    owner.home = None
+    shorter = finish(owner, sit(owner, turn(owner, [roomy])), "short")
+    candidates = [Plan(longest, ASKED.items(2)), Plan(shorter, ASKED.items(1))]
+    seat = place(owner, ASKED, candidates, [full, roomy])
+    assert seat is not None
+    assert seat.plan.parent is shorter
+    assert seat.lane is shorter.place
+
+
+def test_of_stored_and_unstored_parents_the_first_candidate_that_has_a_seat_is_taken() -> None:
+    trunk = Trunk()
+    owner, unstored = answered(trunk, "unstored")
+    stored = Baseline("stored", "m", True, None, 1, ASKED.mark, ())
+    for order in ([unstored, stored], [stored, unstored]):
+        seat = place(owner, ASKED, [Plan(parent, ASKED.items(1)) for parent in order], [trunk])
+        assert seat is not None
+        assert seat.plan.parent is order[0]
+
+
+# Which lane
+
+
+def test_a_conversation_goes_home_when_its_lane_is_free() -> None:
+    busy, home = Trunk(), Trunk()
+    for _ in range(3):
+        sit(None, turn(None, [busy]))
+    owner, parent = answered(home, stored=True)
+    assert turn(owner, [busy, home]).lane is parent.place
+
+
+def test_while_an_abandoned_answer_drains_the_next_turn_takes_another_lane_of_the_same_connection() -> None:
+    trunk, other = Trunk(), Trunk()
+    owner = Owner()
+    run = sit(owner, turn(owner, [trunk]))
+    trunk.lanes.sending(run)
+    trunk.lanes.abandon(run)
+    for _ in range(3):
+        sit(None, turn(None, [other]))
+    seat = turn(owner, [other, trunk])
+    assert seat.lane is not run.lane
+    assert seat.lane.lanes is trunk.lanes
+
+
+def test_after_an_abandoned_answer_the_older_parent_is_named_as_long_as_its_lane_keeps_it() -> None:
+    trunk = Trunk()
+    owner, parent = answered(trunk, stored=True)
+    run = sit(owner, turn(owner, [trunk]))
+    trunk.lanes.sending(run)
+    trunk.lanes.abandon(run)
+    assert turn(owner, [trunk]).plan.parent is parent
+
+
+def test_an_owner_whose_home_was_taken_finds_another_lane() -> None:
+    trunk = Trunk(max_names=2)
+    first, _ = answered(trunk, "one")
+    second, _ = answered(trunk, "two")
+    third = Owner()
+    sit(third, turn(third, [trunk]))
+    assert first.home is not None
+    assert first.home.owner is third
+    seat = turn(first, [trunk])
+    assert seat.plan.is_full
+    assert seat.lane is second.home
+
+
+def test_a_connection_where_this_owner_was_answered_comes_before_a_fuller_one() -> None:
+    warm, full = Trunk(), Trunk()
+    owner, _ = answered(warm, stored=True)
+    owner.home = None
+    for _ in range(3):
+        sit(None, turn(None, [full]))
+    assert turn(owner, [full, warm]).lane.lanes is warm.lanes
+    assert turn(Owner(), [full, warm]).lane.lanes is full.lanes
+
+
+def test_strangers_fill_the_fullest_connection_that_has_room() -> None:
+    empty, half, full = Trunk(), Trunk(), Trunk(max_in_flight=3)
+    for _ in range(3):
+        sit(None, turn(None, [full]))
+    for _ in range(2):
+        sit(None, turn(None, [half]))
+    assert turn(None, [empty, half, full]).lane.lanes is half.lanes
+
+
+def test_a_connection_that_is_being_dialled_comes_last() -> None:
+    dialling, ready = Trunk(is_ready=False), Trunk()
+    for _ in range(2):
+        sit(None, turn(None, [dialling]))
+    assert turn(None, [dialling, ready]).lane.lanes is ready.lanes
+    assert turn(None, [dialling]).lane.lanes is dialling.lanes
+
+
+def test_where_there_is_no_room_a_new_connection_is_needed() -> None:
+    trunk = Trunk(max_in_flight=1)
+    assert place(None, ASKED, [], []) is None
+    sit(None, turn(None, [trunk]))
+    assert place(Owner(), ASKED, [], [trunk]) is None
+
+
+def test_lanes_are_used_again_before_new_names_are() -> None:
+    trunk = Trunk()
+    run = sit(None, turn(None, [trunk]))
+    trunk.lanes.withdraw(run)
+    assert turn(None, [trunk]).lane is run.lane
+
+
+# Eviction
+
+
+def test_the_least_recently_used_lane_whose_owner_loses_nothing_is_taken_first() -> None:
+    trunk = Trunk(max_names=3)
+    _unstored = answered(trunk, "one")
+    older, _ = answered(trunk, "two", stored=True)
+    _newer = answered(trunk, "three", stored=True)
+    assert turn(Owner(), [trunk]).lane is older.home
+
+
+def test_then_the_least_recently_used_lane_of_all_changes_its_owner() -> None:
+    trunk = Trunk(max_names=2)
+    older, _ = answered(trunk, "one")
+    newer, _ = answered(trunk, "two")
+    assert turn(Owner(), [trunk]).lane is older.home
+    finish(older, sit(older, turn(older, [trunk])), "three")
+    assert turn(Owner(), [trunk]).lane is newer.home
+
+
+def test_an_owner_with_an_unstored_answer_keeps_its_lane_when_a_new_connection_may_be_had() -> None:
+    trunk = Trunk(max_names=1)
+    owner, _ = answered(trunk)
+    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is None
+    assert place(Owner(), ASKED, [], [trunk]) is not None
+    branch = Owner(owner.baselines.copy())
+    two = Trunk(max_names=2)
+    source, parent = answered(two, "one")
+    _neighbour = answered(two, "two")
+    branch = Owner(source.baselines.copy())
+    kept = place(branch, ASKED, [Plan(parent, ASKED.items(1))], [two], may_evict=False)
+    assert kept is None
+    forked = place(branch, ASKED, [Plan(parent, ASKED.items(1))], [two])
+    assert forked is not None
+    assert forked.fork_of is parent.place
+
+
+def test_a_lane_is_vacant_once_its_owner_is_gone() -> None:
+    trunk = Trunk(max_names=1)
+    owner, parent = answered(trunk)
+    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is None
+    del owner
+    seat = place(Owner(), ASKED, [], [trunk], may_evict=False)
+    assert seat is not None
+    assert seat.lane is parent.place
+
+
+def test_a_busy_lane_is_never_taken() -> None:
+    trunk = Trunk(max_names=1)
+    run = sit(Owner(), turn(None, [trunk]))
+    assert place(Owner(), ASKED, [], [trunk]) is None
+    trunk.lanes.withdraw(run)
+    assert place(Owner(), ASKED, [], [trunk]) is not None
+
+
+def test_without_names_a_connection_serves_one_conversation_at_a_time() -> None:
+    first, second = Trunk(named=False), Trunk(named=False)
+    owner = Owner()
+    run = sit(owner, turn(owner, [first]))
+    assert place(Owner(), ASKED, [], [first]) is None
+    assert turn(Owner(), [first, second]).lane.lanes is second.lanes
+    parent = finish(owner, run, "r")
+    assert turn(owner, [first, second]).lane is parent.place
+    branch = Owner(owner.baselines.copy())
+    assert turn(branch, [first, second], may_evict=False).plan.is_full
+
+
+def test_a_turn_without_memory_settles_nowhere() -> None:
+    trunk = Trunk(max_names=1)
+    finish(None, sit(None, turn(None, [trunk])), "r")
+    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is not None
+
+
+# A random walk: whatever happens, a seat is one that the protocol allows
+
+
+class Walk(RuleBasedStateMachine):
+    @initialize(named=st.booleans(), names=st.integers(1, 4), in_flight=st.integers(1, 3))
+    def begin(self, named: bool, names: int, in_flight: int) -> None:
+        self.named = named
+        self.max_names, self.max_in_flight = names, in_flight
+        self.trunks = [self.new_trunk()]
+        self.owners: list[Owner] = [Owner() for _ in range(4)]
+        self.running: list[tuple[Owner | None, Run]] = []
+        self.responses = 0
+
+    def new_trunk(self) -> Trunk:
+        return Trunk(named=self.named, max_names=self.max_names, max_in_flight=self.max_in_flight)
+
+    @rule(who=st.none() | st.integers(0, 9), may_evict=st.booleans(), send=st.booleans())
+    def ask(self, who: int | None, may_evict: bool, send: bool) -> None:
+        owner = None if who is None else self.owners[who % len(self.owners)]
+        candidates = plans(owner)
+        seat = place(owner, ASKED, candidates, self.trunks, may_evict=may_evict)
+        if seat is None:
+            self.check_nothing_was_free(may_evict)
+            self.trunks.append(self.new_trunk())
+            seat = turn(owner, self.trunks)
+        self.check(owner, seat, candidates)
+        run = sit(owner, seat)
+        self.running.append((owner, run))
+        if send:
+            run.lane.lanes.sending(run)
+
+    def check(self, owner: Owner | None, seat: Seat, candidates: list[Plan]) -> None:
+        lane, parent = seat.lane, seat.plan.parent
+        assert any(trunk.lanes is lane.lanes for trunk in self.trunks)
+        assert lane.lanes.has_room
+        assert lane.lanes.in_flight < self.max_in_flight
+        assert lane.is_idle
+        assert lane in list(lane.lanes)
+        assert (lane.name is not None) is self.named
+        assert len(list(lane.lanes)) <= self.max_names
+        if parent is None:
+            assert seat.fork_of is None
+            assert list(seat.plan.delta) == ASKED.items()
+        else:
+            assert seat.plan in candidates
+            assert can_continue(parent)
+        if parent is not None and not parent.stored:
+            source = parent.place
+            assert isinstance(source, Lane)
+            assert source.lanes is lane.lanes
+            assert source.latest == parent.response_id
+            assert not source.runs
+            assert seat.fork_of is (source if lane is not source else None)
+            assert lane is not source or lane.owner in (owner, None)
+        elif parent is not None:
+            assert seat.fork_of is None
+
+    def check_nothing_was_free(self, may_evict: bool) -> None:
+        for trunk in self.trunks:
+            free = [lane for lane in trunk.lanes if lane.is_idle]
+            if not trunk.lanes.has_room:
+                continue
+            assert len(list(trunk.lanes)) == trunk.lanes.max_names
+            assert not any(may_evict or lane.owner is None or lane.latest is None for lane in free)
+            assert not any(lane.latest_is_stored for lane in free)
+
+    @rule(which=st.integers(0, 9), stored=st.booleans())
+    def answer(self, which: int, stored: bool) -> None:
+        if self.running:
+            owner, run = self.running.pop(which % len(self.running))
+            self.responses += 1
+            finish(owner, run, f"r{self.responses}", stored)
+
+    @rule(which=st.integers(0, 9))
+    def leave(self, which: int) -> None:
+        if self.running:
+            _, run = self.running[which % len(self.running)]
+            run.lane.lanes.abandon(run)
+            self.running = [(owner, run) for owner, run in self.running if not run.ended]
+
+    @rule(who=st.integers(0, 9))
+    def branch(self, who: int) -> None:
+        self.owners.append(Owner(self.owners[who % len(self.owners)].baselines.copy()))
+
+    @rule(who=st.integers(0, 9))
+    def go_away(self, who: int) -> None:
+        self.owners[who % len(self.owners)] = Owner()
+
+    @rule(which=st.integers(0, 9), ready=st.booleans())
+    def dial(self, which: int, ready: bool) -> None:
+        self.trunks[which % len(self.trunks)].ready = ready
+
+    @rule(which=st.integers(0, 9), at_once=st.booleans())
+    def lose(self, which: int, at_once: bool) -> None:
+        """A connection is lost, or takes no new turns."""
+        trunk = self.trunks.pop(which % len(self.trunks))
+        if at_once:
+            trunk.lanes.close()
+        self.running = [(owner, run) for owner, run in self.running if not run.ended]
+        self.trunks.append(self.new_trunk())
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

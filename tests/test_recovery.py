@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    ProtocolViolation,
+    ResponseFailed,
+    ResponseRefused,
+    SlowConsumer,
+    TurnError,
+    UpgradeRefused,
+)
+from trunkline.recovery import Action, Cause, Decision, Facts, Policy, decide
+
+POLICY = Policy()
+WITH_HTTP = Policy(http_allowed=True)
+RAISED = Decision(Action.RAISE)
+
+
+def after(error: TurnError, policy: Policy = POLICY, **facts: Any) -> Decision:
+    known: dict[str, Any] = {
+        "output_seen": False,
+        "attempt": 1,
+        "remaining_s": None,
+        "may_replay": True,
+        "names_parent": False,
+    }
+    return decide(Facts(error=error, **{**known, **facts}), policy)
+
+
+def lost(**facts: Any) -> ConnectionLost:
+    return ConnectionLost(**{"sent": True, **facts})
+
+
+def refused(code: str | None = None, status: int | None = 400, **facts: Any) -> ResponseRefused:
+    return ResponseRefused("refused", code=code, status=status, **facts)
+
+
+def failed(code: str | None, **facts: Any) -> ResponseFailed:
+    return ResponseFailed("failed", code=code, started=True, **facts)
+
+
+def upgrade(status: int, **facts: Any) -> UpgradeRefused:
+    return UpgradeRefused(status, headers={}, **facts)
+
+
+NOT_FOUND = refused("previous_response_not_found")
+EVERY_ERROR: list[TurnError] = [
+    NOT_FOUND,
+    refused("websocket_connection_limit_reached"),
+    refused("websocket_stream_limit_reached"),
+    refused("rate_limit_exceeded", 429),
+    refused(None, 503),
+    refused("invalid_prompt"),
+    failed("server_error"),
+    failed("invalid_prompt"),
+    lost(),
+    lost(sent=False),
+    ProtocolViolation("not JSON", sent=True),
+    ConnectFailed("no route"),
+    upgrade(404),
+    upgrade(429),
+    upgrade(503),
+    SlowConsumer(1),
+    *(DeadlineExceeded(phase, 1.0, sent=phase != "connect") for phase in ("connect", "first_event", "total")),
+]
+
+
+# previous_response_not_found
+
+
+def test_a_parent_that_is_lost_is_forgotten_and_the_turn_asked_again_at_once() -> None:
+    decision = after(NOT_FOUND, names_parent=True)
+    assert decision == Decision(Action.AGAIN, Cause.PARENT_LOST, delay_s=0.0, forget_parent=True)
+    assert after(NOT_FOUND, names_parent=True, parent_is_stored=True) == decision
+    assert after(failed("previous_response_not_found"), names_parent=True) == decision
+
+
+def test_a_parent_that_the_caller_named_is_the_callers_affair() -> None:
+    assert after(NOT_FOUND, names_parent=False) == RAISED
+
+
+def test_a_lost_parent_uses_up_no_attempt_and_no_right_to_replay() -> None:
+    decision = after(NOT_FOUND, Policy(max_attempts=1), names_parent=True, may_replay=False)
+    assert decision.action is Action.AGAIN
+
+
+# Limits
+
+
+@pytest.mark.parametrize("code", ["websocket_connection_limit_reached", "websocket_stream_limit_reached"])
+def test_a_limit_of_the_connection_leads_to_another_one_at_once(code: str) -> None:
+    for may_replay in (True, False):
+        assert after(refused(code), may_replay=may_replay) == Decision(Action.ELSEWHERE, Cause.LIMIT)
+    assert after(refused(code, started=True), may_replay=False).action is Action.RAISE
+    assert after(refused(code, started=True)).action is Action.ELSEWHERE
+
+
+# The socket
+
+
+@pytest.mark.parametrize(
+    "error", [lost(), lost(started=True), lost(sent=False), ProtocolViolation("x", sent=True)]
+)
+def test_a_lost_socket_without_output_is_replayed_at_once_on_another_connection(error: TurnError) -> None:
+    assert after(error) == Decision(Action.ELSEWHERE, Cause.CONNECTION)
+
+
+def test_a_socket_lost_again_is_replayed_after_a_while() -> None:
+    assert after(lost(), attempt=2).delay_s > 0
+
+
+def test_a_connection_that_cannot_be_made_is_tried_again_after_a_while() -> None:
+    decision = after(ConnectFailed("no route"))
+    assert (decision.action, decision.cause) == (Action.ELSEWHERE, Cause.CONNECTION)
+    assert decision.delay_s > 0
+    assert after(ConnectFailed("no route"), WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+
+
+@pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])
+def test_when_nothing_comes_in_time_the_turn_goes_elsewhere(phase: str) -> None:
+    error = DeadlineExceeded(phase, 5.0, sent=True)
+    for policy in (POLICY, WITH_HTTP):
+        assert after(error, policy) == Decision(Action.ELSEWHERE, Cause.STALLED)
+
+
+def test_a_connection_that_takes_too_long_is_given_up_for_another_or_for_http() -> None:
+    error = DeadlineExceeded("connect", 5.0)
+    assert after(error) == Decision(Action.ELSEWHERE, Cause.STALLED)
+    assert after(error, WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+
+
+def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
+    assert after(DeadlineExceeded("total", 5.0, sent=True)) == RAISED
+    assert after(SlowConsumer(3)) == RAISED
+
+
+# Refusals of the service
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("rate_limit_exceeded", 429),
+        refused(None, 429),
+        refused(None, 500),
+        refused(None, 529),
+        refused("server_error", None),
+        refused(None, None, error_type="server_error"),
+        refused("server_is_overloaded", None),
+        refused("slow_down", None),
+        refused("overloaded", None),
+        refused(None, None, error_type="overloaded_error"),
+        refused("rate_limit_exceeded", None),
+        failed("server_error"),
+        failed("rate_limit_exceeded"),
+        failed(None),
+    ],
+)
+def test_what_passes_is_asked_again_after_a_while(error: TurnError) -> None:
+    decision = after(error)
+    assert (decision.action, decision.cause) == (Action.AGAIN, Cause.TRANSIENT)
+    assert 0 < decision.delay_s <= POLICY.backoff_s
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("invalid_prompt"),
+        refused("invalid_api_key", 401),
+        refused(None, 404),
+        refused(None, None),
+        refused("steering_not_supported"),
+        failed("invalid_prompt"),
+        failed("content_filter"),
+    ],
+)
+def test_what_will_not_pass_is_raised(error: TurnError) -> None:
+    assert after(error) == RAISED
+
+
+@pytest.mark.parametrize("error", [refused("invalid_prompt"), refused(None, 500), failed("x"), failed(None)])
+def test_a_refusal_evicts_the_parent_that_only_a_lane_remembered(error: TurnError) -> None:
+    assert after(error, names_parent=True).forget_parent
+    assert not after(error, names_parent=True, parent_is_stored=True).forget_parent
+    assert not after(error, names_parent=False).forget_parent
+    assert after(error, names_parent=True, attempt=99).forget_parent
+    assert after(error, names_parent=True, output_seen=True).forget_parent
+
+
+@pytest.mark.parametrize(
+    "error", [lost(), DeadlineExceeded("first_event", 1, sent=True), ProtocolViolation("x")]
+)
+def test_what_is_no_refusal_leaves_the_parent_alone(error: TurnError) -> None:
+    assert not after(error, names_parent=True).forget_parent
+
+
+# Waiting
+
+
+@pytest.mark.parametrize("make", [refused, failed])
+def test_the_service_says_how_long_to_wait(make: Any) -> None:
+    assert after(make("rate_limit_exceeded", retry_after_s=7.5)).delay_s == 7.5
+    assert after(make("rate_limit_exceeded", retry_after_s=0.0)).delay_s == 0.0
+    assert after(make("rate_limit_exceeded", retry_after_s=-3.0)).delay_s == 0.0
+
+
+def test_a_wait_that_is_too_long_is_not_waited() -> None:
+    assert after(refused(None, 429, retry_after_s=60.0)).delay_s == 60.0
+    assert after(refused(None, 429, retry_after_s=60.5)) == RAISED
+    assert after(upgrade(429, retry_after_s=86_400)) == RAISED
+
+
+def test_a_wait_stays_inside_the_deadline() -> None:
+    error = refused(None, 429, retry_after_s=2.0)
+    assert after(error, remaining_s=2.5).action is Action.AGAIN
+    assert after(error, remaining_s=2.0) == RAISED
+    assert after(lost(), remaining_s=0.0) == RAISED
+    assert after(lost(), remaining_s=-1.0) == RAISED
+    assert after(lost(), remaining_s=0.1).action is Action.ELSEWHERE
+
+
+def test_the_backoff_doubles_up_to_its_bound_and_is_jittered_over_its_upper_half() -> None:
+    policy = Policy(max_attempts=10_000, backoff_s=1.0, max_backoff_s=8.0)
+    longest = [
+        after(refused(None, 500), policy, attempt=n, jitter=1.0).delay_s for n in (1, 2, 3, 4, 5, 9_999)
+    ]
+    shortest = [
+        after(refused(None, 500), policy, attempt=n, jitter=0.0).delay_s for n in (1, 2, 3, 4, 5, 9_999)
+    ]
+    assert longest == [1, 2, 4, 8, 8, 8]
+    assert shortest == [0.5, 1, 2, 4, 4, 4]
+
+
+# The upgrade
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 426, 500, 501, 502, 503, 520])
+def test_a_refused_upgrade_is_asked_over_http_where_that_is_allowed(status: int) -> None:
+    assert after(upgrade(status), WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 426, 501])
+def test_where_http_is_not_allowed_a_refusal_that_will_not_pass_is_raised(status: int) -> None:
+    assert after(upgrade(status)) == RAISED
+
+
+@pytest.mark.parametrize(
+    ("status", "policy"), [(429, POLICY), (429, WITH_HTTP), (500, POLICY), (503, POLICY)]
+)
+def test_a_refusal_that_passes_is_tried_again_after_a_while(status: int, policy: Policy) -> None:
+    decision = after(upgrade(status, retry_after_s=3.0), policy)
+    assert decision == Decision(Action.ELSEWHERE, Cause.UPGRADE, 3.0)
+    assert 0 < after(upgrade(status), policy).delay_s <= policy.backoff_s
+
+
+# What holds whatever happened
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
+@pytest.mark.parametrize("policy", [POLICY, WITH_HTTP])
+def test_once_output_was_seen_nothing_is_said_twice(error: TurnError, policy: Policy) -> None:
+    assert after(error, policy, output_seen=True, names_parent=True).action is Action.RAISE
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
+def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(error: TurnError) -> None:
+    decision = after(error, WITH_HTTP, may_replay=False, names_parent=True)
+    before_it_began = error.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not error.started
+    assert decision.action is Action.RAISE or not error.sent or before_it_began
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    error=st.sampled_from(EVERY_ERROR),
+    output_seen=st.booleans(),
+    attempt=st.integers(1, 6),
+    remaining_s=st.none() | st.floats(-1, 100),
+    may_replay=st.booleans(),
+    names_parent=st.booleans(),
+    parent_is_stored=st.booleans(),
+    jitter=st.floats(0, 1),
+    policy=st.builds(
+        Policy,
+        max_attempts=st.integers(1, 6),
+        backoff_s=st.floats(0.01, 5),
+        max_backoff_s=st.floats(0.01, 60),
+        http_allowed=st.booleans(),
+    ),
+)
+def test_recovery_is_bounded(error: TurnError, policy: Policy, **facts: Any) -> None:
+    decision = after(error, policy, **facts)
+    if decision.action is Action.RAISE:
+        assert (decision.cause, decision.delay_s) == (None, 0.0)
+        return
+    assert decision.cause is not None
+    assert not facts["output_seen"]
+    assert facts["attempt"] < policy.max_attempts or decision.cause is Cause.PARENT_LOST
+    assert 0 <= decision.delay_s <= max(policy.max_backoff_s, policy.max_retry_after_s)
+    assert facts["remaining_s"] is None or decision.delay_s < facts["remaining_s"]
+    assert decision.action is not Action.HTTP or policy.http_allowed
+    assert facts["names_parent"] or not decision.forget_parent
