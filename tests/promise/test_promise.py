@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from .world import MODELS, Keeper, Speaker, Talker, Turn, World, user
 
 TEXTS = st.sampled_from(
-    ["hello", "what is the weather in Oslo", "weather in Oslo and Bergen, and the clock", "the clock", ""]
+    ["hello", "what is the weather in Oslo", "weather in Oslo and Bergen, and the clock", ""]
 )
+TOOLS_TEXT = "weather in Oslo and Bergen, and the clock"
 TURNS = st.builds(
     Turn,
     model=st.sampled_from(MODELS),
@@ -25,8 +27,9 @@ TURNS = st.builds(
 class Conversations(RuleBasedStateMachine):
     """Random conversations, several at once on shared sockets, and what can happen between turns."""
 
-    @initialize(lanes=st.booleans(), pace=st.sampled_from([None, 3000.0]))
-    def begin(self, lanes: bool, pace: float | None) -> None:
+    @initialize(lanes=st.booleans(), pace=st.sampled_from([None, 3000.0]), forgets=st.booleans())
+    def begin(self, lanes: bool, pace: float | None, forgets: bool) -> None:
+        self.forgets = forgets
         self.runner = asyncio.Runner()
         self.world = World(lanes=lanes, tokens_per_second=pace)
         self.runner.run(self.world.open())
@@ -91,6 +94,34 @@ class Conversations(RuleBasedStateMachine):
             speaker.rewrite(speaker.said[:at])
             self.runner.run(speaker.speak(text, turn))
 
+    @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]), turn=TURNS)
+    def interrupt(self, number: int, store: bool | None, turn: Turn) -> None:
+        """An answer, one that is cut short while it still comes, and the next, which does not wait."""
+        speaker = self.pick(number)
+        long = Turn("words-40", store, leave_after=turn.leave_after or 1, heard=turn.heard)
+        for step in (Turn("echo", store), long, Turn("echo", store)):
+            self.runner.run(speaker.speak(self.text(speaker, "on and on"), step))
+
+    @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]), arrangement=st.integers(0, 2))
+    def use_tools(self, number: int, store: bool | None, arrangement: int) -> None:
+        """Parallel calls, answered."""
+        self.world.arrangement = arrangement
+        speaker = self.pick(number)
+        for _ in range(3):
+            self.runner.run(speaker.speak(self.text(speaker, TOOLS_TEXT), Turn("tools", store)))
+
+    @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
+    def take_back_a_call(self, number: int, store: bool | None) -> None:
+        """Of several calls, one is removed from the history; the others are answered."""
+        speaker = self.pick(number)
+        self.runner.run(speaker.speak(self.text(speaker, TOOLS_TEXT), Turn("tools", store)))
+        if len(speaker.owed) > 1:
+            owed = speaker.owed[1:]
+            gone = speaker.owed[0]["call_id"]
+            speaker.rewrite([item for item in speaker.said if item.get("call_id") != gone])
+            speaker.owed = owed
+            self.runner.run(speaker.speak("", Turn("tools", store)))
+
     @rule(number=st.integers(0, 5), at=st.integers(0, 20), cut=st.integers(0, 10), turn=TURNS)
     def edit(self, number: int, at: int, cut: int, turn: Turn) -> None:
         """A message is changed in place, or cut short."""
@@ -140,14 +171,18 @@ class Conversations(RuleBasedStateMachine):
     def drop(self, code: int | None) -> None:
         self.runner.run(self.world.emulator.drop_connections(code))
 
+    @precondition(lambda self: self.forgets)
     @rule()
     def evict(self) -> None:
+        self.world.is_forgetful = True
         self.world.emulator.forget()
 
+    @precondition(lambda self: self.forgets)
     @rule(number=st.integers(0, 50))
     def delete(self, number: int) -> None:
         ids = list(self.world.emulator.responses)
         if ids:
+            self.world.is_forgetful = True
             self.world.emulator.delete(ids[number % len(ids)])
 
     @rule(text=TEXTS, turn=TURNS)
@@ -171,7 +206,7 @@ class Conversations(RuleBasedStateMachine):
 
 TestConversations = Conversations.TestCase
 TestConversations.settings = settings(
-    max_examples=60,
+    max_examples=int(os.environ.get("TRUNKLINE_PROMISE_EXAMPLES", "80")),
     stateful_step_count=25,
     deadline=None,
     report_multiple_bugs=False,

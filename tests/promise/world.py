@@ -96,6 +96,10 @@ class Speaker:
                     break
             else:
                 whole = True
+        if not self.world.is_forgetful:
+            assert trunkline.Cause.PARENT_LOST not in stream.metrics.recoveries, (
+                "a parent that cannot be named"
+            )
         if whole:
             self.check(stream, new, received)
         self.after(stream, new, received, turn)
@@ -216,6 +220,7 @@ class World:
         self.lanes = lanes
         self.speakers: list[Speaker] = []
         self.arrangement = 0
+        self.is_forgetful = False
         self._numbers = itertools.count()
         self.client: trunkline.Client
 
