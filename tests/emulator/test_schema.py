@@ -38,6 +38,10 @@ async def test_all_event_types_are_valid_to_the_letter() -> None:
         await socket.until("response.output_text.delta")
         await socket.send(type="response.steer", previous_response_id=created, input="too late")
         await socket.until("response.steer.failed")
+        # A call is said quickly; it has to stay open until the steer is there.
+        emulator.faults.add(
+            "delay", event_type="response.function_call_arguments.done", lane="a", seconds=0.5
+        )
         await socket.create(model="mixed", input="weather in Oslo", tools=[WEATHER], stream_id="a")
         events = await socket.until("response.function_call_arguments.delta")
         created = next(e for e in events if e["type"] == "response.created")["response"]["id"]

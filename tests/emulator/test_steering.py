@@ -19,7 +19,7 @@ from .wire import WEATHER, Event, Socket, wired
 async def speaking(**body: Any) -> AsyncIterator[tuple[Emulator, Socket, str]]:
     """A socket on which a slow response has begun to speak, and the response's id."""
     # A call is said quickly; it has to stay open until the steer is there.
-    open_call = Fault(Action.DELAY, event_type="response.function_call_arguments.done", seconds=0.3)
+    open_call = Fault(Action.DELAY, event_type="response.function_call_arguments.done", seconds=0.5)
     emulator = Emulator(tokens_per_second=200, faults=Faults([open_call]))
     async with emulator, wired(emulator) as wire, wire.socket() as socket:
         await socket.create(**{"model": "words-400", "input": "begin"} | body)

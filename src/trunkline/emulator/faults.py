@@ -89,7 +89,7 @@ class Place:
 class Fault:
     """One thing that goes wrong. Every condition that is given has to hold; numbers count from 1."""
 
-    action: Action
+    action: Action | str
     connection: int | None = None
     """On the n-th connection (upgrades are counted, refused ones too)."""
     request: int | None = None
@@ -114,6 +114,10 @@ class Fault:
     close_code: int = 1011
     size_bytes: int = 1024 * 1024
     fields: tuple[str, ...] = ("sequence_number",)
+
+    def __post_init__(self) -> None:
+        # The name of an action will do, as in a file.
+        object.__setattr__(self, "action", Action(self.action))
 
     def holds_at(self, place: Place) -> bool:
         """Whether the conditions on connection and request hold."""
@@ -140,7 +144,7 @@ class Fired:
     @property
     def action(self) -> Action:
         """What it did."""
-        return self.fault.action
+        return Action(self.fault.action)
 
 
 class Faults:
