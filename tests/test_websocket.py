@@ -162,7 +162,8 @@ async def test_a_refusal_without_phrase_or_body_or_in_old_http_is_one(server: Se
 
 
 async def test_what_a_refusal_quotes_of_the_request_stays_in_its_fields(server: Server) -> None:
-    error = await refusal(server, f"HTTP/1.1 401 Unauthorized\r\nX-\x01: {SECRET}\r\n\r\n{SECRET}".encode())
+    answer = f"HTTP/1.1 401 Unauthorized\r\nX-Echo: {SECRET}\x01\r\n\r\n{SECRET}"
+    error = await refusal(server, answer.encode())
     assert isinstance(error, UpgradeRefused)
     assert error.body == SECRET.encode()
 

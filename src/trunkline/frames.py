@@ -145,8 +145,6 @@ class FrameListener(WSListener):
 
     def _end(self, error: ConnectionLost | ProtocolViolation, code: WSCloseCode) -> None:
         """The first end is the only one: say good-bye, let nothing more in, and tell the receiver."""
-        if self.over:
-            return
         self.mute()
         self._send_close(code.value)
         if self.wire is not None:
