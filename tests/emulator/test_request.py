@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trunkline.emulator import ApiError
-from trunkline.emulator.request import check_create, decode
+from trunkline.emulator.request import FIELDS, check_create, decode
 
 from .wire import WEATHER, Socket, Wire
 
@@ -103,6 +106,20 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"nonsense": 1}, "unknown_parameter", "nonsense", "Unknown parameter: 'nonsense'."),
 ]
 
+NAMES = (
+    "type",
+    "role",
+    "content",
+    "text",
+    "name",
+    "call_id",
+    "output",
+    "id",
+    "mode",
+    "tools",
+    "effort",
+    "format",
+)
 ONLY_HTTP = ("stream", "stream_options", "background")
 
 
@@ -191,6 +208,24 @@ def test_nulls_stand_for_what_is_unset_where_no_enumeration_is_expected() -> Non
     nulls = dict.fromkeys(("instructions", "tools", "metadata", "temperature", "store", "include", "text"))
     request = check_create({"model": "echo", "input": "x", **nulls}, transport="http")
     assert (request.store, request.tools, request.include) == (True, [], [])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(sorted(FIELDS)), JSON, max_size=6), st.sampled_from(["websocket", "http"])
+)
+def test_whatever_comes_is_accepted_or_refused_and_never_crashes(
+    body: dict[str, Any], transport: str
+) -> None:
+    with contextlib.suppress(ApiError):
+        check_create({"model": "echo", "input": "x"} | body, transport=transport)
 
 
 def test_decoding_refuses_everything_but_objects() -> None:

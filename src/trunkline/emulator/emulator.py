@@ -36,7 +36,8 @@ class Emulator:
         first_token_s: seconds from a response's start to its first output.
         tokens_per_second: the pace from there on; None is as fast as possible.
         clock: seconds, for the age of connections.
-        history: how many requests, responses and connections are kept to be looked at.
+        history: how many requests, responses and connections are kept to be looked at, and how many
+            responses the store holds; the oldest go first.
         frames: how many WebSocket messages are kept in `frames`.
         faults: what is to go wrong.
         default_model: which of the deterministic models stands behind unknown names.
@@ -72,6 +73,7 @@ class Emulator:
             Settings(
                 zdr=zdr,
                 history=history,
+                stored=history,
                 default_model=default_model,
                 context_window=context_window,
                 steers_cut_words=steers_cut_words,
