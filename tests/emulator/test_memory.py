@@ -89,6 +89,14 @@ async def test_zero_data_retention_stores_nothing_whatever_is_asked() -> None:
             assert (await other.refused(input="x", previous_response_id=second["id"]))["code"] == NOT_FOUND
 
 
+async def test_zero_data_retention_can_go_unsaid() -> None:
+    async with Emulator(zdr="silent") as emulator, wired(emulator) as wire:
+        _, made = await wire.post(input="one")
+        assert made["store"] is True
+        assert emulator.responses[made["id"]].store is False
+        assert (await wire.post(input="two", previous_response_id=made["id"]))[0] == 400
+
+
 async def test_store_is_the_default_and_false_keeps_nothing(wire: Wire) -> None:
     _, kept = await wire.post(input="one")
     _, dropped = await wire.post(input="one", store=False)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from .behaviour import Expectation
 from .context import Item
@@ -32,7 +32,8 @@ class Emulator:
         host: where to listen; the default cannot be reached from other machines.
         port: 0 takes a free one.
         api_key: the bearer to ask for; None accepts any.
-        zdr: zero data retention: nothing is stored, whatever requests ask for.
+        zdr: zero data retention: nothing is stored, whatever requests ask for. Responses say so in their
+            ``store``; with ``"silent"`` they repeat what was asked for.
         first_token_s: seconds from a response's start to its first output.
         tokens_per_second: the pace from there on; None is as fast as possible.
         clock: seconds, for the age of connections.
@@ -51,7 +52,7 @@ class Emulator:
         port: int = 0,
         *,
         api_key: str | None = "sk-emulator",
-        zdr: bool = False,
+        zdr: bool | Literal["silent"] = False,
         first_token_s: float = 0.0,
         tokens_per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -71,7 +72,8 @@ class Emulator:
         self.log = FrameLog(frames)
         self.service = Service(
             Settings(
-                zdr=zdr,
+                zdr=bool(zdr),
+                shows_zdr=zdr != "silent",
                 history=history,
                 stored=history,
                 default_model=default_model,

@@ -34,6 +34,7 @@ class Settings:
 
     Attributes:
         zdr: zero data retention: nothing is stored, whatever a request asks for.
+        shows_zdr: whether responses say so in ``store``, or repeat what was asked for.
         history: how many records are kept for tests to read; the oldest go first.
         stored: how many responses the store keeps; the oldest go first.
         context_window: the most tokens that a model reads.
@@ -42,6 +43,7 @@ class Settings:
     """
 
     zdr: bool = False
+    shows_zdr: bool = True
     history: int = 100_000
     stored: int = 100_000
     context_window: int = 1_000_000
@@ -205,7 +207,7 @@ class Service:
                 response_id=response_id,
                 created_at=int(self._wall_clock()),
                 previous_response_id=request.previous_response_id,
-                store=store,
+                store=store if self.settings.shows_zdr else request.store,
             ),
             steerable=request.conversation_id is None and threshold(request) is None,
         )
