@@ -1,0 +1,41 @@
+"""How tests wait: for what they mean, within a bound that one environment variable scales."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+TIME_SCALE = float(
+    os.environ.get("TRUNKLINE_TEST_TIME_SCALE") or os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE") or "1"
+)
+
+Result = TypeVar("Result")
+
+
+async def until(
+    holds: Callable[[], bool],
+    what: str,
+    *,
+    within_s: float = 10,
+    describe: Callable[[], Any] | None = None,
+) -> None:
+    """Let the loop run until something holds that has no event to wait for."""
+    end = asyncio.get_running_loop().time() + within_s * TIME_SCALE
+    turns = 0
+    while not holds():
+        if asyncio.get_running_loop().time() > end:
+            raise AssertionError(f"waited in vain until {what}: {describe() if describe else ''}")
+        turns += 1
+        await asyncio.sleep(0 if turns < 100 else 0.002)
+
+
+async def soon(wait: Awaitable[Result], within_s: float = 10) -> Result:
+    """The result of what must not take long."""
+    return await asyncio.wait_for(wait, within_s * TIME_SCALE)
+
+
+def runs_briefly(seconds: float) -> float:
+    """A time-out that a test waits for to pass."""
+    return seconds * TIME_SCALE
