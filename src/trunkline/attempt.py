@@ -8,28 +8,63 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from msgspec import Raw
 
 from . import errors
-from .connection import Connection
 from .deadlines import Deadlines, Due, Phase
-from .errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation, ServiceError, TurnError
+from .errors import ConnectionLost, DeadlineExceeded, ProtocolViolation, ServiceError, TurnError
 from .events import (
     ErrorEvent,
     InvalidEvent,
     OutputItemDone,
     OutputTextDelta,
     ResponseCompleted,
+    ResponseCreated,
     ResponseFailed,
     ResponseIncomplete,
     ServerEvent,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
     is_output,
 )
-from .lanes import Run
 from .metrics import TurnMetrics
+from .retry_after import retry_after_s
+from .steering import Steers
 
-_ENDING = frozenset({ResponseCompleted, ResponseIncomplete, ResponseFailed, ErrorEvent, InvalidEvent})
+_TURNING = frozenset(
+    {
+        ResponseCreated,
+        ResponseCompleted,
+        ResponseIncomplete,
+        ResponseFailed,
+        ErrorEvent,
+        InvalidEvent,
+        SteerAccepted,
+        SteerFailed,
+        SteerPending,
+    }
+)
+
+
+class Exchange(Protocol):
+    """One request on its way, over whatever transport."""
+
+    @property
+    def has_started(self) -> bool:
+        """The response has its id."""
+
+    @property
+    def goes_on(self) -> bool:
+        """The response has ended, and a steer may bring a successor."""
+
+    def begin(self, request: bytes) -> None:
+        """Send the request. Raises `ConnectionLost` when it cannot be sent any more."""
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more. May be called again."""
 
 
 class Attempt:
@@ -45,6 +80,7 @@ class Attempt:
     __slots__ = (
         "__weakref__",
         "_deadlines",
+        "_ended",
         "_flowing",
         "_held",
         "_limit",
@@ -54,12 +90,12 @@ class Attempt:
         "_started_at",
         "_timer",
         "_waiter",
-        "connection",
         "done_items",
         "error",
         "events",
+        "exchange",
         "final",
-        "run",
+        "steers",
         "taken",
     )
 
@@ -76,8 +112,9 @@ class Attempt:
         self.error: TurnError | None = None
         self.taken = False
         self.done_items: list[Raw] = []
-        self.connection: Connection | None = None
-        self.run: Run | None = None
+        self.exchange: Exchange | None = None
+        self.steers = Steers()
+        self._ended: ResponseCompleted | ResponseIncomplete | None = None
         self._held: list[ServerEvent] = []
         self._flowing = False
         self._progress_at = 0.0
@@ -90,18 +127,22 @@ class Attempt:
         return self.final is not None or self.error is not None
 
     def begin(self, request: bytes) -> None:
-        """Send the request on the connection and run that were taken for it.
+        """Send the request.
 
         Raises:
             ConnectionLost: the socket died before it was sent.
         """
-        assert self.connection is not None
-        assert self.run is not None
-        self.connection.send(self.run, request)
+        assert self.exchange is not None
+        self.exchange.begin(request)
         self._progress_at = self._loop.time()
         self._watch()
 
-    # What the connection calls.
+    @property
+    def has_started(self) -> bool:
+        """The response has its id."""
+        return self.exchange is not None and self.exchange.has_started
+
+    # What the exchange calls.
 
     def deliver(self, event: ServerEvent) -> None:
         """Take one event of this request's response."""
@@ -109,15 +150,15 @@ class Attempt:
             return
         self._progress_at = self._loop.time()
         self._metrics.bytes_received += len(event.raw)
-        if type(event) in _ENDING:
-            self._end(event)
+        if type(event) in _TURNING:
+            self._turn(event)
         elif self._flowing:
             self._push(event)
         else:
             self._before_output(event)
 
-    def fail(self, error: NetworkError) -> None:
-        """The connection ended."""
+    def fail(self, error: TurnError) -> None:
+        """The exchange broke off."""
         self._fail(error)
 
     def _before_output(self, event: ServerEvent) -> None:
@@ -151,23 +192,53 @@ class Attempt:
         if self._waiter is not None:
             self._wake()
 
-    def _end(self, event: ServerEvent) -> None:
+    def _turn(self, event: ServerEvent) -> None:
+        """An event that ends the response, or that decides whether another follows."""
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
-            self.final = event
-            self._flow()
-            self._stop_watching()
-        elif isinstance(event, InvalidEvent):
+            self._ended = event
+        elif isinstance(event, SteerAccepted | SteerFailed | SteerPending):
+            self.steers.resolve(event)
+            self._pass_on(event)
+        elif isinstance(event, ResponseCreated):
+            self._begin_response(event)
+        else:
+            self._break(event)
+        if self._ended is not None and self.exchange is not None and not self.exchange.goes_on:
+            self._conclude(self._ended)
+
+    def _begin_response(self, event: ResponseCreated) -> None:
+        """The first response of the request, or the successor of one that was steered."""
+        if self._ended is not None:
+            self.steers.succeed(self._ended)
+            self._pass_on(self._ended)
+            self._ended = None
+            self.done_items.clear()
+        self._pass_on(event)
+
+    def _pass_on(self, event: ServerEvent) -> None:
+        if self._flowing:
+            self._push(event)
+        else:
+            self._before_output(event)
+
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> None:
+        self.final = final
+        self._flow()
+        self._stop_watching()
+
+    def _break(self, event: ServerEvent) -> None:
+        if isinstance(event, InvalidEvent):
             problem = f"the event {event.type} is not what the protocol says: {event.problem}"
             self._fail(ProtocolViolation(problem, sent=True, started=True))
             self.leave()
         else:
-            started = self.run is not None and self.run.response_id is not None
-            self._fail(_service_error(event, started))
+            self._fail(_service_error(event, self.has_started))
 
     def _fail(self, error: TurnError) -> None:
         if self.is_over:
             return
         self.error = error
+        self.steers.lose(error)
         self._stop_watching()
         if not self.taken:
             self.events.clear()  # nobody has seen it, so that it may be asked for again
@@ -188,8 +259,8 @@ class Attempt:
     def leave(self) -> None:
         """Nobody waits for this attempt any more: its lane drains."""
         self._stop_watching()
-        if self.connection is not None and self.run is not None:
-            self.connection.abandon(self.run)
+        if self.exchange is not None:
+            self.exchange.abandon()
 
     def interrupt(self) -> None:
         """The caller was cancelled before the request was sent; whoever goes on asks again."""
@@ -213,8 +284,7 @@ class Attempt:
         if due is None or self._loop.time() < due.at:
             self._watch()
             return
-        started = self.run is not None and self.run.response_id is not None
-        self._fail(DeadlineExceeded(due.phase, due.waited_s, sent=True, started=started))
+        self._fail(DeadlineExceeded(due.phase, due.waited_s, sent=True, started=self.has_started))
         self.leave()
 
     def _due(self) -> Due | None:
@@ -253,14 +323,7 @@ def _refusal(event: ErrorEvent, started: bool) -> errors.ResponseRefused:
         status=event.status if isinstance(event.status, int) else None,
         error_type=body.type if isinstance(body.type, str) else None,
         param=body.param if isinstance(body.param, str) else None,
-        retry_after_s=_seconds(headers.get("retry-after")),
+        retry_after_s=retry_after_s(headers.get("retry-after")),
         request_id=headers.get("x-request-id"),
         started=started,
     )
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text is not None else None
-    except ValueError:
-        return None

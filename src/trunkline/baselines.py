@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .history import History
 from .items import Item
@@ -48,6 +48,8 @@ class Baseline:
         length: how many items the request's context had.
         mark: the mark of these items.
         output: the response's output items.
+        pinned: the service holds a steer for the next request, which must go to the same lane.
+        at: when it was remembered, on the clock of whoever did.
     """
 
     response_id: str
@@ -57,6 +59,8 @@ class Baseline:
     length: int
     mark: bytes
     output: tuple[Item, ...]
+    pinned: bool = False
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,12 @@ class Plan:
     def is_full(self) -> bool:
         """Whether everything is sent."""
         return self.parent is None
+
+    def unstored(self) -> Plan:
+        """The same, where the service is not believed to keep the parent."""
+        if self.parent is None or not self.parent.stored:
+            return self
+        return replace(self, parent=replace(self.parent, stored=False))
 
 
 class Baselines:

@@ -8,24 +8,27 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from . import websocket
 from .connection import Dial
 from .conversation import Conversation
 from .deadlines import Deadlines
 from .endpoint import Endpoint, auth_headers
-from .errors import ClientClosed, ConfigurationError
+from .errors import ClientClosed, ConfigurationError, UpgradeRefused
 from .history import History
+from .http import HttpTransport
 from .items import ItemInput, TurnInput, user_message
 from .metrics import Hooks, PoolMetrics
 from .placement import Owner
 from .pool import Pool, PoolLimits
+from .question import Question, TurnSettings
 from .recovery import Policy
-from .request import Fields, check_calls
+from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .stream import ResponseStream
 from .tools import Tool, Toolbox
-from .turn import Question, Turn, TurnSettings
+from .transport import Transport, Transports
+from .turn import Turn
 from .websocket import Receiver, WebSocket
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -53,6 +56,8 @@ class Client:
         hooks: functions to be called when turns begin and end.
         max_buffered_events: how many events of one stream may wait for its reader.
         replay_actions: also ask again, after a failure, when hosted tools act (``mcp``).
+        transport: ``auto`` goes over WebSocket, and over HTTP as long as WebSocket cannot be had.
+        use_websocket: the same in other words: ``True`` is ``websocket``, ``False`` is ``http``.
         ping_interval_s: an idle socket is pinged after so many seconds, and dropped when it does not answer.
         ssl_context: for certificates of one's own; by default they are verified as usual.
         proxy: a proxy's URL; by default the environment decides; empty for none.
@@ -76,6 +81,8 @@ class Client:
         hooks: Hooks | None = None,
         max_buffered_events: int = 16_384,
         replay_actions: bool = False,
+        transport: Literal["auto", "websocket", "http"] = "auto",
+        use_websocket: bool | None = None,
         ping_interval_s: float = 20.0,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
@@ -94,11 +101,20 @@ class Client:
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._ping_interval_s = ping_interval_s
-        self._pool = Pool(
+        pool = Pool(
             self._dialler,
             named_lanes=self._endpoint.lanes,
             limits=limits or PoolLimits(connect_s=self._settings.deadlines.connect or 60.0),
         )
+        http = HttpTransport(
+            self._endpoint.http_url,
+            self._credentials.headers,
+            connect_s=self._settings.deadlines.connect,
+            ssl_context=ssl_context,
+            proxy=proxy,
+        )
+        self._transports = Transports(pool, http, _mode(transport, use_websocket))
+        self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -201,7 +217,7 @@ class Client:
         Args:
             within_s: sockets that take longer are dropped, in seconds.
         """
-        await self._pool.close(within_s)
+        await self._transports.close(within_s)
 
     async def __aenter__(self) -> Self:
         self._check_loop()
@@ -222,9 +238,11 @@ class Client:
         deadlines: Deadlines | None = None,
     ) -> Turn:
         self._check_loop()
+        if not self._transports.keeps_responses:
+            fields = fields.including(ENCRYPTED_REASONING)
         url = self._endpoint.websocket_url_for(fields.model)
         settings = self._settings.waiting(deadlines) if deadlines is not None else self._settings
-        return Turn(self._pool, Question(url, fields, asked, owner, generate), settings)
+        return Turn(self._transports, Question(url, fields, asked, owner, generate), settings)
 
     def _known(self, key: Hashable) -> _Keyed:
         known = self._keyed.setdefault(key, _Keyed())
@@ -242,16 +260,24 @@ class Client:
 
     def _dialler(self, url: str) -> Dial:
         async def dial(receiver: Receiver) -> WebSocket:
-            return await websocket.dial(
-                url,
-                headers=await self._credentials.headers(),
-                receiver=receiver,
-                ssl_context=self._ssl_context,
-                ping_interval_s=self._ping_interval_s,
-                proxy=self._proxy,
-            )
+            try:
+                return await self._dial(url, receiver)
+            except UpgradeRefused as refusal:
+                if refusal.status != 401 or not self._credentials.may_change:
+                    raise
+                return await self._dial(url, receiver)  # the key may have been changed just now
 
         return dial
+
+    async def _dial(self, url: str, receiver: Receiver) -> WebSocket:
+        return await websocket.dial(
+            url,
+            headers=await self._credentials.headers(),
+            receiver=receiver,
+            ssl_context=self._ssl_context,
+            ping_interval_s=self._ping_interval_s,
+            proxy=self._proxy,
+        )
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.host}: {self.connections} connections>"  # never the key
@@ -288,7 +314,13 @@ class _Credentials:
         self._project = project or os.environ.get("OPENAI_PROJECT_ID")
         self._headers = dict(headers)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether asking again may give another key."""
+        return callable(self._api_key)
+
     async def headers(self) -> dict[str, str]:
+        """The headers that say who asks; asks for the key anew."""
         key = self._api_key
         return auth_headers(
             api_key=await key() if callable(key) else key,
@@ -299,6 +331,17 @@ class _Credentials:
 
     def __repr__(self) -> str:
         return "<credentials>"
+
+
+def _mode(transport: str, use_websocket: bool | None) -> Transport:
+    if use_websocket is not None:
+        return Transport.WEBSOCKET if use_websocket else Transport.HTTP
+    try:
+        return Transport(transport)
+    except ValueError:
+        raise ConfigurationError(
+            f"transport must be 'auto', 'websocket' or 'http', not {transport!r}", argument="transport"
+        ) from None
 
 
 def _as_items(value: TurnInput) -> Sequence[ItemInput]:

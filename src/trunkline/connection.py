@@ -7,6 +7,7 @@ the dial together. It is always read. When it ends, for whatever reason, every t
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class Connection:
         number: its number within the client, from 1.
         lanes: its lanes.
         metrics: where answers that nobody hears are counted.
+        clock: seconds, for its age and for how long abandoned answers drain.
         on_change: called when a place became free, or the connection stopped taking turns.
     """
 
@@ -38,13 +40,17 @@ class Connection:
         number: int,
         lanes: Lanes,
         metrics: PoolMetrics,
+        clock: Callable[[], float],
         on_change: Callable[[Connection], None],
     ) -> None:
         self.number = number
         self.lanes = lanes
         self.is_ready = False
         self.is_retired = False
+        self.opened_at: float | None = None
+        self.jitter = random.random()
         self._metrics = metrics
+        self._clock = clock
         self._on_change = on_change
         self._socket: WebSocket | None = None
         self._is_gone = False
@@ -78,8 +84,10 @@ class Connection:
         if self._dialled.done():
             return
         self.is_ready = error is None and self.lanes.is_open
+        self.opened_at = self._clock()
         if error is not None:
             self.lanes.close()
+            self._metrics.failed_dials += 1
         self._dialled.set_result(error)
         self._on_change(self)
 
@@ -105,15 +113,37 @@ class Connection:
         self.lanes.sending(run)
         self._socket.send(frame)
 
+    def steer(self, run: Run, frame: bytes) -> None:
+        """Put a steer on the socket; the response that it names decides the lane.
+
+        Raises:
+            ConnectionLost: the socket is dead; nothing was sent.
+        """
+        if self._socket is None or not self._socket.is_open:
+            raise ConnectionLost("the connection was lost before the steer was sent")
+        self.lanes.steering(run)
+        self._socket.send(frame)
+
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more. One that was not sent gives its place back."""
-        if run.ended:
+        if run.ended or run.sink is None:
             return
         self.lanes.abandon(run)
         if run.ended:
             self._after_end()
         else:
+            run.left_at = self._clock()
             self._metrics.abandoned += 1
+
+    def give_up_drains(self, left_before: float) -> None:
+        """Answers that drain since then will not end any more: do without this connection."""
+        stuck = [
+            run for run in self.lanes.runs if run.sent and run.sink is None and run.left_at <= left_before
+        ]
+        for run in stuck:
+            self.lanes.withdraw(run)
+        if stuck:
+            self.retire()
 
     def on_message(self, payload: bytes) -> None:
         """One frame from the socket."""
@@ -148,6 +178,11 @@ class Connection:
         if self.lanes.in_flight == 0 and self._socket is not None:
             self._socket.close()
         self._on_change(self)
+
+    @property
+    def is_unheard(self) -> bool:
+        """Nobody waits for anything on it."""
+        return all(run.sink is None for run in self.lanes.runs)
 
     @property
     def is_closing(self) -> bool:

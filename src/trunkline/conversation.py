@@ -195,8 +195,10 @@ class Conversation:
     def _ended(self, asked: History, ending: Ending) -> None:
         if ending.outcome is Outcome.FAILED and not ending.output_seen:
             return
-        if ending.response is not None:
-            output = [item for item in ending.output if item.is_resendable and not _is_unfinished(item)]
+        if (answer := ending.answer) is not None:
+            asked = answer.asked
+            output = [item for item in answer.output if item.is_resendable and not _is_unfinished(item)]
+            output += answer.waiting
         else:
             output = [assistant_message(ending.text)] if ending.text else []
         self._history = asked.extended(output)

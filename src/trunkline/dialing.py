@@ -12,11 +12,9 @@ import os
 import re
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from itertools import chain, zip_longest
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -25,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 from picows import WSHandshakeError
 
 from .errors import ConnectFailed, UpgradeRefused
+from .retry_after import retry_after_s
 
 HEAD_START_S = 0.25
 """How long one address is tried alone before the next joins (RFC 8305 recommends 250 ms)."""
@@ -254,7 +253,7 @@ def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRe
         status,
         headers=headers,
         body=error.raw_body or b"",
-        retry_after_s=_retry_after_s(headers.get("retry-after", "")),
+        retry_after_s=retry_after_s(headers.get("retry-after")),
     )
 
 
@@ -267,13 +266,3 @@ def _headers(raw: bytes) -> dict[str, str]:
         name, value = name.strip().lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-def _retry_after_s(value: str) -> float | None:
-    """Seconds, from a number of them or from an HTTP date (RFC 9110, 10.2.3)."""
-    if re.fullmatch(r"\d{1,9}(\.\d*)?", value):
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None

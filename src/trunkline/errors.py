@@ -7,6 +7,7 @@
     ├── UsageError (RuntimeError)         right arguments at the wrong moment; nothing was sent
     │   ├── ConversationBusy              a turn of this conversation still runs
     │   └── ClientClosed                  the client is closed, or belongs to another event loop
+    ├── SteerRefused                      a steer was handed back; the turn goes on without it
     ├── MaxTurnsExceeded                  ``run`` asked as often as it may, and the model still calls tools
     └── TurnError                         a turn ended without a response
         ├── SlowConsumer                  local: the stream was not read, and its buffer is full
@@ -68,6 +69,20 @@ class MaxTurnsExceeded(TrunklineError):
             f"the model still calls tools after {max_turns} responses; raise max_turns if that is meant"
         )
         self.max_turns = max_turns
+
+
+class SteerRefused(TrunklineError):
+    """The service handed a steer back. The turn that it was for goes on without it.
+
+    Attributes:
+        code: why, such as ``steering_not_supported`` or ``response_already_completed``.
+        input: what was to be said, as it was given.
+    """
+
+    def __init__(self, message: str, *, code: str | None, input: Any) -> None:  # noqa: A002
+        super().__init__(message)
+        self.code = code
+        self.input = input
 
 
 class TurnError(TrunklineError):

@@ -73,10 +73,24 @@ class Run:
         sent: the frame was handed to the socket.
         response_id: the id of its response, once started.
         ended: its terminal event or error came, or it was withdrawn.
+        awaits_successor: its response has ended, and what becomes of its steers is not known yet.
+        left_at: when it was abandoned, on the clock of whoever did.
         fork_of: the lane whose latest response it continues from another lane, until it is in progress.
     """
 
-    __slots__ = ("ended", "fork_of", "lane", "response_id", "sent", "sink")
+    __slots__ = (
+        "accepted",
+        "awaits_successor",
+        "earlier",
+        "ended",
+        "fork_of",
+        "lane",
+        "left_at",
+        "response_id",
+        "sent",
+        "sink",
+        "steers",
+    )
 
     def __init__(self, lane: Lane, sink: Sink | None, fork_of: Lane | None) -> None:
         self.lane = lane
@@ -85,6 +99,11 @@ class Run:
         self.sent = False
         self.response_id: str | None = None
         self.ended = False
+        self.awaits_successor = False
+        self.steers = 0
+        self.accepted = 0
+        self.earlier: list[str] = []
+        self.left_at = 0.0
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "started" if self.response_id else "sent" if self.sent else "new"
@@ -171,6 +190,7 @@ class Lanes:
         self.max_in_flight = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
         self.max_names = min(max_names, MAX_NAMES) if named else 1
         self.in_flight = 0
+        self.draining = 0
         self.strays = 0
         self.is_open = True
         self._uses = 0
@@ -208,13 +228,19 @@ class Lanes:
         run.sent = True
         run.lane.latest = None
 
+    def steering(self, run: Run) -> None:
+        """A steer of its response goes out now: the lane stays with the run until its outcome is known."""
+        run.steers += 1
+
     def withdraw(self, run: Run) -> None:
-        """Give the place back: nothing was sent."""
+        """Give the place back: nothing was sent, or nothing is expected any more."""
         if not run.ended:
             self._end(run)
 
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more; a sent one drains."""
+        if run.sent and not run.ended and run.sink is not None:
+            self.draining += 1
         run.sink = None
         if not run.sent:
             self.withdraw(run)
@@ -236,7 +262,9 @@ class Lanes:
 
     def refuse_unstarted(self) -> list[Run]:
         """End every run that is sent and has no response: the server takes no more of them."""
-        refused = [run for run in self.runs if run.sent and run.response_id is None]
+        refused = [
+            run for run in self.runs if run.sent and run.response_id is None and not run.awaits_successor
+        ]
         for run in refused:
             self._end(run)
         return refused
@@ -261,6 +289,8 @@ class Lanes:
         """An event on a lane whose run, if there is one, has no response yet."""
         if isinstance(event, _LIFE_CYCLE):
             return self._start(lane, run, event)
+        if run is not None and run.awaits_successor and isinstance(event, _STEERING):
+            return self._steer(run, event)
         is_end = isinstance(event, ErrorEvent | InvalidEvent) and event.type in _ENDING_TYPES
         if lane.stray is not None:  # first in, first out: it is the stray's
             if is_end:
@@ -281,6 +311,8 @@ class Lanes:
             return self._stray()
         if response_id in (lane.last_ended, lane.stray):
             return self._stray()
+        if run is not None and run.awaits_successor:
+            return self._succeed(lane, run, event)
         if run is None or not run.sent:
             # A successor that nobody here asked for (steering): the server's latest is not ours any more.
             lane.latest = None
@@ -299,15 +331,15 @@ class Lanes:
                 self._end(run)
             return run
         if isinstance(event, _STEERING):
-            return run if event.steer.previous_response_id in (None, run.response_id) else self._stray()
+            return self._steer(run, event)
         if event.response.id != run.response_id:
             return self._stray()
         if isinstance(event, _ENDS):
-            self._end(run)
+            self._end_response(run)
             # An abandoned answer is nobody's parent, and a later create has evicted this one.
             is_kept = run.sink is not None and not any(later.sent for later in lane.runs)
             if isinstance(event, ResponseCompleted) and is_kept:
-                lane.latest = run.response_id
+                lane.latest = event.response.id
                 lane.latest_is_stored = event.response.store is True
         elif isinstance(event, ResponseInProgress):
             self._release_fork(run)
@@ -322,7 +354,47 @@ class Lanes:
                 return sent[0]
         return self._stray()
 
+    def _succeed(self, lane: Lane, run: Run, event: Any) -> Run | None:
+        """The successor of a steered response begins: what was accepted is part of it."""
+        if event.response.previous_response_id not in (None, run.earlier[-1]):
+            return self._stray()
+        run.awaits_successor = False
+        run.steers -= run.accepted
+        run.accepted = 0
+        run.response_id = event.response.id
+        lane.latest = None
+        return self._change(lane, run, event)
+
+    def _steer(self, run: Run, event: Any) -> Run | None:
+        """What becomes of a steer. When none is open any more, a response that has ended ends its run."""
+        if event.steer.previous_response_id not in (None, run.response_id, *run.earlier):
+            return self._stray()
+        if isinstance(event, SteerAccepted):
+            run.accepted += 1
+        if isinstance(event, SteerAccepted) or not run.steers:
+            return run
+        if event.steer.id is not None and run.accepted:
+            run.accepted -= 1
+        run.steers -= 1
+        if run.awaits_successor and not run.steers:
+            run.awaits_successor = False
+            self._end(run)
+        return run
+
+    def _end_response(self, run: Run) -> None:
+        """The response has ended; the run with it, unless a steer may bring a successor."""
+        if not run.steers:
+            self._end(run)
+            return
+        run.awaits_successor = True
+        run.earlier.append(run.response_id or "")
+        run.lane.last_ended = run.response_id
+        run.response_id = None
+        self._release_fork(run)
+
     def _end(self, run: Run) -> None:
+        if run.sent and run.sink is None:
+            self.draining -= 1
         run.ended = True
         run.lane.runs.remove(run)
         run.lane.last_ended = run.response_id or run.lane.last_ended

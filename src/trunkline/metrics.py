@@ -104,6 +104,8 @@ class PoolMetrics:
     Attributes:
         dials: connections dialled, the failed ones included.
         failed_dials: connections that could not be made.
+        rotations: connections replaced because of their age.
+        fallbacks: turns that went over HTTP because WebSocket could not be had.
         turns: turns begun.
         deltas: requests sent as a delta.
         fulls: requests sent in full.
@@ -116,6 +118,8 @@ class PoolMetrics:
 
     dials: int = 0
     failed_dials: int = 0
+    rotations: int = 0
+    fallbacks: int = 0
     turns: int = 0
     deltas: int = 0
     fulls: int = 0

@@ -102,7 +102,6 @@ def can_continue(parent: Baseline) -> bool:
     place = parent.place
     return parent.stored or (
         isinstance(place, Lane)
-        and place.lanes.is_open
         and place.latest == parent.response_id
         and not place.runs  # whoever waits to be sent there will evict it, maybe before a fork begins
     )
@@ -119,6 +118,8 @@ def _beside(
         return None
     if source.is_idle and source.owner in (owner, None):
         return Seat(source, plan)
+    if parent.pinned:
+        return None
     beside = _vacant(source.lanes) or _replaceable(source.lanes, sparing=source)
     if beside is None and may_evict:
         beside = _evictable(source.lanes, sparing=source)

@@ -7,12 +7,14 @@ is cancelled while it waits does not take the connection from the others who wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .baselines import Plan
 from .connection import Connection, Dial
-from .errors import ClientClosed
+from .errors import ClientClosed, TurnError
 from .history import History
 from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes, Run, Sink
 from .metrics import PoolMetrics
@@ -21,29 +23,63 @@ from .placement import Owner, Seat, place
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of a pool.
+    """Bounds of a pool. Times are seconds.
 
     Attributes:
         max_connections: connections at most; a turn that needs one more waits for a place.
         max_in_flight: responses in flight on one connection, at most 16.
         max_lanes: named lanes of one connection, at most 32.
-        connect_s: how long a dial may take, in seconds.
+        max_draining: abandoned answers that drain on one connection before new turns go elsewhere.
+        drain_s: how long an abandoned answer may drain before its connection is given up.
+        close_abandoned: close the socket of an abandoned answer, where nobody else is on it, instead of
+            letting it drain: fewer tokens, and a new connection for the next turn.
+        connect_s: how long a dial may take.
+        max_age_s: the age at which a connection is replaced. The service ends it at 3600.
+        age_jitter_s: up to so much earlier, so that connections made together do not end together.
+        upkeep_s: how often age and drains are looked at.
     """
 
     max_connections: int = 1024
     max_in_flight: int = MAX_IN_FLIGHT
     max_lanes: int = MAX_NAMES
+    max_draining: int = 8
+    drain_s: float = 300.0
+    close_abandoned: bool = False
     connect_s: float = 10.0
+    max_age_s: float = 3300.0
+    age_jitter_s: float = 120.0
+    upkeep_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place that is taken: the connection, the run on its lane, and what is to be sent."""
+    """A place that is taken: the connection, the run on its lane, and what is to be sent there."""
 
     connection: Connection
     run: Run
     plan: Plan
     is_fork: bool
+    close_abandoned: bool
+
+    @property
+    def has_started(self) -> bool:
+        """The response has its id."""
+        return self.run.response_id is not None or bool(self.run.earlier)
+
+    @property
+    def goes_on(self) -> bool:
+        """The response has ended, and a steer may bring a successor."""
+        return self.run.awaits_successor
+
+    def begin(self, request: bytes) -> None:
+        """Send the request."""
+        self.connection.send(self.run, request)
+
+    def abandon(self) -> None:
+        """Let the answer drain, or close the socket where that is wanted and hurts nobody."""
+        self.connection.abandon(self.run)
+        if self.close_abandoned and not self.run.ended and self.connection.is_unheard:
+            self.connection.shut()
 
 
 class Pool:
@@ -53,15 +89,26 @@ class Pool:
         dialler: gives, for a URL, the function that dials it.
         named_lanes: the endpoint has lanes.
         limits: the bounds.
+        clock: seconds; by default the event loop's.
     """
 
-    def __init__(self, dialler: Callable[[str], Dial], *, named_lanes: bool, limits: PoolLimits) -> None:
+    def __init__(
+        self,
+        dialler: Callable[[str], Dial],
+        *,
+        named_lanes: bool,
+        limits: PoolLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.metrics = PoolMetrics()
+        self._clock = clock
         self._dialler = dialler
         self._named_lanes = named_lanes
         self._limits = limits
         self._connections: dict[str, list[Connection]] = {}
-        self._dials: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._upkeep: asyncio.TimerHandle | None = None
+        self._replacing: set[Connection] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self._closing: list[Connection] = []
         self._closed = False
@@ -82,8 +129,7 @@ class Pool:
     ) -> Place | None:
         """Take a place for a turn; ``None`` when there is none and no further connection may be made."""
         self._check_open()
-        group = self._connections.setdefault(url, [])
-        trunks = [trunk for trunk in group if trunk.takes_turns and trunk not in avoiding]
+        trunks = [trunk for trunk in self._with_turns(url) if trunk not in avoiding]
         may_dial = len(self.connections) < self._limits.max_connections
         seat = place(owner, asked, candidates, trunks, may_evict=self._named_lanes or not may_dial)
         if seat is None and may_dial:
@@ -98,7 +144,17 @@ class Pool:
         seat.lane.settle(owner)
         if owner is not None:
             owner.home = seat.lane
-        return Place(connection, run, seat.plan, seat.fork_of is not None)
+        return Place(connection, run, seat.plan, seat.fork_of is not None, self._limits.close_abandoned)
+
+    def _with_turns(self, url: str) -> list[Connection]:
+        """The connections that new turns may be placed on."""
+        most = self._limits.max_draining
+        group = self._connections.get(url, ())
+        return [trunk for trunk in group if trunk.takes_turns and trunk.lanes.draining < most]
+
+    def has_room(self, url: str) -> bool:
+        """Whether a connection is ready that takes another turn."""
+        return any(trunk.is_ready and trunk.lanes.has_room for trunk in self._with_turns(url))
 
     async def room(self) -> None:
         """Wait until a place may have become free. Cancelling ends the wait."""
@@ -117,7 +173,7 @@ class Pool:
             NetworkError: one of them could not be made.
         """
         self._check_open()
-        live = [connection for connection in self._connections.get(url, []) if connection.takes_turns]
+        live = self._with_turns(url)
         while len(live) < min(count, self._limits.max_connections):
             live.append(self._dial(url))
         for connection in live[:count]:
@@ -127,10 +183,12 @@ class Pool:
         """End every connection and every turn on it. Sockets that do not close in time are dropped."""
         self._closed = True
         self._wake()
-        for task in self._dials:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        for task in self._tasks:
             task.cancel()
-        if self._dials:
-            await asyncio.wait(self._dials)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         ending = self.connections + self._closing
         for connection in ending:
             connection.shut()
@@ -155,15 +213,56 @@ class Pool:
             max_in_flight=self._limits.max_in_flight,
             max_names=self._limits.max_lanes,
         )
-        connection = Connection(self.metrics.dials, lanes, self.metrics, self._changed)
+        connection = Connection(self.metrics.dials, lanes, self.metrics, self._clock, self._changed)
         self._connections.setdefault(url, []).append(connection)
-        task = asyncio.get_running_loop().create_task(
-            connection.dial(self._dialler(url), self._limits.connect_s),
-            name=f"trunkline dial {connection.number}",
-        )
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
+        self._in_background(connection.dial(self._dialler(url), self._limits.connect_s))
+        if self._upkeep is None:
+            self._plan_upkeep()
         return connection
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="trunkline pool")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _plan_upkeep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._upkeep = loop.call_later(self._limits.upkeep_s, self._keep_up)
+
+    def _keep_up(self) -> None:
+        self.look_after()
+        self._upkeep = None
+        if self.connections or self._closing:
+            self._plan_upkeep()
+
+    def look_after(self) -> None:
+        """Replace what is old, and give up what drains for too long. Called every ``upkeep_s``."""
+        now = self._clock()
+        for url, group in self._connections.items():
+            for connection in list(group):
+                connection.give_up_drains(now - self._limits.drain_s)
+                if self._is_due(connection, now):
+                    self._replacing.add(connection)
+                    self._in_background(self._replace(url, connection))
+        for connection in list(self._closing):
+            connection.give_up_drains(now - self._limits.drain_s)
+
+    def _is_due(self, connection: Connection, now: float) -> bool:
+        if connection.opened_at is None or not connection.takes_turns or connection in self._replacing:
+            return False
+        jitter_s = self._limits.age_jitter_s * connection.jitter
+        return now - connection.opened_at >= self._limits.max_age_s - jitter_s
+
+    async def _replace(self, url: str, old: Connection) -> None:
+        """A new connection first; then the old one takes no more turns, and ends after its last."""
+        try:
+            await self._dial(url).ready()
+        except TurnError:
+            return  # the old one still serves; the next look tries again
+        finally:
+            self._replacing.discard(old)
+        self.metrics.rotations += 1
+        old.retire()
 
     def _changed(self, connection: Connection) -> None:
         """A place became free, or a connection ended or retires."""

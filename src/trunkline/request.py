@@ -188,9 +188,9 @@ def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: st
     return b'{"stream":true,' + _body(fields, items, previous_response_id)
 
 
-def size_in_full(fields: Fields, asked: History) -> int:
-    """About how many bytes a frame with the whole context would have."""
-    return len(_CREATE) + len(fields.head) + len(b',"input":[]}') + asked.size_bytes
+def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
+    """How many bytes a frame with the whole context would have."""
+    return len(frame(fields, (), stream_id=stream_id)) + max(0, asked.size_bytes - 1)
 
 
 def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None) -> bytes:

@@ -12,20 +12,21 @@ Leaving the block early is barge-in: the answer drains unseen, and the next turn
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .errors import TurnError, UsageError
 from .events import OutputTextDelta, ResponseCompleted, ResponseIncomplete, ServerEvent
-from .items import Item
+from .items import TurnInput
 from .metrics import TurnMetrics
 from .response import Response
-from .turn import Turn
+from .turn import Answer, Turn
 
 
 class Outcome(Enum):
@@ -43,14 +44,14 @@ class Ending:
     Attributes:
         outcome: how it ended.
         response: the final response, when it was answered.
-        output: its output items, as they can be sent again.
+        answer: what it brought, when it was answered.
         text: the text that the caller received.
         output_seen: the caller received a part of the answer.
     """
 
     outcome: Outcome
     response: Response | None
-    output: tuple[Item, ...]
+    answer: Answer | None
     text: str
     output_seen: bool
 
@@ -119,6 +120,29 @@ class ResponseStream:
             pass
         return self.response
 
+    async def steer(self, input: TurnInput) -> None:  # noqa: A002 - the name of the Responses API
+        """Say something into the running answer. It goes on in this stream, as a response of its own.
+
+        Returns when the service has accepted it. Should it hand the input back later, that is an event
+        ``response.steer.failed``, and the input is in `returned_steers`.
+
+        Args:
+            input: a string or user messages.
+
+        Raises:
+            SteerRefused: the service handed the input back; the answer goes on without it.
+            UsageError: no response runs here, or it runs over HTTP.
+            TurnError: the connection was lost; what became of the steer is not known.
+        """
+        self._check_open()
+        steer = self._turn.steer(input)
+        await asyncio.shield(steer.outcome)
+
+    @property
+    def returned_steers(self) -> list[Any]:
+        """Steers that were handed back after they had been accepted."""
+        return list(self._turn.attempt.steers.returned)
+
     def heard(self, text: str) -> None:
         """Say what the listener really heard of this answer: the history keeps that, or nothing.
 
@@ -168,9 +192,12 @@ class ResponseStream:
             return event
         return await self._next()
 
-    async def _next(self) -> ServerEvent:
+    def _check_open(self) -> None:
         if not self._entered:
             raise UsageError("enter the stream first: async with … as stream")
+
+    async def _next(self) -> ServerEvent:
+        self._check_open()
         while not self._ended:
             attempt = self._turn.attempt
             if attempt.events:
@@ -197,7 +224,7 @@ class ResponseStream:
         self._end(Outcome.ANSWERED, self._turn.conclude(final))
         return final
 
-    def _end(self, outcome: Outcome, output: tuple[Item, ...] = ()) -> None:
+    def _end(self, outcome: Outcome, answer: Answer | None = None) -> None:
         if self._ended:
             return
         self._ended = True
@@ -205,7 +232,7 @@ class ResponseStream:
         self._turn.leave()
         self._events = deque()
         if self._on_end is not None and self._entered:
-            self._on_end(Ending(outcome, self._response, output, self.received_text, taken))
+            self._on_end(Ending(outcome, self._response, answer, self.received_text, taken))
 
     def __del__(self) -> None:
         if not self._entered or self._ended:

@@ -8,66 +8,44 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
+
+from msgspec import Raw
 
 from .attempt import Attempt
 from .baselines import Baseline, Plan
 from .connection import Connection
-from .deadlines import Deadlines, Phase
-from .errors import DeadlineExceeded, TurnError
+from .deadlines import Phase
+from .errors import DeadlineExceeded, TurnError, UsageError
 from .events import ResponseCompleted, ResponseIncomplete
 from .history import History
-from .items import Item
-from .metrics import Hooks, TurnMetrics
-from .placement import Owner, can_continue
-from .pool import Place, Pool
-from .recovery import Action, Decision, Facts, Policy, decide
-from .request import Fields, frame, size_in_full
+from .items import Item, TurnInput
+from .metrics import TurnMetrics
+from .placement import can_continue
+from .pool import Place
+from .question import Question, TurnSettings
+from .recovery import Action, Cause, Decision, Facts, Policy, decide
+from .request import frame, http_body, size_in_full
 from .response import Response
+from .steering import Steer, steer_frame, steer_items
+from .transport import Transports
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a turn asks.
+class Answer:
+    """What a turn brought.
 
     Attributes:
-        url: where.
-        fields: everything but the items.
-        asked: all items, as the caller holds them.
-        owner: whose turn it is; ``None`` for one without memory.
-        generate: ``False`` for a warm-up.
+        asked: the context of the final response: what was asked, and what was said into it since.
+        output: the final response's output, as it can be sent again.
+        waiting: steers that the service holds until the next request.
     """
 
-    url: str
-    fields: Fields
     asked: History
-    owner: Owner | None
-    generate: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TurnSettings:
-    """How turns are made.
-
-    Attributes:
-        deadlines: how long they wait.
-        policy: how often they are asked.
-        max_buffered_events: how many events may wait for the caller.
-        hooks: who hears of turns that begin and end.
-        replay_actions: requests whose hosted tools act (``mcp``, for example) may be asked again too.
-    """
-
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    policy: Policy = field(default_factory=Policy)
-    max_buffered_events: int = 16_384
-    replay_actions: bool = False
-    hooks: Hooks = field(default_factory=Hooks)
-
-    def waiting(self, deadlines: Deadlines) -> TurnSettings:
-        """The same with other deadlines."""
-        return replace(self, deadlines=deadlines)
+    output: tuple[Item, ...]
+    waiting: tuple[Item, ...]
 
 
 class Turn:
@@ -79,15 +57,18 @@ class Turn:
         attempt: the attempt that runs, or the last one.
     """
 
-    def __init__(self, pool: Pool, question: Question, settings: TurnSettings) -> None:
+    def __init__(self, transports: Transports, question: Question, settings: TurnSettings) -> None:
         self.question = question
         self.metrics = TurnMetrics(model=question.fields.model)
-        self._pool = pool
+        self._transports = transports
+        self._pool = transports.pool
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._avoiding: list[Connection] = []
+        self._over_http = False
         self._parent: Baseline | None = None
+        self._place: Place | None = None
         self.attempt = self._new_attempt()
 
     async def start(self) -> None:
@@ -114,30 +95,53 @@ class Turn:
         self.attempt.leave()
         self._finish("left")
 
-    def conclude(self, final: ResponseCompleted | ResponseIncomplete) -> tuple[Item, ...]:
-        """The response is there: remember it as a baseline. Its output items, as they can be sent again."""
-        response = final.response
-        encoded = response.encoded_output or self.attempt.done_items
-        output = tuple(Item.from_output(bytes(item)) for item in encoded)
-        self.metrics.usage = response.usage
+    def conclude(self, final: ResponseCompleted | ResponseIncomplete) -> Answer:
+        """The response is there: remember it as a baseline."""
+        attempt = self.attempt
+        asked = self.question.asked
+        for segment in attempt.steers.segments:
+            heard = _output_of(segment.response.response, ())
+            asked = asked.extended([item for item in heard if item.is_resendable]).extended(segment.said)
+        answer = Answer(asked, _output_of(final.response, attempt.done_items), tuple(attempt.steers.waiting))
+        self.metrics.usage = final.response.usage
         self._finish("answered")
         if isinstance(final, ResponseCompleted):
-            self._remember(response, output)
-        return output
+            self._remember(final.response, answer)
+        return answer
 
-    def _remember(self, response: Response, output: tuple[Item, ...]) -> None:
-        question, run = self.question, self.attempt.run
+    def steer(self, given: TurnInput) -> Steer:
+        """Say something into the running answer.
+
+        Raises:
+            UsageError: no response runs, or it runs over HTTP.
+            ConnectionLost: the socket is dead.
+        """
+        items = steer_items(given)
+        attempt, place = self.attempt, self._place
+        if self._over_http or place is None:
+            raise UsageError("steering needs a WebSocket, and this turn goes over HTTP")
+        response_id = place.run.response_id
+        if attempt.is_over or response_id is None:
+            raise UsageError("there is no running response to steer: wait for its first event")
+        place.connection.steer(place.run, steer_frame(response_id, given))
+        return attempt.steers.add(given, items)
+
+    def _remember(self, response: Response, answer: Answer) -> None:
+        question, place = self.question, self._place
         if question.owner is None or question.fields.brings_context:
             return
+        is_kept = response.store is True and self._transports.keeps_responses
         question.owner.baselines.commit(
             Baseline(
                 response_id=response.id,
                 model=question.fields.model,
-                stored=response.store is True,
-                place=run.lane if run is not None else None,
-                length=len(question.asked),
-                mark=question.asked.mark,
-                output=output,
+                stored=is_kept and not answer.waiting,
+                place=place.run.lane if place is not None else None,
+                length=len(answer.asked),
+                mark=answer.asked.mark,
+                output=(*answer.output, *answer.waiting),
+                pinned=bool(answer.waiting),
+                at=self._transports.now,
             )
         )
 
@@ -154,17 +158,43 @@ class Turn:
 
     async def _ask(self) -> None:
         self.metrics.attempts += 1
-        self._parent = None
+        self._parent = self._place = None
         self.attempt = attempt = self._new_attempt()
-        place = await self._take_place(attempt)
-        attempt.connection, attempt.run = place.connection, place.run
+        if self._over_http or self._transports.goes_over_http(self.question.url):
+            self._over_http = True
+            self._ask_http(attempt)
+        else:
+            await self._ask_socket(attempt)
+
+    async def _ask_socket(self, attempt: Attempt) -> None:
+        self._place = attempt.exchange = place = await self._take_place(attempt)
         if not place.connection.is_ready:
             await self._bounded(place.connection.ready())
+        self._transports.websocket_made()
         self.metrics.connected_s = self._loop.time() - self._started_at
-        self._parent = place.plan.parent
-        request = self._frame(place)
+        self._parent = parent = place.plan.parent
+        request = frame(
+            self.question.fields,
+            place.plan.delta,
+            previous_response_id=parent.response_id if parent is not None else None,
+            stream_id=place.run.lane.name,
+            generate=self.question.generate,
+        )
         attempt.begin(request)
-        self._count(place, len(request))
+        self._count(place.plan, len(request), place)
+
+    def _ask_http(self, attempt: Attempt) -> None:
+        stored = [plan for plan in self._candidates() if plan.parent is not None and plan.parent.stored]
+        plan = stored[0] if stored else Plan(None, self.question.asked.items())
+        self._parent = parent = plan.parent
+        body = http_body(
+            self.question.fields,
+            plan.delta,
+            previous_response_id=parent.response_id if parent is not None else None,
+        )
+        attempt.exchange = self._transports.http.exchange(attempt)
+        attempt.begin(body)
+        self._count(plan, len(body), None)
 
     def _new_attempt(self) -> Attempt:
         settings = self._settings
@@ -173,9 +203,8 @@ class Turn:
     async def _take_place(self, attempt: Attempt) -> Place:
         question = self.question
         while True:
-            candidates = self._candidates()
             place = self._pool.take(
-                question.url, question.owner, question.asked, candidates, attempt, self._avoiding
+                question.url, question.owner, question.asked, self._candidates(), attempt, self._avoiding
             )
             if place is not None:
                 return place
@@ -186,63 +215,68 @@ class Turn:
         if question.owner is None or question.fields.brings_context:
             return []
         plans = question.owner.baselines.candidates(question.asked, question.fields.model)
+        if not self._transports.keeps_responses:
+            plans = [plan.unstored() for plan in plans]
         return [plan for plan in plans if plan.parent is not None and can_continue(plan.parent)]
 
-    def _frame(self, place: Place) -> bytes:
-        parent = place.plan.parent
-        return frame(
-            self.question.fields,
-            place.plan.delta,
-            previous_response_id=parent.response_id if parent is not None else None,
-            stream_id=place.run.lane.name,
-            generate=self.question.generate,
-        )
-
-    def _count(self, place: Place, size_bytes: int) -> None:
-        metrics, pool, plan = self.metrics, self._pool.metrics, place.plan
+    def _count(self, plan: Plan, size_bytes: int, place: Place | None) -> None:
+        metrics, pool = self.metrics, self._pool.metrics
+        lane = place.run.lane.name if place is not None else None
         metrics.mode = "full" if plan.is_full else "delta"
-        metrics.lane = place.run.lane.name
-        metrics.connection = place.connection.number
-        metrics.fork = place.is_fork
+        metrics.transport = "websocket" if place is not None else "http"
+        metrics.lane = lane
+        metrics.connection = place.connection.number if place is not None else None
+        metrics.fork = place is not None and place.is_fork
         metrics.items_sent = len(plan.delta)
         metrics.bytes_sent += size_bytes
-        metrics.full_bytes = size_in_full(self.question.fields, self.question.asked)
+        metrics.full_bytes = size_in_full(self.question.fields, self.question.asked, lane)
         pool.fulls += plan.is_full
         pool.deltas += not plan.is_full
-        pool.forks += place.is_fork
+        pool.forks += metrics.fork
 
     async def _prepare_again(self, error: TurnError) -> None:
         """What recovery decides, up to the moment of asking again."""
-        attempt, parent, owner = self.attempt, self._parent, self.question.owner
+        attempt, parent = self.attempt, self._parent
         attempt.leave()
         error.output_seen = attempt.taken
-        decision = decide(self._facts(error), self._settings.policy)
-        if decision.forget_parent and parent is not None and owner is not None:
-            owner.baselines.forget(parent.response_id)
-        if decision.action in (Action.RAISE, Action.HTTP) or decision.cause is None:
+        decision = decide(self._facts(error), self._policy())
+        if parent is not None and decision.forget_parent:
+            self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
+        if decision.action is Action.RAISE or decision.cause is None:
             self._fail(error)
         self.metrics.recoveries.append(decision.cause)
         self._pool.metrics.recoveries[decision.cause] += 1
-        await self._go_on(decision, attempt.connection)
+        await self._go_on(decision)
 
-    async def _go_on(self, decision: Decision, connection: Connection | None) -> None:
-        if decision.action is Action.ELSEWHERE and connection is not None:
-            self._avoiding.append(connection)
+    def _policy(self) -> Policy:
+        may_fall_back = self._transports.may_fall_back and not self._over_http
+        return replace(self._settings.policy, http_allowed=may_fall_back)
+
+    def _forget(self, parent: Baseline, *, lost: bool) -> None:
+        owner = self.question.owner
+        if owner is not None:
+            owner.baselines.forget(parent.response_id)
+        if lost and parent.stored:
+            self._transports.not_found(parent.at)
+
+    async def _go_on(self, decision: Decision) -> None:
+        if decision.action is Action.HTTP:
+            self._over_http = True
+            self._transports.websocket_failed()
+        if decision.action is Action.ELSEWHERE and self._place is not None:
+            self._avoiding.append(self._place.connection)
         if decision.delay_s:
-            try:
-                await asyncio.sleep(decision.delay_s)
-            except asyncio.CancelledError:
-                self.attempt.interrupt()
-                raise
+            await asyncio.sleep(decision.delay_s)
 
     def _facts(self, error: TurnError) -> Facts:
         total = self._settings.deadlines.total
+        acts = self.question.fields.acts and not self._settings.replay_actions
         return Facts(
             error=error,
             output_seen=self.attempt.taken,
             attempt=self.metrics.attempts,
             remaining_s=None if total is None else self._started_at + total - self._loop.time(),
-            may_replay=self._settings.replay_actions or not self.question.fields.acts,
+            may_replay=not acts and not self.attempt.steers.sent,
             names_parent=self._parent is not None,
             jitter=random.random(),
         )
@@ -270,3 +304,9 @@ class Turn:
             self.metrics.outcome = outcome
             self.metrics.total_s = self._loop.time() - self._started_at
             self._settings.hooks.finished(self.metrics)
+
+
+def _output_of(response: Response, done_items: Sequence[Raw]) -> tuple[Item, ...]:
+    """The output as it can be sent again. Some gateways leave it out of the final event."""
+    encoded = response.encoded_output or done_items
+    return tuple(Item.from_output(bytes(item)) for item in encoded)

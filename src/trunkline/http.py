@@ -1,0 +1,189 @@
+"""The same turns over HTTP: a ``POST`` that is answered by server-sent events.
+
+For endpoints, networks and moments without WebSocket. Events, exceptions and metrics are the same. A request
+can be cancelled here: leaving a turn closes its connection, and the service stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
+from .events import ErrorEvent, decode
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from .attempt import Attempt
+
+MAX_EVENT_BYTES = 64 * 2**20
+MAX_ERROR_BYTES = 64 * 2**10
+
+Headers = Callable[[], Awaitable[dict[str, str]]]
+
+
+class HttpTransport:
+    """Posts requests to one URL.
+
+    Args:
+        url: where responses are created.
+        headers: who asks; asked for each request.
+        connect_s: how long connecting may take, in seconds.
+        ssl_context: as for `Client`.
+        proxy: as for `Client`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Headers,
+        *,
+        connect_s: float | None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self._url = url
+        self._headers = headers
+        self._connect_s = connect_s
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._client: httpx2.AsyncClient | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def exchange(self, attempt: Attempt) -> HttpExchange:
+        """One request and the events that answer it."""
+        return HttpExchange(self, attempt)
+
+    def run(self, exchange: HttpExchange, body: bytes) -> asyncio.Task[None]:
+        """Post the body in a task of its own, and hand on what comes."""
+        task = asyncio.get_running_loop().create_task(exchange.run(body), name="trunkline http")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def post(self, body: bytes) -> httpx2.Response:
+        """The answer, as soon as its head is there."""
+        client = self._opened()
+        headers = await self._headers()
+        headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        request = client.build_request("POST", self._url, content=body, headers=headers)
+        return await client.send(request, stream=True)
+
+    def _opened(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            import httpx2
+
+            self._client = httpx2.AsyncClient(
+                timeout=httpx2.Timeout(None, connect=self._connect_s),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+                verify=self._ssl_context if self._ssl_context is not None else True,
+                proxy=self._proxy or None,
+                trust_env=self._proxy is None,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """End every request."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        if self._client is not None:
+            await self._client.aclose()
+
+
+class HttpExchange:
+    """One request over HTTP.
+
+    Attributes:
+        has_started: the response has its id.
+    """
+
+    def __init__(self, transport: HttpTransport, attempt: Attempt) -> None:
+        self._transport = transport
+        self._attempt = attempt
+        self._task: asyncio.Task[None] | None = None
+        self.has_started = False
+        self.goes_on = False  # there is no steering over HTTP
+
+    def begin(self, request: bytes) -> None:
+        """Post it."""
+        self._task = self._transport.run(self, request)
+
+    def abandon(self) -> None:
+        """Close the connection; the service stops."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self, body: bytes) -> None:
+        """Post the body and deliver what comes, to the end or to a failure."""
+        try:
+            await self._exchange(body)
+            error: TurnError = ConnectionLost("the stream ended before the response did", sent=True)
+        except asyncio.CancelledError:
+            self._attempt.fail(ConnectionLost("the client was closed", sent=True, started=self.has_started))
+            raise
+        except TurnError as failure:
+            error = failure
+        except Exception as failure:
+            error = _translated(failure)
+        error.started = self.has_started
+        self._attempt.fail(error)
+
+    async def _exchange(self, body: bytes) -> None:
+        from httpx2 import EventSource
+
+        response = await self._transport.post(body)
+        try:
+            if response.status_code != 200:
+                self._attempt.deliver(decode(await _refusal(response)))
+                return
+            async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
+                if event.data and event.data != "[DONE]":
+                    self._attempt.deliver(decode(event.data.encode()))
+                    self.has_started = True
+                if self._attempt.is_over:
+                    return
+        finally:
+            await response.aclose()
+
+
+async def _refusal(response: httpx2.Response) -> bytes:
+    """An HTTP error as the ``error`` event that the socket would have brought."""
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_ERROR_BYTES:
+            break
+    error = _error_of(bytes(content))
+    error.setdefault("message", f"HTTP status {response.status_code}")
+    error["headers"] = dict(response.headers)
+    return json.dumps({"type": ErrorEvent.type, "status": response.status_code, "error": error}).encode()
+
+
+def _error_of(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    error = body.get("error", body) if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _translated(error: Exception) -> NetworkError:
+    """Exceptions of httpx2, as ours. Messages of theirs may hold URLs, and stay behind as the cause."""
+    import httpx2
+
+    name = type(error).__name__
+    made: NetworkError
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+        made = ConnectFailed(f"no HTTP connection could be made ({name})")
+    else:
+        made = ConnectionLost(f"the HTTP exchange broke off ({name})", sent=True)
+    made.__cause__ = error
+    return made

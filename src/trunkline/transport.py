@@ -1,0 +1,108 @@
+"""Which way a turn goes: over a WebSocket of the pool, or over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from time import monotonic
+
+from .breaker import Breaker
+from .errors import TurnError
+from .http import HttpTransport
+from .pool import Pool
+from .retention import Retention
+
+
+class Transport(StrEnum):
+    """How turns may go."""
+
+    AUTO = "auto"
+    """Over WebSocket; over HTTP when WebSocket cannot be had, until it can be had again."""
+
+    WEBSOCKET = "websocket"
+    """Over WebSocket only."""
+
+    HTTP = "http"
+    """Over HTTP only."""
+
+
+class Transports:
+    """Both ways of one endpoint with one credential, and what was learnt of them.
+
+    Attributes:
+        pool: the sockets.
+        http: the way over HTTP.
+    """
+
+    def __init__(
+        self, pool: Pool, http: HttpTransport, mode: Transport, *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.pool = pool
+        self.http = http
+        self._retention = Retention()
+        self._mode = mode
+        self._breaker = Breaker()
+        self._clock = clock
+        self._probes: set[asyncio.Task[None]] = set()
+
+    @property
+    def now(self) -> float:
+        """Seconds, on the clock of everything here."""
+        return self._clock()
+
+    @property
+    def keeps_responses(self) -> bool:
+        """Whether a stored response can be relied on, as far as is known."""
+        return self._retention.is_trusted(self._clock())
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether HTTP may take the place of WebSocket."""
+        return self._mode is Transport.AUTO
+
+    def goes_over_http(self, url: str) -> bool:
+        """Whether a turn that begins now goes over HTTP. A probe that is due is begun, and not waited for."""
+        if self._mode is not Transport.AUTO:
+            return self._mode is Transport.HTTP
+        if self._breaker.is_closed or self.pool.has_room(url):
+            return False
+        if self._breaker.should_probe(self._clock()):
+            task = asyncio.get_running_loop().create_task(self._probe(url), name="trunkline probe")
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
+        return True
+
+    def not_found(self, kept_at: float) -> None:
+        """A response that was said to be stored then, on this clock, is not there."""
+        self._retention.not_found(kept_at, self._clock())
+
+    def websocket_failed(self) -> None:
+        """A turn had to fall back."""
+        self._breaker.failed(self._clock())
+        self.pool.metrics.fallbacks += 1
+
+    def websocket_made(self) -> None:
+        """A turn has its WebSocket."""
+        if not self._breaker.is_closed:
+            self._breaker.succeeded()
+
+    async def close(self, within_s: float) -> None:
+        """End everything."""
+        for task in self._probes:
+            task.cancel()
+        if self._probes:
+            await asyncio.wait(self._probes)
+        await self.http.close()
+        await self.pool.close(within_s)
+
+    async def _probe(self, url: str) -> None:
+        try:
+            await self.pool.warm(url, 1)
+        except TurnError:
+            self._breaker.failed(self._clock())
+        except asyncio.CancelledError:
+            self._breaker.failed(self._clock())
+            raise
+        else:
+            self._breaker.succeeded()
