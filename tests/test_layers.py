@@ -25,8 +25,11 @@ PURE = (
     "lanes",
     "placement",
     "recovery",
+    "deadlines",
+    "breaker",
+    "retention",
 )
-IO = ("metrics", "endpoint", "frames", "dialing", "websocket", "http", "connection", "pool")
+IO = ("metrics", "endpoint", "retry_after", "frames", "dialing", "websocket", "http", "connection", "pool")
 LOOPS = {"asyncio", "concurrent", "multiprocessing", "queue", "signal", "subprocess", "threading"}
 WIRES = {"http", "httpx2", "picows", "select", "selectors", "socket", "ssl", "urllib"}
 NOT_PURE = {*LOOPS, *WIRES, "importlib", "os", "random", "secrets", "sys", "time", "uuid"}

@@ -10,20 +10,32 @@ import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
-from .events import ErrorEvent, decode
+from .events import ErrorEvent, ServerEvent, decode
 
 if TYPE_CHECKING:
     import httpx2
-
-    from .attempt import Attempt
 
 MAX_EVENT_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
+
+
+class Sink(Protocol):
+    """Who waits for the answer to one request."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more is expected."""
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take one event; must not raise."""
+
+    def fail(self, error: TurnError) -> None:
+        """The exchange broke off; must not raise."""
 
 
 class HttpTransport:
@@ -54,9 +66,9 @@ class HttpTransport:
         self._client: httpx2.AsyncClient | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    def exchange(self, attempt: Attempt) -> HttpExchange:
+    def exchange(self, sink: Sink) -> HttpExchange:
         """One request and the events that answer it."""
-        return HttpExchange(self, attempt)
+        return HttpExchange(self, sink)
 
     def run(self, exchange: HttpExchange, body: bytes) -> asyncio.Task[None]:
         """Post the body in a task of its own, and hand on what comes."""
@@ -104,9 +116,9 @@ class HttpExchange:
         has_started: the response has its id.
     """
 
-    def __init__(self, transport: HttpTransport, attempt: Attempt) -> None:
+    def __init__(self, transport: HttpTransport, sink: Sink) -> None:
         self._transport = transport
-        self._attempt = attempt
+        self._sink = sink
         self._task: asyncio.Task[None] | None = None
         self.has_started = False
         self.goes_on = False  # there is no steering over HTTP
@@ -126,14 +138,14 @@ class HttpExchange:
             await self._exchange(body)
             error: TurnError = ConnectionLost("the stream ended before the response did", sent=True)
         except asyncio.CancelledError:
-            self._attempt.fail(ConnectionLost("the client was closed", sent=True, started=self.has_started))
+            self._sink.fail(ConnectionLost("the client was closed", sent=True, started=self.has_started))
             raise
         except TurnError as failure:
             error = failure
         except Exception as failure:
             error = _translated(failure)
         error.started = self.has_started
-        self._attempt.fail(error)
+        self._sink.fail(error)
 
     async def _exchange(self, body: bytes) -> None:
         from httpx2 import EventSource
@@ -141,13 +153,13 @@ class HttpExchange:
         response = await self._transport.post(body)
         try:
             if response.status_code != 200:
-                self._attempt.deliver(decode(await _refusal(response)))
+                self._sink.deliver(decode(await _refusal(response)))
                 return
             async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
                 if event.data and event.data != "[DONE]":
-                    self._attempt.deliver(decode(event.data.encode()))
+                    self._sink.deliver(decode(event.data.encode()))
                     self.has_started = True
-                if self._attempt.is_over:
+                if self._sink.is_over:
                     return
         finally:
             await response.aclose()
