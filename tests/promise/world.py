@@ -82,6 +82,10 @@ class Speaker:
     def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
         raise NotImplementedError
 
+    def rewrite(self, said: list[JSON]) -> None:
+        """Hold this history from now on."""
+        raise NotImplementedError
+
     async def speak(self, text: str, turn: Turn) -> None:
         """Say something, or answer the calls that are owed."""
         new = self.answers() if self.owed else [user(text)]
