@@ -109,6 +109,7 @@ def test_an_answer_cut_at_barge_in_is_no_match() -> None:
     assert delta([U1], [answer("All of it.")], [U1, assistant("All"), U2]) is None
     assert delta([U1], [answer("All of it.")], [U1, assistant(""), U2]) is None
     assert delta([U1], [answer("All of it.")], [U1, U2]) is None
+    assert delta([U1], [answer("All of it.")], [U1, assistant("All of us."), U2]) is None
 
 
 def test_an_edited_old_message_is_no_match() -> None:

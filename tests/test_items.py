@@ -240,6 +240,15 @@ def test_a_loop_made_later_is_a_change() -> None:
     assert not item.is_unchanged(value)
 
 
+def test_a_watched_item_without_numbers_is_compared_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = message("user", text("a"), text("b"))
+    item = Item.of(value, watched=True)
+    monkeypatch.setattr("trunkline.items.encode", None)
+    monkeypatch.setattr("trunkline.items.copy_json", None)
+    assert item.is_unchanged(copy.deepcopy(value))
+    assert not item.is_unchanged(message("user", text("a"), text("c")))
+
+
 def test_equal_objects_are_unchanged() -> None:
     for value in (
         CALL,

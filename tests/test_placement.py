@@ -138,6 +138,9 @@ def test_a_lane_on_which_a_later_create_was_sent_is_no_parent_any_more() -> None
     trunk.lanes.sending(run)
     assert not can_continue(parent)
     assert turn(Owner(owner.baselines.copy()), [trunk]).plan.is_full
+    tell(run, "failed", "later")
+    assert not can_continue(parent)
+    assert turn(owner, [trunk]).plan.is_full
 
 
 def test_a_parent_on_a_closed_or_retired_connection_is_sent_in_full_elsewhere() -> None:
@@ -224,6 +227,16 @@ def test_an_owner_whose_home_was_taken_finds_another_lane() -> None:
     seat = turn(first, [trunk])
     assert seat.plan.is_full
     assert seat.lane is second.home
+
+
+def test_an_owner_does_not_go_back_to_a_home_that_somebody_else_has() -> None:
+    trunk = Trunk()
+    first, _ = answered(trunk, "one")
+    second = Owner()
+    assert first.home is not None
+    finish(second, sit(second, Seat(first.home, Plan(None, []))), "two")
+    assert turn(first, [trunk]).lane is not first.home
+    assert turn(second, [trunk]).lane is first.home
 
 
 def test_a_connection_where_this_owner_was_answered_comes_before_a_fuller_one() -> None:

@@ -45,6 +45,12 @@ def test_objects_are_plain_json() -> None:
     assert made.incomplete_details == {"reason": "steered"}
 
 
+def test_figures_that_python_cannot_hold_are_no_figures() -> None:
+    frame = b'{"id":"resp_1","usage":{"total_tokens":' + b"9" * 5000 + b"}}"
+    assert msgspec.json.decode(frame, type=Response).usage is None
+    assert response(usage=[1]).usage is None
+
+
 def test_the_text_of_all_messages_is_joined_and_nothing_else() -> None:
     made = response(
         output=[
