@@ -165,17 +165,20 @@ class Attempt:
         at = self._progress_at - self._started_at
         if self._metrics.first_event_s is None:
             self._metrics.first_event_s = at
-        self._held.append(event)
         if is_output(event):
             self._metrics.first_output_s = at
-            self._held.pop()
             self._flow()
             self._push(event)
+            return
+        self._held.append(event)
+        if len(self._held) == 1:
+            self._watch_anew()
 
     def _flow(self) -> None:
         self._flowing = True
         self.events.extend(self._held)
         self._held.clear()
+        self._watch_anew()
         self._wake()
 
     def _push(self, event: ServerEvent) -> None:
@@ -278,6 +281,11 @@ class Attempt:
         due = self._due()
         if due is not None:
             self._timer = self._loop.call_at(due.at, self._look)
+
+    def _watch_anew(self) -> None:
+        """Another phase begins: it may be over sooner, or be the first that has a limit."""
+        self._stop_watching()
+        self._watch()
 
     def _look(self) -> None:
         due = self._due()

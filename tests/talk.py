@@ -1,0 +1,75 @@
+"""How tests talk: a client to an emulator, whole turns, and what the model saw of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trunkline
+from trunkline.emulator import Emulator, ResponseRecord, assert_context
+from trunkline.events import OutputTextDelta
+
+DELTA = "response.output_text.delta"
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+def client_of(emulator: Emulator, **options: Any) -> trunkline.Client:
+    """A client of this server, with lanes."""
+    given = {"base_url": emulator.base_url, "api_key": emulator.api_key, "lanes": True, **options}
+    return trunkline.Client(**given)
+
+
+async def ask(chat: trunkline.Conversation, words: Any, **fields: Any) -> trunkline.ResponseStream:
+    """One turn, read to its end."""
+    async with chat.send(words, **fields) as stream:
+        await stream.finish()
+    return stream
+
+
+async def first_text(stream: trunkline.ResponseStream) -> str:
+    """Read until there is text."""
+    async for event in stream:
+        if isinstance(event, OutputTextDelta):
+            return event.delta
+    raise AssertionError("there was no text")
+
+
+async def types_of(stream: trunkline.ResponseStream) -> list[str]:
+    """The types of all events that are still to come."""
+    return [event.type async for event in stream]
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def output_for(call: dict[str, Any], text: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call["call_id"], "output": text}
+
+
+def record_of(emulator: Emulator, stream: trunkline.ResponseStream) -> ResponseRecord:
+    """The emulator's record of the response that the stream ended in."""
+    return emulator.responses[stream.response.id]
+
+
+def assert_kept(emulator: Emulator, chat: trunkline.Conversation, response: trunkline.Response) -> None:
+    """The model's context and its answer are the conversation's items."""
+    record = emulator.responses[response.id]
+    assert_context([*record.effective_context, *record.output], chat.items)
+
+
+def texts(items: list[dict[str, Any]]) -> list[str]:
+    """Role and text of the messages among these items."""
+    return [f"{item['role']}: {_text(item['content'])}" for item in items if "role" in item]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
