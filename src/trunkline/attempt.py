@@ -198,6 +198,8 @@ class Attempt:
     def _turn(self, event: ServerEvent) -> None:
         """An event that ends the response, or that decides whether another follows."""
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
+            if not event.response.encoded_output:
+                event.response = event.response.with_output(self.done_items)
             self._ended = event
         elif isinstance(event, SteerAccepted | SteerFailed | SteerPending):
             self.steers.resolve(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,10 @@ class Response(Struct, dict=True):
     def __post_init__(self) -> None:
         if not all(isinstance(item, dict) for item in self.output):
             raise ValueError("an output item is an object")
+
+    def with_output(self, items: Sequence[Raw]) -> Response:
+        """The same with these output items: some gateways leave them out of the final event."""
+        return msgspec.structs.replace(self, encoded_output=list(items))
 
     @cached_property
     def output(self) -> list[JSON]:

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+import trunkline
+from trunkline import Deadlines, Policy
+from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
+
+from .peer import Server, frame
+from .talk import DELTA, ask, client_of, first_text, types_of
+from .waiting import runs_briefly, soon, until
+
+ONCE = Policy(max_attempts=1)
+LONG = runs_briefly(60)
+
+
+# Events, and when the caller sees them.
+
+
+async def test_the_caller_sees_every_event_of_the_wire_in_order() -> None:
+    async with Emulator(frames=1000) as emulator, client_of(emulator) as client:
+        async with client.conversation(model="reason").send("hello there") as stream:
+            raw = [event.raw async for event in stream]
+        assert raw == [frame.data for frame in emulator.frames if frame.sent]
+
+
+async def test_life_cycle_events_are_held_back_until_there_is_output(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.faults.add("stall", event=3)
+    async with client.conversation(model="echo").send("hello") as stream:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(stream), runs_briefly(0.1))
+        assert stream.metrics.first_event_s is not None
+        assert stream.metrics.first_output_s is None
+
+
+async def test_a_replay_is_invisible(emulator: Emulator, client: trunkline.Client) -> None:
+    emulator.faults.add("drop", event_type="response.in_progress")
+    async with client.conversation(model="echo").send("hello") as stream:
+        types = await types_of(stream)
+    assert types.count("response.created") == 1
+    assert types[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
+    assert stream.metrics.attempts == 2
+
+
+async def test_output_that_nobody_has_taken_yet_is_replayed_as_well(emulator: Emulator) -> None:
+    emulator.faults.add("drop", event=7, request=1)
+    async with client_of(emulator) as client, client.conversation(model="words-5").send("go") as stream:
+        await until(lambda: bool(emulator.faults.fired) and client.connections == 0, "it is dropped")
+        text = "".join([piece async for piece in stream.text()])
+    assert text == stream.response.output_text
+    assert (len(text.split()), stream.metrics.attempts) == (5, 2)
+
+
+async def test_unknown_events_and_fields_are_passed_on(emulator: Emulator, client: trunkline.Client) -> None:
+    emulator.faults.add("unknown_event", event=5)
+    emulator.faults.add("unknown_field", event_type=DELTA, times=None)
+    async with client.conversation(model="echo").send("one two") as stream:
+        events = [event async for event in stream]
+    unknown = [event for event in events if isinstance(event, UnknownEvent)]
+    assert "response.emulator.unheard_of" in [event.type for event in unknown]
+    deltas = [event for event in events if isinstance(event, OutputTextDelta)]
+    assert all(event.json()["unheard_of"] == {"x": 1} for event in deltas)
+    assert stream.response.output_text == "one two"
+
+
+async def test_a_cancelled_wait_for_an_event_loses_nothing(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0.05, 200)
+    cancelled, received = 0, ""
+    async with client.conversation(model="words-20").send("go") as stream:
+        while True:
+            try:
+                event = await asyncio.wait_for(anext(stream), 0.002)
+            except TimeoutError:
+                cancelled += 1
+            except StopAsyncIteration:
+                break
+            else:
+                received += event.delta if isinstance(event, OutputTextDelta) else ""
+    assert cancelled > 5
+    assert received == stream.response.output_text
+    assert len(received.split()) == 20
+
+
+async def test_what_was_received_before_the_end_of_the_socket_can_still_be_read(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.faults.add("drop", event=9)
+    async with client.conversation(model="words-9").send("go") as stream:
+        received = [await anext(stream)]
+        await until(lambda: bool(emulator.faults.fired) and client.connections == 0, "it is dropped")
+        with pytest.raises(trunkline.ConnectionLost) as lost:
+            async for event in stream:
+                received.append(event)  # noqa: PERF401 - what comes before the error counts
+    assert [event.type for event in received][-4:] == [DELTA] * 4
+    assert (lost.value.sent, lost.value.started, lost.value.output_seen) == (True, True, True)
+
+
+async def test_an_incomplete_response_is_final(emulator: Emulator, client: trunkline.Client) -> None:
+    stream = await soon(ask(client.conversation(model="words-9"), "go", max_output_tokens=3))
+    assert stream.response.status == "incomplete"
+    assert stream.response.incomplete_details == {"reason": "max_output_tokens"}
+    assert len(stream.response.output_text.split()) == 3
+
+
+# Errors, and the facts that they carry.
+
+
+async def test_an_error_event_has_its_facts(emulator: Emulator, client: trunkline.Client) -> None:
+    headers = {"x-request-id": "req_7", "retry-after": "61"}
+    emulator.faults.add("reject", status=429, code="rate_limit_exceeded", message="slower", headers=headers)
+    with pytest.raises(trunkline.ResponseRefused) as refused:
+        await ask(client.conversation(model="echo"), "hello")
+    error = refused.value
+    assert (error.status, error.code, error.request_id) == (429, "rate_limit_exceeded", "req_7")
+    assert error.retry_after_s == 61
+    assert (error.sent, error.started, error.output_seen) == (True, False, False)
+    assert "slower" in str(error)
+
+
+async def test_an_error_in_mid_answer_says_that_it_had_begun(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0, 100)
+    emulator.faults.add("fail", event=7, status=500)
+    async with client.conversation(model="words-9").send("go") as stream:
+        with pytest.raises(trunkline.ResponseRefused) as refused:
+            await stream.finish()
+    assert (refused.value.started, refused.value.output_seen) == (True, True)
+    assert stream.received_text
+
+
+async def test_a_flat_error_is_read_as_well(emulator: Emulator, client: trunkline.Client) -> None:
+    emulator.faults.add("flat_error", times=None)
+    with pytest.raises(trunkline.ResponseRefused) as refused:
+        await ask(client.conversation(model="refuse-400-invalid_prompt"), "hello")
+    assert (refused.value.code, refused.value.status) == ("invalid_prompt", None)
+
+
+async def test_a_failed_response_has_its_facts(emulator: Emulator, client: trunkline.Client) -> None:
+    with pytest.raises(trunkline.ResponseFailed) as failed:
+        await ask(client.conversation(model="fail-invalid_prompt"), "hello")
+    error = failed.value
+    assert (error.code, error.started, error.output_seen) == ("invalid_prompt", True, False)
+    assert error.response_id in emulator.responses
+    assert error.response is not None
+    assert error.response["status"] == "failed"
+
+
+async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone(emulator: Emulator) -> None:
+    emulator.faults.add("stall", event=7, request=1, seconds=runs_briefly(0.1))
+    emulator.faults.add("omit", event_type=DELTA, request=2, fields=("delta",))
+    async with client_of(emulator, policy=ONCE) as client:
+        async with client.conversation(model="echo").send("one two three") as neighbour:
+            await first_text(neighbour)
+            async with client.conversation(model="echo").send("top secret") as stream:
+                with pytest.raises(trunkline.ProtocolViolation, match=r"output_text\.delta") as broken:
+                    await stream.finish()
+            await neighbour.finish()
+    assert (stream.metrics.connection, neighbour.metrics.connection) == (1, 1)
+    assert "secret" not in str(broken.value)
+
+
+# A caller that does not read.
+
+
+async def test_a_caller_that_does_not_read_loses_its_own_stream_alone(emulator: Emulator) -> None:
+    emulator.pace = Pace(0, 1000)
+    async with client_of(emulator, max_buffered_events=10) as client:
+        slow, other = client.conversation(model="words-200"), client.conversation(model="words-200")
+        async with slow.send("go") as stream:
+            await first_text(stream)
+            async with other.send("go") as neighbour:
+                assert len((await neighbour.finish()).output_text.split()) == 200
+            with pytest.raises(trunkline.SlowConsumer) as lost:
+                await stream.finish()
+        assert (lost.value.buffered, lost.value.output_seen) == (10, True)
+        again = await ask(slow, "again")
+        assert (again.response.status, again.metrics.connection) == ("completed", 1)
+
+
+async def test_a_caller_that_never_began_to_read_is_not_asked_again(emulator: Emulator) -> None:
+    async with client_of(emulator, max_buffered_events=10) as client:
+        async with client.conversation(model="words-99").send("go") as stream:
+            await until(lambda: any(r.status == "completed" for r in emulator.responses.values()), "it ends")
+            with pytest.raises(trunkline.SlowConsumer):
+                await stream.finish()
+        assert len(emulator.responses) == 1
+
+
+async def test_buffered_events_are_within_the_bound_until_they_are_read(emulator: Emulator) -> None:
+    async with client_of(emulator, max_buffered_events=300) as client:
+        async with client.conversation(model="words-200").send("go") as stream:
+            await until(lambda: any(r.status == "completed" for r in emulator.responses.values()), "it ends")
+            assert len((await stream.finish()).output_text.split()) == 200
+
+
+# Deadlines: each phase has its own, whatever the others are.
+
+
+@pytest.mark.parametrize(
+    ("phase", "event"), [("first_event", 1), ("first_output", 2), ("first_output", 3), ("between_events", 6)]
+)
+@pytest.mark.parametrize("others_s", [LONG, None])
+async def test_each_phase_has_its_deadline(
+    emulator: Emulator, phase: str, event: int, others_s: float | None
+) -> None:
+    emulator.faults.add("stall", event=event)
+    limit_s = runs_briefly(0.08)
+    limits: dict[str, Any] = dict.fromkeys(("first_event", "first_output", "between_events"), others_s)
+    async with client_of(emulator, deadlines=Deadlines(**limits | {phase: limit_s}), policy=ONCE) as client:
+        with pytest.raises(trunkline.DeadlineExceeded) as late:
+            await soon(ask(client.conversation(model="words-9"), "go"), within_s=5)
+    assert (late.value.phase, late.value.waited_s) == (phase, limit_s)
+    assert (late.value.sent, late.value.started) == (True, event > 1)
+    assert late.value.output_seen == (phase == "between_events")
+    assert isinstance(late.value, TimeoutError)
+    assert str(late.value).startswith(f"{phase}: ")
+
+
+async def test_a_shorter_phase_after_a_longer_one_is_held_to_its_own_limit(emulator: Emulator) -> None:
+    """The first output takes longer than the first event may; then the answer stops between two words."""
+    emulator.pace = Pace(runs_briefly(0.15), None)
+    emulator.faults.add("stall", event=7)
+    brief = runs_briefly(0.1)
+    deadlines = Deadlines(first_event=brief, first_output=LONG, between_events=brief)
+    async with client_of(emulator, deadlines=deadlines) as client:
+        with pytest.raises(trunkline.DeadlineExceeded) as late:
+            await soon(ask(client.conversation(model="words-9"), "go"), within_s=5)
+    assert late.value.phase == "between_events"
+
+
+async def test_the_whole_turn_has_a_deadline(emulator: Emulator) -> None:
+    emulator.pace = Pace(0, 100)
+    deadlines = Deadlines(total=runs_briefly(0.2), between_events=LONG)
+    async with client_of(emulator, deadlines=deadlines) as client:
+        with pytest.raises(trunkline.DeadlineExceeded) as late:
+            await soon(ask(client.conversation(model="words-1000"), "go"), within_s=5)
+    assert (late.value.phase, late.value.output_seen) == ("total", True)
+
+
+async def test_a_slow_but_steady_answer_is_never_late(emulator: Emulator) -> None:
+    emulator.pace = Pace(0, 50)
+    limit_s = runs_briefly(0.3)
+    deadlines = Deadlines(first_event=limit_s, first_output=limit_s, between_events=limit_s)
+    async with client_of(emulator, deadlines=deadlines) as client:
+        stream = await ask(client.conversation(model="words-30"), "go")
+    assert stream.metrics.total_s is not None
+    assert stream.metrics.total_s > limit_s
+    assert stream.metrics.attempts == 1
+
+
+async def test_a_turn_may_have_deadlines_of_its_own(emulator: Emulator, client: trunkline.Client) -> None:
+    emulator.faults.add("stall", event=6)
+    chat = client.conversation(model="words-9")
+    async with chat.send("go", deadlines=Deadlines(between_events=runs_briefly(0.05))) as stream:
+        with pytest.raises(trunkline.DeadlineExceeded):
+            await soon(stream.finish(), within_s=5)
+
+
+async def test_after_a_deadline_the_lane_drains_and_its_neighbours_go_on(emulator: Emulator) -> None:
+    emulator.faults.add("stall", event=6, request=1, seconds=runs_briefly(0.3))
+    deadlines = Deadlines(between_events=runs_briefly(0.1))
+    async with client_of(emulator, deadlines=deadlines) as client:
+        chat = client.conversation(model="words-9")
+        with pytest.raises(trunkline.DeadlineExceeded):
+            await ask(chat, "go")
+        again = await ask(chat, "again")
+        assert (again.metrics.connection, client.connections) == (1, 1)
+        await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "the late answer drains")
+
+
+# A final event without the output, as some gateways send it.
+
+
+def created(lane: str | None = None, response_id: str = "resp_1") -> dict[str, Any]:
+    return _of(lane, type="response.created", response={"id": response_id, "status": "in_progress"})
+
+
+def _of(lane: str | None, **event: Any) -> dict[str, Any]:
+    return event | ({"stream_id": lane} if lane else {})
+
+
+def message(text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+
+
+@pytest.mark.parametrize("output", [{}, {"output": []}, {"output": None}])
+@pytest.mark.usefixtures("no_proxy")
+async def test_output_that_the_final_event_leaves_out_is_taken_from_its_items(
+    server: Server, output: dict[str, Any]
+) -> None:
+    base_url = f"http://127.0.0.1:{server.port}/v1"
+    async with trunkline.Client(base_url=base_url, api_key="sk-x") as client:
+        chat = client.conversation(model="m")
+        reading = asyncio.create_task(ask(chat, "hello"))
+        peer = await soon(server.next_peer())
+        peer.accept()
+        await soon(peer.read())
+        response = {"id": "resp_1", "status": "completed", **output}
+        for event in (
+            created(),
+            {"type": "response.output_item.done", "output_index": 0, "item": message("hi")},
+            {"type": "response.completed", "response": response},
+        ):
+            peer.write(frame(1, json.dumps(event).encode()))
+        stream = await soon(reading)
+        assert chat.items[-1]["content"][0]["text"] == "hi"
+        assert stream.response.output_text == "hi"
+        assert isinstance(stream.response, trunkline.Response)
+        peer.writer.close()
+
+
+def test_terminal_events_are_read_without_their_output() -> None:
+    event = trunkline.events.decode(b'{"type":"response.completed","response":{"id":"r"}}')
+    assert isinstance(event, ResponseCompleted)
+    assert event.response.output == []
