@@ -73,7 +73,7 @@ FIELDS: dict[str, Check] = {
                 "summary": choice("auto", "concise", "detailed"),
                 "generate_summary": choice("auto", "concise", "detailed"),
                 "context": choice("auto", "current_turn", "all_turns"),
-                "mode": _TEXT,
+                "mode": choice("standard", "pro"),
             }
         )
     ),
@@ -121,7 +121,12 @@ FIELDS: dict[str, Check] = {
 }
 """The body of ``POST /v1/responses`` that a socket accepts too."""
 
-_SOCKET: dict[str, Check] = {"type": _TEXT, "stream_id": _TEXT, "generate": nullable(boolean)}
+_SOCKET: dict[str, Check] = {
+    "type": _TEXT,
+    "stream_id": _TEXT,
+    "generate": nullable(boolean),
+    "stream": boolean,
+}
 _HTTP: dict[str, Check] = {
     "stream": nullable(boolean),
     "stream_options": nullable(fields(optional={"include_obfuscation": boolean})),
@@ -255,7 +260,8 @@ def check_compact(body: dict[str, Any]) -> CreateRequest:
 
 def _refuse_http_only(body: dict[str, Any]) -> None:
     for name in _HTTP_ONLY:
-        if name in body:
+        # A socket streams by itself, and clients in wide use say so all the same (openai-agents).
+        if name in body and not (name == "stream" and body[name] is True):
             raise ApiError(
                 f"Unsupported parameter: '{name}' is not supported over WebSocket.",
                 code="unsupported_parameter",
