@@ -54,7 +54,7 @@ async def watched() -> AsyncIterator[None]:
 
 
 def _others(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - before - {asyncio.current_task()}  # type: ignore[arg-type]
+    return asyncio.all_tasks() - before - {asyncio.current_task()}
 
 
 def _sockets() -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
 from .events import ErrorEvent, ServerEvent, decode
@@ -63,6 +65,7 @@ class HttpTransport:
         self._connect_s = connect_s
         self._ssl_context = ssl_context
         self._proxy = proxy
+        self.authority = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
         self._running: set[asyncio.Task[None]] = set()
 
@@ -143,7 +146,7 @@ class HttpExchange:
         except TurnError as failure:
             error = failure
         except Exception as failure:
-            error = _translated(failure)
+            error = _translated(failure, self._transport.authority)
         error.started = self.has_started
         self._sink.fail(error)
 
@@ -187,15 +190,25 @@ def _error_of(content: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _translated(error: Exception) -> NetworkError:
-    """Exceptions of httpx2, as ours. Messages of theirs may hold URLs, and stay behind as the cause."""
+def _translated(error: Exception, authority: str) -> NetworkError:
+    """Exceptions of httpx2, as ours. Their messages may hold URLs: they stay behind, as the cause."""
     import httpx2
 
-    name = type(error).__name__
+    why = _words(error)
     made: NetworkError
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        made = ConnectFailed(f"no HTTP connection could be made ({name})")
+        made = ConnectFailed(f"no HTTP connection to {authority}: {why}")
     else:
-        made = ConnectionLost(f"the HTTP exchange broke off ({name})", sent=True)
+        made = ConnectionLost(f"the HTTP exchange with {authority} broke off: {why}", sent=True)
     made.__cause__ = error
     return made
+
+
+def _words(error: BaseException) -> str:
+    """The system's words for the failure at the bottom, else the name of the exception."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

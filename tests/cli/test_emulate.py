@@ -64,7 +64,7 @@ def test_the_key_is_asked_for_and_the_pace_and_retention_are_obeyed() -> None:
         assert env["OPENAI_API_KEY"] == "sk-mine"
         done = trunkline("chat", "-p", "Hi", env={**env, "OPENAI_API_KEY": "wrong"})
         assert done.returncode == 1
-        assert "401" in done.stderr
+        assert "Incorrect API key" in done.stderr
         assert trunkline("chat", "-p", "Hi", env=env).returncode == 0
 
 
