@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.emulator import ApiError
-from trunkline.emulator.request import FIELDS, check_create, decode
+from trunkline.emulator.request import check_create, decode
+from trunkline.emulator.request_fields import FIELDS
 
 from .wire import WEATHER, Socket, Wire
 

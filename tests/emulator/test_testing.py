@@ -104,8 +104,8 @@ def test_it(trunkline_environment):
 
 def test_the_pytest_plugin_gives_a_running_emulator(tmp_path: Path) -> None:
     (tmp_path / "test_plugin.py").write_text(PLUGIN_TEST)
-    options = ["-p", "no:cacheprovider", "-p", "trunkline.emulator.pytest_plugin", "--strict-markers", "-q"]
-    options += ["-p", "no:randomly", "-p", "no:xdist"]
+    # The plugin comes with the installed package, as it does for others.
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--strict-markers", "-q"]
     command = [sys.executable, "-m", "pytest", *options, "test_plugin.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -3,7 +3,8 @@
 from .behaviour import Expectation
 from .emulator import Emulator
 from .errors import ApiError
-from .faults import Action, Fault, Faults, Fired, load_faults, parse_faults
+from .fault_file import load_faults, parse_faults
+from .faults import Action, Fault, Faults, Fired
 from .frame_log import FrameRecord
 from .models import Model
 from .prompt import Prompt

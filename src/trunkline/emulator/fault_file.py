@@ -1,0 +1,65 @@
+"""Faults as plain data, and in files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from .faults import Action, Fault, Faults
+
+
+def load_faults(path: str | Path) -> Faults:
+    """Read faults from a YAML or JSON file: a list, or ``{"seed": …, "faults": […]}``.
+
+    Raises:
+        ValueError: something in it is no fault; the message says what and where.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    if Path(path).suffix == ".json":
+        content = json.loads(text)
+    else:
+        import yaml
+
+        content = yaml.safe_load(text)
+    return parse_faults(content)
+
+
+def parse_faults(content: Any) -> Faults:
+    """Faults from plain data, as a file holds them.
+
+    Raises:
+        ValueError: something in it is no fault.
+    """
+    if isinstance(content, list):
+        content = {"faults": content}
+    if not isinstance(content, dict) or not isinstance(content.get("faults"), list):
+        raise ValueError("expected a list of faults, or an object with 'faults' and 'seed'")
+    faults = [_parse_fault(entry, index) for index, entry in enumerate(content["faults"])]
+    return Faults(faults, seed=int(content.get("seed", 0)))
+
+
+def describe(fault: Fault) -> dict[str, Any]:
+    """A fault as plain data: its action and what differs from the defaults."""
+    blank = asdict(Fault(fault.action))
+    given = {name: value for name, value in asdict(fault).items() if value != blank[name]}
+    return {"action": str(fault.action)} | given
+
+
+def _parse_fault(entry: Any, index: int) -> Fault:
+    where = f"fault {index + 1}"
+    if not isinstance(entry, dict) or "action" not in entry:
+        raise ValueError(f"{where}: expected an object with an 'action'")
+    unknown = set(entry) - {one.name for one in fields(Fault)}
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(sorted(map(repr, unknown)))}")
+    try:
+        action = Action(entry["action"])
+    except ValueError:
+        names = ", ".join(Action)
+        raise ValueError(f"{where}: unknown action {entry['action']!r}; there are {names}") from None
+    details = dict(entry)
+    if "fields" in details:
+        details["fields"] = tuple(details["fields"])
+    return Fault(**(details | {"action": action}))
