@@ -23,11 +23,22 @@ def client_of(emulator: Emulator, **options: Any) -> trunkline.Client:
     return trunkline.Client(**given)
 
 
-async def ask(chat: trunkline.Conversation, words: Any, **fields: Any) -> trunkline.ResponseStream:
-    """One turn, read to its end."""
-    async with chat.send(words, **fields) as stream:
+async def read(stream: trunkline.ResponseStream) -> trunkline.ResponseStream:
+    """A whole turn, to its end."""
+    async with stream:
         await stream.finish()
     return stream
+
+
+async def ask(chat: trunkline.Conversation, words: Any, **fields: Any) -> trunkline.ResponseStream:
+    """One turn of a conversation, read to its end."""
+    return await read(chat.send(words, **fields))
+
+
+async def collect(stream: trunkline.ResponseStream, into: list[trunkline.ServerEvent]) -> None:
+    """Put what comes into a list, which keeps it when the stream ends in an error."""
+    async for event in stream:
+        into.append(event)
 
 
 async def first_text(stream: trunkline.ResponseStream) -> str:

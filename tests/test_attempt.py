@@ -13,7 +13,7 @@ from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
 
 from .peer import Server, frame
-from .talk import DELTA, ask, client_of, first_text, types_of
+from .talk import DELTA, ask, client_of, collect, first_text, read, types_of
 from .waiting import runs_briefly, soon, until
 
 ONCE = Policy(max_attempts=1)
@@ -99,8 +99,7 @@ async def test_what_was_received_before_the_end_of_the_socket_can_still_be_read(
         received = [await anext(stream)]
         await until(lambda: bool(emulator.faults.fired) and client.connections == 0, "it is dropped")
         with pytest.raises(trunkline.ConnectionLost) as lost:
-            async for event in stream:
-                received.append(event)  # noqa: PERF401 - what comes before the error counts
+            await collect(stream, received)
     assert [event.type for event in received][-4:] == [DELTA] * 4
     assert (lost.value.sent, lost.value.started, lost.value.output_seen) == (True, True, True)
 
@@ -160,11 +159,11 @@ async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone
     emulator.faults.add("stall", event=7, request=1, seconds=runs_briefly(0.1))
     emulator.faults.add("omit", event_type=DELTA, request=2, fields=("delta",))
     async with client_of(emulator, policy=ONCE) as client:
+        stream = client.conversation(model="echo").send("top secret")
         async with client.conversation(model="echo").send("one two three") as neighbour:
             await first_text(neighbour)
-            async with client.conversation(model="echo").send("top secret") as stream:
-                with pytest.raises(trunkline.ProtocolViolation, match=r"output_text\.delta") as broken:
-                    await stream.finish()
+            with pytest.raises(trunkline.ProtocolViolation, match=r"output_text\.delta") as broken:
+                await read(stream)
             await neighbour.finish()
     assert (stream.metrics.connection, neighbour.metrics.connection) == (1, 1)
     assert "secret" not in str(broken.value)
@@ -199,7 +198,8 @@ async def test_a_caller_that_never_began_to_read_is_not_asked_again(emulator: Em
 
 async def test_buffered_events_are_within_the_bound_until_they_are_read(emulator: Emulator) -> None:
     async with client_of(emulator, max_buffered_events=300) as client:
-        async with client.conversation(model="words-200").send("go") as stream:
+        stream = client.conversation(model="words-200").send("go")
+        async with stream:
             await until(lambda: any(r.status == "completed" for r in emulator.responses.values()), "it ends")
             assert len((await stream.finish()).output_text.split()) == 200
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from . import errors
 from .deadlines import Deadlines, Due, Phase
-from .errors import ConnectionLost, DeadlineExceeded, ProtocolViolation, ServiceError, TurnError
+from .errors import ConnectionLost, DeadlineExceeded, ProtocolViolation, ServiceError, TurnError, UsageError
 from .events import (
     ErrorEvent,
     InvalidEvent,
@@ -255,6 +255,8 @@ class Attempt:
         """Wait until there is an event, or the end. Cancelling ends the wait and loses nothing."""
         if self.events or self.is_over:
             return
+        if self._waiter is not None:
+            raise UsageError("another task waits for this stream's next event")
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

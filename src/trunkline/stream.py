@@ -13,6 +13,7 @@ Leaving the block early is barge-in: the answer drains unseen, and the next turn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
-from .errors import TurnError, UsageError
+from .errors import ClientClosed, TurnError, UsageError
 from .events import OutputTextDelta, ResponseCompleted, ResponseIncomplete, ServerEvent
 from .items import TurnInput
 from .metrics import TurnMetrics
@@ -79,6 +80,7 @@ class ResponseStream:
         self._events: deque[ServerEvent] = deque()
         self._text: list[str] = []
         self._entered = False
+        self._recovering = False
         self._ended = False
         self._response: Response | None = None
 
@@ -162,12 +164,12 @@ class ResponseStream:
         self._end(Outcome.LEFT)
 
     async def __aenter__(self) -> Self:
-        if self._entered:
+        if self._entered or self._ended:
             raise UsageError("a stream can be entered once; send again for another turn")
         self._entered = True
         try:
             await self._turn.start()
-        except TurnError:
+        except (TurnError, ClientClosed):
             self._end(Outcome.FAILED)
             raise
         except BaseException:
@@ -213,11 +215,16 @@ class ResponseStream:
         raise StopAsyncIteration
 
     async def _recover(self, error: TurnError) -> None:
+        if self._recovering:
+            raise UsageError("another task waits for this stream's next event")
+        self._recovering = True
         try:
             await self._turn.recover(error)
-        except TurnError:
+        except (TurnError, ClientClosed):
             self._end(Outcome.FAILED)
             raise
+        finally:
+            self._recovering = False
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
         self._response = final.response
@@ -237,13 +244,12 @@ class ResponseStream:
     def __del__(self) -> None:
         if not self._entered or self._ended:
             return
-        warnings.warn(
-            f"{self!r} was neither read to its end nor left", ResourceWarning, stacklevel=2, source=self
-        )
+        words = f"{self!r} was neither read to its end nor left"
         try:
-            self._end(Outcome.LEFT)
-        except RuntimeError:  # its event loop is closed, and everything on it is gone already
-            return
+            warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
+        finally:
+            with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
+                self._end(Outcome.LEFT)
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "open" if self._entered else "new"

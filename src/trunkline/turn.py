@@ -18,7 +18,7 @@ from .attempt import Attempt
 from .baselines import Baseline, Plan
 from .connection import Connection
 from .deadlines import Phase
-from .errors import DeadlineExceeded, TurnError, UsageError
+from .errors import ClientClosed, DeadlineExceeded, TurnError, UsageError
 from .events import ResponseCompleted, ResponseIncomplete
 from .history import History
 from .items import Item, TurnInput
@@ -64,7 +64,8 @@ class Turn:
         self._pool = transports.pool
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._started_at = self._loop.time()
+        self._started_at = self._again_at = self._loop.time()
+        self._asking = False
         self._avoiding: list[Connection] = []
         self._over_http = False
         self._parent: Baseline | None = None
@@ -77,17 +78,20 @@ class Turn:
         Raises:
             TurnError: the last failure, when asking again is not possible or not right.
         """
+        self._started_at = self._again_at = self._loop.time()
         self._pool.metrics.turns += 1
+        self.metrics.attempts = 1
         self._settings.hooks.started(self.metrics)
         await self._until_sent()
 
     async def recover(self, error: TurnError) -> None:
-        """The attempt has failed: ask again.
+        """The attempt has failed: ask again. When cancelled, call it again: it goes on where it was.
 
         Raises:
             TurnError: the failure itself, when asking again is not possible or not right.
         """
-        await self._prepare_again(error)
+        if not self._asking:
+            self._prepare_again(error)
         await self._until_sent()
 
     def leave(self) -> None:
@@ -146,18 +150,24 @@ class Turn:
         )
 
     async def _until_sent(self) -> None:
-        while True:
+        self._asking = True
+        while self._asking:
             try:
                 await self._ask()
-                return
+                self._asking = False
             except TurnError as error:
-                await self._prepare_again(error)
+                self._prepare_again(error)
+            except ClientClosed as error:
+                self.attempt.interrupt()
+                self._fail(error)
             except BaseException:
                 self.attempt.interrupt()
                 raise
 
     async def _ask(self) -> None:
-        self.metrics.attempts += 1
+        delay_s = self._again_at - self._loop.time()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
         self._parent = self._place = None
         self.attempt = attempt = self._new_attempt()
         if self._over_http or self._transports.goes_over_http(self.question.url):
@@ -234,7 +244,7 @@ class Turn:
         pool.deltas += not plan.is_full
         pool.forks += metrics.fork
 
-    async def _prepare_again(self, error: TurnError) -> None:
+    def _prepare_again(self, error: TurnError) -> None:
         """What recovery decides, up to the moment of asking again."""
         attempt, parent = self.attempt, self._parent
         attempt.leave()
@@ -246,7 +256,7 @@ class Turn:
             self._fail(error)
         self.metrics.recoveries.append(decision.cause)
         self._pool.metrics.recoveries[decision.cause] += 1
-        await self._go_on(decision)
+        self._go_on(decision)
 
     def _policy(self) -> Policy:
         may_fall_back = self._transports.may_fall_back and not self._over_http
@@ -259,14 +269,14 @@ class Turn:
         if lost and parent.stored:
             self._transports.not_found(parent.at)
 
-    async def _go_on(self, decision: Decision) -> None:
+    def _go_on(self, decision: Decision) -> None:
         if decision.action is Action.HTTP:
             self._over_http = True
             self._transports.websocket_failed()
         if decision.action is Action.ELSEWHERE and self._place is not None:
             self._avoiding.append(self._place.connection)
-        if decision.delay_s:
-            await asyncio.sleep(decision.delay_s)
+        self.metrics.attempts += 1
+        self._again_at = self._loop.time() + decision.delay_s
 
     def _facts(self, error: TurnError) -> Facts:
         total = self._settings.deadlines.total
@@ -283,7 +293,7 @@ class Turn:
 
     async def _bounded(self, wait: Awaitable[None]) -> None:
         """Wait for a connection, within the deadlines."""
-        due = self._settings.deadlines.due(Phase.CONNECT, self._started_at, self._loop.time())
+        due = self._settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at)
         try:
             async with asyncio.timeout_at(due.at if due is not None else None):
                 await wait
@@ -294,7 +304,7 @@ class Turn:
                 raise
             raise DeadlineExceeded(due.phase, due.waited_s) from None
 
-    def _fail(self, error: TurnError) -> NoReturn:
+    def _fail(self, error: TurnError | ClientClosed) -> NoReturn:
         self.metrics.error = type(error).__name__
         self._finish("failed")
         raise error

@@ -1,0 +1,372 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import pytest
+
+import trunkline
+from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+
+from .talk import DELTA, ask, client_of, first_text, read, texts, types_of
+from .waiting import runs_briefly, soon, until
+
+
+@pytest.fixture
+def chat(client: trunkline.Client) -> trunkline.Conversation:
+    return client.conversation(model="echo")
+
+
+def stall_in_mid_answer(emulator: Emulator, **where: Any) -> None:
+    """The next answer stops after two words, for ever."""
+    emulator.faults.add("stall", event=7, **where)
+
+
+# Reading.
+
+
+async def test_it_ends_after_the_terminal_event_and_then_has_a_response(chat: trunkline.Conversation) -> None:
+    async with chat.send("hello there") as stream:
+        types = await types_of(stream)
+        assert (types[0], types[-1]) == ("response.created", "response.completed")
+        assert stream.is_ended
+        assert await types_of(stream) == []
+    assert stream.response.output_text == stream.received_text == "hello there"
+
+
+async def test_there_is_no_response_before_the_end(chat: trunkline.Conversation) -> None:
+    async with chat.send("hello there") as stream:
+        await first_text(stream)
+        with pytest.raises(trunkline.UsageError, match="read the stream to its end"):
+            _ = stream.response
+    with pytest.raises(trunkline.UsageError):
+        _ = stream.response
+
+
+async def test_text_gives_the_text_alone(client: trunkline.Client) -> None:
+    async with client.conversation(model="reason").send("one two three") as stream:
+        pieces = [piece async for piece in stream.text()]
+    assert pieces == ["one", " two", " three"]
+
+
+async def test_reading_can_go_on_in_another_way(chat: trunkline.Conversation) -> None:
+    async with chat.send("one two three four") as stream:
+        await first_text(stream)
+        async for _ in stream.text():
+            break
+        response = await stream.finish()
+    assert response.output_text == stream.received_text == "one two three four"
+
+
+async def test_finish_after_the_end_gives_the_response_again(chat: trunkline.Conversation) -> None:
+    async with chat.send("hello") as stream:
+        response = await stream.finish()
+        assert await stream.finish() is response
+    assert await stream.finish() is response
+
+
+async def test_two_tasks_cannot_read_one_stream(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    stall_in_mid_answer(emulator)
+    async with chat.send("one two three") as stream:
+        await first_text(stream)
+        await first_text(stream)
+        first = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        with pytest.raises(trunkline.UsageError, match="another task"):
+            await soon(anext(stream), within_s=2)
+        first.cancel()
+        await asyncio.wait([first])
+
+
+# Entering.
+
+
+async def test_it_must_be_entered_before_it_is_read(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    stream = chat.send("hello")
+    with pytest.raises(trunkline.UsageError, match="enter the stream first"):
+        await anext(stream)
+    assert emulator.requests == []
+
+
+async def test_it_can_be_entered_once(chat: trunkline.Conversation) -> None:
+    stream = await ask(chat, "hello")
+    with pytest.raises(trunkline.UsageError, match="entered once"):
+        await stream.__aenter__()
+
+
+async def test_one_that_was_closed_cannot_be_entered(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    stream = chat.send("hello")
+    stream.close()
+    with pytest.raises(trunkline.UsageError):
+        await stream.__aenter__()
+    assert emulator.requests == []
+    assert chat.items == []
+
+
+async def test_one_that_is_never_entered_sends_nothing_and_does_not_complain(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        chat.send("hello")
+        gc.collect()
+    assert [str(one.message) for one in complaints] == []
+    assert (emulator.requests, chat.items) == ([], [])
+    await ask(chat, "hello again")
+
+
+async def test_time_counts_from_entering(emulator: Emulator, client: trunkline.Client) -> None:
+    total_s = runs_briefly(0.3)
+    stream = client.conversation(model="echo").send("hello", deadlines=trunkline.Deadlines(total=total_s))
+    await asyncio.sleep(total_s)  # not a wait for something: time has to pass
+    async with stream:
+        await stream.finish()
+    assert stream.metrics.total_s is not None
+    assert stream.metrics.total_s < total_s
+
+
+# Leaving.
+
+
+async def test_leaving_early_lets_the_answer_drain_and_the_next_turn_does_not_wait(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.faults.add("stall", event=7, seconds=runs_briefly(0.2))
+    chat = client.conversation(model="words-9")
+    async with chat.send("go") as stream:
+        await first_text(stream)
+    assert stream.is_ended
+    following = await ask(chat, "go on")
+    (left, answered) = emulator.responses.values()
+    assert (left.status, answered.status) == ("in_progress", "completed")
+    assert following.metrics.lane != stream.metrics.lane
+    assert following.metrics.connection == stream.metrics.connection
+    await until(lambda: left.status == "completed", "the answer has drained")
+    await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "its tokens are counted")
+
+
+async def test_leaving_by_an_exception_is_leaving(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    stall_in_mid_answer(emulator)
+
+    async def fail() -> None:
+        async with chat.send("one two three") as stream:
+            await first_text(stream)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await fail()
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+
+
+async def test_closing_may_be_done_again(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    stall_in_mid_answer(emulator)
+    async with chat.send("one two three") as stream:
+        await first_text(stream)
+        stream.close()
+        stream.close()
+        assert await types_of(stream) == []
+    stream.close()
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+
+
+async def test_closing_after_the_end_changes_nothing(chat: trunkline.Conversation) -> None:
+    stream = await ask(chat, "hello")
+    items = chat.items
+    stream.close()
+    assert chat.items == items
+    assert stream.response.output_text == "hello"
+
+
+async def test_an_answer_is_whole_only_when_its_end_was_read(chat: trunkline.Conversation) -> None:
+    async with chat.send("one two") as stream:
+        while stream.received_text != "one two":
+            await first_text(stream)
+    assert texts(chat.items) == ["user: one two", "assistant: one two"]
+    assert stream.metrics.outcome == "left"
+
+
+async def test_one_that_is_garbage_warns_once_and_drains(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0, 500)
+    chat = client.conversation(model="words-20")
+    stream: trunkline.ResponseStream | None = await chat.send("go").__aenter__()
+    assert stream is not None
+    await first_text(stream)
+    with pytest.warns(ResourceWarning, match="neither read to its end nor left") as complaints:
+        stream = None
+    gc.collect()
+    assert len(complaints) == 1
+    await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 20, "it has drained")
+    assert texts(chat.items) == ["user: go", "assistant: the"]
+    assert (await ask(chat, "again")).metrics.connection == 1
+
+
+async def test_one_that_is_garbage_frees_its_conversation_also_where_warnings_are_errors(
+    emulator: Emulator, client: trunkline.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+    stall_in_mid_answer(emulator)
+    chat = client.conversation(model="echo")
+    stream: trunkline.ResponseStream | None = await chat.send("one two three").__aenter__()
+    assert stream is not None
+    await first_text(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stream = None
+        gc.collect()
+    assert [type(one.exc_value) for one in unraisable] == [ResourceWarning]
+    unraisable.clear()
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+    assert client.metrics.abandoned == 1
+
+
+async def test_one_that_was_read_or_left_is_silent_garbage(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        await ask(chat, "one")
+        async with chat.send("two three") as stream:
+            await first_text(stream)
+        del stream
+        gc.collect()
+    assert [str(one.message) for one in complaints] == []
+
+
+# Being cancelled.
+
+
+@pytest.mark.parametrize(("event", "kept"), [(1, []), (3, []), (7, ["assistant: one two"])])
+async def test_cancelling_the_reader_leaves_the_turn(emulator: Emulator, event: int, kept: list[str]) -> None:
+    """While it waits for the first event, for the first output, and between events."""
+    turns: list[trunkline.TurnMetrics] = []
+    emulator.faults.add("stall", event=event)
+    async with client_of(emulator, hooks=trunkline.Hooks(turn_started=turns.append)) as client:
+        chat = client.conversation(model="echo")
+        reading = asyncio.create_task(ask(chat, "one two three"))
+        await until(lambda: bool(emulator.faults.fired), "the answer stalls")
+        await until(lambda: not kept or turns[0].ttft_s is not None, "the text arrives")
+        for _ in range(3):
+            await asyncio.sleep(0)  # and is read
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert texts(chat.items) == ["user: one two three", *kept]
+        assert (await ask(chat, "next")).response.output_text == "next"
+        assert (turns[0].outcome, client.metrics.abandoned) == ("left", 1)
+
+
+@pytest.mark.parametrize("fault", ["ignore_upgrade", "slow"])
+async def test_cancelling_while_a_connection_is_made_leaves_nothing(emulator: Emulator, fault: str) -> None:
+    asked = asyncio.Event()
+
+    async def key() -> str:
+        asked.set()
+        if fault == "slow":
+            await asyncio.get_running_loop().create_future()
+        return "sk-emulator"
+
+    emulator.faults.add("ignore_upgrade")
+    async with client_of(emulator, api_key=key) as client:
+        chat = client.conversation(model="echo")
+        reading = asyncio.create_task(ask(chat, "hello"))
+        await soon(asked.wait())
+        if fault == "ignore_upgrade":
+            await until(lambda: emulator.handshakes == 1, "the upgrade is asked for")
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert emulator.requests == []
+
+
+async def test_cancelling_while_there_is_no_room_leaves_nothing(emulator: Emulator) -> None:
+    stall_in_mid_answer(emulator)
+    limits = trunkline.PoolLimits(max_connections=1)
+    async with client_of(emulator, lanes=False, limits=limits) as client:
+        async with client.conversation(model="echo").send("one two three") as stream:
+            await first_text(stream)
+            chat = client.conversation(model="echo")
+            waiting = asyncio.create_task(ask(chat, "hello"))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert client.metrics.turns == 2
+    assert len(emulator.requests) == 1
+
+
+async def test_a_cancelled_wait_while_the_turn_is_asked_again_loses_nothing(emulator: Emulator) -> None:
+    """The service asks for a while; a caller that looks in between is not asked to begin anew each time."""
+    retry_after_s = runs_briefly(0.3)
+    headers = {"retry-after": f"{retry_after_s}"}
+    emulator.faults.add("reject", status=429, code="rate_limit_exceeded", headers=headers)
+    async with client_of(emulator) as client:
+        async with client.conversation(model="echo").send("hello there") as stream:
+            await soon(_poll(stream, every_s=retry_after_s / 10), within_s=5)
+        assert stream.response.output_text == "hello there"
+        assert stream.metrics.attempts == 2
+        assert len(stream.metrics.recoveries) == 1
+        assert client.metrics.recoveries.total() == 1
+
+
+async def test_a_cancelled_wait_while_another_connection_is_made_loses_nothing(emulator: Emulator) -> None:
+    delay_s = runs_briefly(0.3)
+    keys = 0
+
+    async def key() -> str:
+        nonlocal keys
+        keys += 1
+        if keys > 1:
+            await asyncio.sleep(delay_s)  # not a wait for something: it stands for a slow handshake
+        return "sk-emulator"
+
+    emulator.faults.add("drop", event=2)
+    async with client_of(emulator, api_key=key) as client:
+        async with client.conversation(model="echo").send("hello there") as stream:
+            await soon(_poll(stream, every_s=delay_s / 10), within_s=5)
+        assert stream.response.output_text == "hello there"
+        assert stream.metrics.attempts == 2
+
+
+async def _poll(stream: trunkline.ResponseStream, every_s: float) -> None:
+    while not stream.is_ended:
+        try:
+            await asyncio.wait_for(anext(stream), every_s)
+        except (TimeoutError, StopAsyncIteration) as end:
+            if isinstance(end, trunkline.TrunklineError):
+                raise
+
+
+# What else it says.
+
+
+async def test_heard_is_for_conversations(client: trunkline.Client) -> None:
+    stream = await read(client.stream(model="echo", input="hello", key="k"))
+    with pytest.raises(trunkline.UsageError, match="Conversation"):
+        stream.heard("he")
+
+
+async def test_its_repr_tells_its_state_and_nothing_of_its_content(chat: trunkline.Conversation) -> None:
+    stream = chat.send("top secret")
+    shown = [repr(stream)]
+    async with stream:
+        await first_text(stream)
+        shown.append(repr(stream))
+        await stream.finish()
+    shown.append(repr(stream))
+    assert shown == [f"<ResponseStream: {state}>" for state in ("new", "open", "ended")]
+
+
+async def test_events_do_not_show_their_content(chat: trunkline.Conversation) -> None:
+    async with chat.send("top secret") as stream:
+        events = [event async for event in stream]
+    assert DELTA in [event.type for event in events]
+    assert "secret" not in repr(events)
