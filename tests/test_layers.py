@@ -25,11 +25,23 @@ PURE = (
     "lanes",
     "placement",
     "recovery",
+    "sequence",
     "deadlines",
     "breaker",
     "retention",
 )
-IO = ("metrics", "endpoint", "retry_after", "frames", "dialing", "websocket", "http", "connection", "pool")
+IO = (
+    "metrics",
+    "wirelog",
+    "endpoint",
+    "retry_after",
+    "frames",
+    "dialing",
+    "websocket",
+    "http",
+    "connection",
+    "pool",
+)
 LOOPS = {"asyncio", "concurrent", "multiprocessing", "queue", "signal", "subprocess", "threading"}
 WIRES = {"http", "httpx2", "picows", "select", "selectors", "socket", "ssl", "urllib"}
 NOT_PURE = {*LOOPS, *WIRES, "importlib", "os", "random", "secrets", "sys", "time", "uuid"}

@@ -61,6 +61,7 @@ class Client:
         ping_interval_s: an idle socket is pinged after so many seconds, and dropped when it does not answer.
         ssl_context: for certificates of one's own; by default they are verified as usual.
         proxy: a proxy's URL; by default the environment decides; empty for none.
+        log_content: where the logger ``trunkline.wire`` is at DEBUG, it shows what is said too.
 
     Raises:
         ConfigurationError: something is missing or wrong; the message says what to give.
@@ -86,6 +87,7 @@ class Client:
         ping_interval_s: float = 20.0,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
+        log_content: bool = False,
     ) -> None:
         self._endpoint = Endpoint.of(
             base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL, lanes=lanes
@@ -97,6 +99,7 @@ class Client:
             max_buffered_events=max_buffered_events,
             replay_actions=replay_actions,
             hooks=hooks or Hooks(),
+            log_content=log_content,
         )
         self._ssl_context = ssl_context
         self._proxy = proxy
@@ -105,6 +108,7 @@ class Client:
             self._dialler,
             named_lanes=self._endpoint.lanes,
             limits=limits or PoolLimits(connect_s=self._settings.deadlines.connect or 60.0),
+            log_content=log_content,
         )
         http = HttpTransport(
             self._endpoint.http_url,

@@ -15,6 +15,7 @@ from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkErro
 from .events import ErrorEvent, ResponseCompleted, ResponseFailed, ResponseIncomplete, ServerEvent, decode
 from .lanes import Lanes, Run
 from .metrics import PoolMetrics
+from .wirelog import WireLog
 
 if TYPE_CHECKING:
     from .websocket import Receiver, WebSocket
@@ -33,6 +34,7 @@ class Connection:
         metrics: where answers that nobody hears are counted.
         clock: seconds, for its age and for how long abandoned answers drain.
         on_change: called when a place became free, or the connection stopped taking turns.
+        log: where its frames are written down; ``None`` when nobody listens.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Connection:
         metrics: PoolMetrics,
         clock: Callable[[], float],
         on_change: Callable[[Connection], None],
+        log: WireLog | None = None,
     ) -> None:
         self.number = number
         self.lanes = lanes
@@ -52,6 +55,7 @@ class Connection:
         self._metrics = metrics
         self._clock = clock
         self._on_change = on_change
+        self._log = log
         self._socket: WebSocket | None = None
         self._is_gone = False
         self._dialled: asyncio.Future[NetworkError | DeadlineExceeded | None]
@@ -85,7 +89,10 @@ class Connection:
             return
         self.is_ready = error is None and self.lanes.is_open
         self.opened_at = self._clock()
-        if error is not None:
+        if error is None:
+            self._note("is open")
+        else:
+            self._note("could not be made: %s", error)
             self.lanes.close()
             self._metrics.failed_dials += 1
         self._dialled.set_result(error)
@@ -112,6 +119,8 @@ class Connection:
             raise ConnectionLost("the connection was lost before the request was sent")
         self.lanes.sending(run)
         self._socket.send(frame)
+        if self._log is not None:
+            self._log.sent("response.create", frame, run.lane.name)
 
     def steer(self, run: Run, frame: bytes) -> None:
         """Put a steer on the socket; the response that it names decides the lane.
@@ -123,6 +132,8 @@ class Connection:
             raise ConnectionLost("the connection was lost before the steer was sent")
         self.lanes.steering(run)
         self._socket.send(frame)
+        if self._log is not None:
+            self._log.sent("response.steer", frame, run.lane.name)
 
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more. One that was not sent gives its place back."""
@@ -152,6 +163,8 @@ class Connection:
         except ProtocolViolation as violation:
             self._fail(violation)
             return
+        if self._log is not None:
+            self._log.received(event)
         if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
             self._limit_reached(event)
             return
@@ -170,11 +183,13 @@ class Connection:
     def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
         """The socket ended: every turn on it hears of it."""
         self._is_gone = True
+        self._note("is closed: %s", error)
         self._end(error)
 
     def retire(self) -> None:
         """Take no new turns, and close after the last response."""
         self.is_retired = True
+        self._note("takes no new turns")
         if self.lanes.in_flight == 0 and self._socket is not None:
             self._socket.close()
         self._on_change(self)
@@ -219,6 +234,7 @@ class Connection:
 
     def _fail(self, error: NetworkError) -> None:
         """The socket is not trusted any more."""
+        self._note("is not trusted any more: %s", error)
         self._end(error)
         self.abort()
 
@@ -235,6 +251,10 @@ class Connection:
     def _count_drained(self, event: ServerEvent) -> None:
         if isinstance(event, ResponseCompleted | ResponseIncomplete | ResponseFailed):
             self._metrics.count_abandoned_usage(event.response.usage)
+
+    def _note(self, text: str, *values: object) -> None:
+        if self._log is not None:
+            self._log.note(text, *values)
 
     def _after_end(self) -> None:
         if self.is_retired and self.lanes.in_flight == 0 and self._socket is not None:

@@ -19,6 +19,7 @@ from .history import History
 from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes, Run, Sink
 from .metrics import PoolMetrics
 from .placement import Owner, Seat, place
+from .wirelog import log_rotation, shown, wire_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Pool:
         named_lanes: the endpoint has lanes.
         limits: the bounds.
         clock: seconds; by default the event loop's.
+        log_content: where the wire is logged, frames are shown whole.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class Pool:
         named_lanes: bool,
         limits: PoolLimits,
         clock: Callable[[], float] = time.monotonic,
+        log_content: bool = False,
     ) -> None:
         self.metrics = PoolMetrics()
         self._clock = clock
         self._dialler = dialler
         self._named_lanes = named_lanes
         self._limits = limits
+        self._log_content = log_content
         self._connections: dict[str, list[Connection]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._upkeep: asyncio.TimerHandle | None = None
@@ -213,7 +217,11 @@ class Pool:
             max_in_flight=self._limits.max_in_flight,
             max_names=self._limits.max_lanes,
         )
-        connection = Connection(self.metrics.dials, lanes, self.metrics, self._clock, self._changed)
+        number = self.metrics.dials
+        log = wire_log(f"connection {number}", shows_content=self._log_content)
+        if log is not None:
+            log.note("dials %s", shown(url))
+        connection = Connection(number, lanes, self.metrics, self._clock, self._changed, log)
         self._connections.setdefault(url, []).append(connection)
         self._in_background(connection.dial(self._dialler(url), self._limits.connect_s))
         if self._upkeep is None:
@@ -255,13 +263,15 @@ class Pool:
 
     async def _replace(self, url: str, old: Connection) -> None:
         """A new connection first; then the old one takes no more turns, and ends after its last."""
+        new = self._dial(url)
         try:
-            await self._dial(url).ready()
+            await new.ready()
         except TurnError:
             return  # the old one still serves; the next look tries again
         finally:
             self._replacing.discard(old)
         self.metrics.rotations += 1
+        log_rotation(old.number, new.number)
         old.retire()
 
     def _changed(self, connection: Connection) -> None:

@@ -40,6 +40,7 @@ class TurnSettings:
         policy: how often they are asked.
         max_buffered_events: how many events may wait for the caller.
         hooks: who hears of turns that begin and end.
+        log_content: where the wire is logged, frames are shown whole.
         replay_actions: requests whose hosted tools act (``mcp``, for example) may be asked again too.
     """
 
@@ -48,6 +49,7 @@ class TurnSettings:
     max_buffered_events: int = 16_384
     replay_actions: bool = False
     hooks: Hooks = field(default_factory=Hooks)
+    log_content: bool = False
 
     def waiting(self, deadlines: Deadlines) -> TurnSettings:
         """The same with other deadlines."""

@@ -31,6 +31,7 @@ from .request import frame, http_body, size_in_full
 from .response import Response
 from .steering import Steer, steer_frame, steer_items
 from .transport import Transports
+from .wirelog import log_recovery, sink_over_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Turn:
         self._over_http = False
         self._parent: Baseline | None = None
         self._place: Place | None = None
+        self._number = 0
         self.attempt = self._new_attempt()
 
     async def start(self) -> None:
@@ -80,6 +82,7 @@ class Turn:
         """
         self._started_at = self._again_at = self._loop.time()
         self._pool.metrics.turns += 1
+        self._number = self._pool.metrics.turns
         self.metrics.attempts = 1
         self._settings.hooks.started(self.metrics)
         await self._until_sent()
@@ -202,7 +205,9 @@ class Turn:
             plan.delta,
             previous_response_id=parent.response_id if parent is not None else None,
         )
-        attempt.exchange = self._transports.http.exchange(attempt)
+        place = f"http turn {self._number}.{self.metrics.attempts}"
+        sink = sink_over_http(attempt, place, body, shows_content=self._settings.log_content)
+        attempt.exchange = self._transports.http.exchange(sink)
         attempt.begin(body)
         self._count(plan, len(body), None)
 
@@ -256,6 +261,8 @@ class Turn:
             self._fail(error)
         self.metrics.recoveries.append(decision.cause)
         self._pool.metrics.recoveries[decision.cause] += 1
+        connection = self._place.connection.number if self._place is not None else None
+        log_recovery(self._number, self.metrics.attempts, connection, error, decision)
         self._go_on(decision)
 
     def _policy(self) -> Policy:

@@ -1,0 +1,171 @@
+"""What goes over the wire, as a log at DEBUG on the logger ``trunkline.wire``.
+
+A line tells what was sent or came, where, and how large it was. Content is only shown to those who ask for
+it with ``Client(log_content=True)``, and credentials never are. Each connection asks once, when it is made,
+whether anybody listens: where nobody does there is no `WireLog`, and a frame costs one look at an attribute.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from .errors import TurnError
+from .events import ErrorEvent, ServerEvent
+from .recovery import Decision
+
+logger = logging.getLogger("trunkline.wire")
+
+MAX_CONTENT = 100_000
+MAX_NAME = 100
+REDACTED = "[redacted]"
+
+_CREDENTIALS = frozenset({"authorization", "headers", "api_key"})  # of tools that the service calls for us
+
+
+class WireLog:
+    """The log of one connection, or of one exchange over HTTP.
+
+    Args:
+        place: how its lines begin, such as ``connection 3``.
+        shows_content: lines end in what was said.
+    """
+
+    __slots__ = ("_place", "_shows_content")
+
+    def __init__(self, place: str, *, shows_content: bool) -> None:
+        self._place = place
+        self._shows_content = shows_content
+
+    def sent(self, kind: str, frame: bytes, lane: str | None = None) -> None:
+        """A frame goes out."""
+        self._frame(">", kind, lane, "", frame)
+
+    def received(self, event: ServerEvent) -> None:
+        """An event has come."""
+        if isinstance(event, ErrorEvent):
+            about = f"{named(str(event.status or ''))} {named(event.code)}".strip()
+        else:
+            about = named(getattr(getattr(event, "response", None), "id", None))
+        self._frame("<", event.type, event.stream_id, about, event.raw)
+
+    def note(self, text: str, *values: object) -> None:
+        """Something that is no frame. Must hold no content."""
+        logger.debug(f"%s {text}", self._place, *values)
+
+    def _frame(self, arrow: str, kind: str, lane: str | None, about: str, payload: bytes) -> None:
+        words = [self._place, named(lane), arrow, named(kind), about, f"{len(payload)} B"]
+        if self._shows_content:
+            words.append(content_of(payload))
+        logger.debug("%s", " ".join(word for word in words if word))
+
+    def __repr__(self) -> str:
+        return f"<WireLog of {self._place}>"
+
+
+class Sink(Protocol):
+    """Who waits for the answer to one request."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more is expected."""
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take one event."""
+
+    def fail(self, error: TurnError) -> None:
+        """The exchange broke off."""
+
+
+class LoggedSink:
+    """A sink with a log before it: for exchanges over HTTP, which have no connection of their own."""
+
+    def __init__(self, sink: Sink, log: WireLog) -> None:
+        self._sink = sink
+        self._log = log
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more is expected."""
+        return self._sink.is_over
+
+    def deliver(self, event: ServerEvent) -> None:
+        """Take one event."""
+        self._log.received(event)
+        self._sink.deliver(event)
+
+    def fail(self, error: TurnError) -> None:
+        """The exchange broke off, or is at its end."""
+        self._log.note("closed%s", "" if self.is_over else f": {error}")
+        self._sink.fail(error)
+
+
+def sink_over_http(sink: Sink, place: str, body: bytes, *, shows_content: bool) -> Sink:
+    """The sink for a request that is posted now, with a log before it if somebody listens."""
+    log = wire_log(place, shows_content=shows_content)
+    if log is None:
+        return sink
+    log.sent("response.create", body)
+    return LoggedSink(sink, log)
+
+
+def wire_log(place: str, *, shows_content: bool) -> WireLog | None:
+    """A log for a new connection; ``None`` when nobody listens."""
+    return WireLog(place, shows_content=shows_content) if logger.isEnabledFor(logging.DEBUG) else None
+
+
+def log_rotation(old: int, new: int) -> None:
+    """A connection is replaced because of its age."""
+    logger.debug("connection %d is replaced by connection %d: its time is up", old, new)
+
+
+def log_recovery(
+    turn: int, attempt: int, connection: int | None, error: TurnError, decision: Decision
+) -> None:
+    """An attempt of a turn has failed, and it is asked again."""
+    if not logger.isEnabledFor(logging.DEBUG) or decision.cause is None:
+        return
+    failure = f"{type(error).__name__} {named(getattr(error, 'code', None))}".rstrip()
+    logger.debug(
+        "turn %d attempt %d on %s failed: %s; recovers from %s, %s in %.3f s",
+        *(turn, attempt, f"connection {connection}" if connection is not None else "http", failure),
+        *(decision.cause.value, decision.action.value, decision.delay_s),
+    )
+
+
+def named(name: Any) -> str:
+    """A name that the server gave, so that it cannot break the line; empty for none."""
+    if not isinstance(name, str):
+        return ""
+    shown = name[:MAX_NAME]
+    return shown if shown.isprintable() else ascii(shown)
+
+
+def shown(url: str) -> str:
+    """A URL as a log may hold it: without its query and its user, which may be keys."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def content_of(payload: bytes) -> str:
+    """What a frame says, without the credentials that it holds for tools."""
+    try:
+        text = json.dumps(_without_credentials(json.loads(payload)), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = ascii(payload)
+    return text if len(text) <= MAX_CONTENT else f"{text[:MAX_CONTENT]}… of {len(text)} characters"
+
+
+def _without_credentials(value: Any, *, is_tool: bool = False) -> Any:
+    if isinstance(value, list):
+        return [_without_credentials(part, is_tool=is_tool) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: REDACTED
+        if is_tool and name in _CREDENTIALS and part
+        else _without_credentials(part, is_tool=name == "tools")
+        for name, part in value.items()
+    }
