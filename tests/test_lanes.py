@@ -5,9 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trunkline.events import ServerEvent, decode
 from trunkline.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lane, Lanes, Run
@@ -45,8 +44,9 @@ def error(lane: Lane | None) -> ServerEvent:
     return event("error", lane.name if lane is not None else None, error={"code": "c"})
 
 
-def steered(lane: Lane, response_id: str) -> ServerEvent:
-    return event("response.steer.accepted", lane.name, steer={"previous_response_id": response_id})
+def steer(outcome: str, lane: Lane, response_id: str, steer_id: str | None = None) -> ServerEvent:
+    steer = {"id": steer_id, "previous_response_id": response_id}
+    return event(f"response.steer.{outcome}", lane.name, steer=steer)
 
 
 class Sink:
@@ -198,7 +198,7 @@ def test_what_comes_before_a_response_is_created_is_nobodys() -> None:
     lane = new_lane(lanes)
     answered(lanes, lane, "r1")
     run = sent(lanes, lane)
-    late = [delta(lane), event("brand.new", lane.name), steered(lane, "r1")]
+    late = [delta(lane), event("brand.new", lane.name), steer("accepted", lane, "r1")]
     assert [lanes.route(one) for one in late] == [None, None, None]
     assert lanes.route(created(lane, "r2")) is run
 
@@ -490,14 +490,128 @@ def test_a_successor_that_is_already_over_leaves_the_lane_free() -> None:
     assert (lane.is_idle, lane.latest) == (True, None)
 
 
+# Steering
+
+
+def steered(lanes: Lanes, lane: Lane, ending: str = INCOMPLETE, steers: int = 1) -> Run:
+    """A run whose response has ended with its steers accepted."""
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    for number in range(steers):
+        lanes.steering(run)
+        assert lanes.route(steer("accepted", lane, "r1", f"s{number}")) is run
+    assert lanes.route(life(ending, lane, "r1")) is run
+    assert not run.ended
+    return run
+
+
+def successor(lane: Lane, previous: str | None = "r1") -> ServerEvent:
+    return life("response.created", lane, "r2", previous_response_id=previous)
+
+
 def test_steering_events_reach_the_run_that_was_steered_alone() -> None:
     lanes = named()
     lane = new_lane(lanes)
     run = sent(lanes, lane)
-    assert lanes.route(steered(lane, "r")) is None
+    assert lanes.route(steer("accepted", lane, "r")) is None
     lanes.route(created(lane, "r"))
-    assert lanes.route(steered(lane, "r")) is run
-    assert lanes.route(steered(lane, "another")) is None
+    lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "another")) is None
+    assert lanes.route(steer("accepted", lane, "r", "s")) is run
+
+
+@pytest.mark.parametrize("ending", [COMPLETED, INCOMPLETE])
+@pytest.mark.parametrize("previous", ["r1", None])
+def test_a_lane_on_which_a_steer_was_sent_stays_with_its_run_until_the_end_of_the_successor(
+    ending: str, previous: str | None
+) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, ending)
+    assert not lane.is_idle
+    assert lanes.route(delta(lane)) is None
+    assert lanes.route(successor(lane, previous)) is run
+    assert lanes.route(delta(lane)) is run
+    assert lanes.route(completed(lane, "r2")) is run
+    assert (run.ended, lane.is_idle, lane.latest, lanes.in_flight) == (True, True, "r2", 0)
+
+
+def test_a_successor_may_be_steered_as_well() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    lanes.route(successor(lane))
+    lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "r2", "s9")) is run
+    assert lanes.route(life(INCOMPLETE, lane, "r2")) is run
+    assert not run.ended
+    assert lanes.route(life("response.created", lane, "r3", previous_response_id="r2")) is run
+    assert lanes.route(completed(lane, "r3")) is run
+    assert run.ended
+
+
+@pytest.mark.parametrize("outcome", ["failed", "pending"])
+def test_a_steer_that_comes_to_nothing_ends_the_run_of_a_response_that_has_ended(outcome: str) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, COMPLETED, steers=2)
+    assert lanes.route(steer(outcome, lane, "r1", "s0")) is run
+    assert not run.ended
+    assert lanes.route(steer(outcome, lane, "r1", "s1")) is run
+    assert run.ended
+    assert (lane.is_idle, lane.latest) == (True, "r1")
+
+
+def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    lanes.steering(run)
+    assert lanes.route(steer("failed", lane, "r1")) is run
+    assert not run.ended
+    assert lanes.route(completed(lane, "r1")) is run
+    assert run.ended
+    assert lane.latest == "r1"
+
+
+def test_a_response_of_something_else_is_no_successor() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.route(successor(lane, "another")) is None
+    assert lanes.route(completed(lane, "r1")) is None
+    assert lanes.route(successor(lane)) is run
+
+
+def test_an_error_in_place_of_a_successor_ends_the_run() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.route(error(lane)) is run
+    assert run.ended
+
+
+def test_a_run_that_awaits_a_successor_is_not_refused_as_unstarted_and_can_be_given_up() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.refuse_unstarted() == []
+    lanes.withdraw(run)
+    assert (run.ended, lane.is_idle) == (True, True)
+
+
+def test_what_drains_is_counted() -> None:
+    lanes = named()
+    first, second, third = (new_lane(lanes) for _ in range(3))
+    runs = [sent(lanes, first), steered(lanes, second), lanes.reserve(third, Sink())]
+    for run in (*runs, *runs):
+        lanes.abandon(run)
+    assert lanes.draining == 2
+    lanes.route(error(first))
+    assert lanes.draining == 1
+    lanes.close()
+    assert lanes.draining == 0
 
 
 # The end of the connection
@@ -576,11 +690,19 @@ class Answering:
         self.run: Run | None = None
         self.response_id: str | None = None
         self.over: list[str] = []
+        self.awaiting: str | None = None
+        self.steers = self.accepted = 0
+
+    @property
+    def is_free(self) -> bool:
+        return self.response_id is None and self.run is None
 
 
-class Walk(RuleBasedStateMachine):
-    @initialize(names=st.integers(1, 4))
-    def connect(self, names: int) -> None:
+class Walk:
+    """Lanes, what the server does on each, and what should be true of the lanes then."""
+
+    def __init__(self, names: int, data: st.DataObject) -> None:
+        self.draw = data.draw
         self.lanes = named(max_in_flight=4)
         self.places = [new_lane(self.lanes) for _ in range(names)]
         self.server = {lane: Answering() for lane in self.places}
@@ -588,48 +710,64 @@ class Walk(RuleBasedStateMachine):
         self.forks: dict[Run, Lane] = {}
         self.latest: dict[Lane, str | None] = dict.fromkeys(self.places)
         self.responses = 0
-        self.closed = False
 
-    def place(self, number: int) -> Lane:
-        return self.places[number % len(self.places)]
+    def step(self) -> None:
+        lane = self.draw(st.sampled_from(self.places))
+        server = self.server[lane]
+        weights = {
+            self.reserve: 2 * self.lanes.has_room * (len(self.reserved[lane]) < 2),
+            self.send: 4 * any(not run.sent for run in self.reserved[lane]),
+            self.leave: bool(self.reserved[lane]),
+            self.begin: 3 * server.is_free,
+            self.work: server.response_id is not None,
+            self.finish: 2 * (server.response_id is not None),
+            self.speak: 1,
+            self.refuse: 1,
+            self.repeat: bool(server.over),
+            self.lose_the_way: 1,
+            self.steer: 4 * (server.run is not None and server.response_id is not None),
+            self.accept: 4 * (server.response_id is not None and server.accepted < server.steers),
+            self.hand_back: 3 * bool(server.steers),
+            self.succeed: 6 * (server.awaiting is not None and bool(server.accepted)),
+        }
+        self.draw(st.sampled_from([action for action, weight in weights.items() for _ in range(weight)]))(
+            lane
+        )
+        self.check()
 
     def emit(self, one: ServerEvent, expected: Run | None) -> None:
         strays = self.lanes.strays
         assert self.lanes.route(one) is expected
         assert self.lanes.strays == strays + (expected is None)
 
-    def over(self, lane: Lane, run: Run | None) -> None:
-        if run is not None:
-            self.reserved[lane].remove(run)
-            self.forks.pop(run, None)
-            assert run.ended
-        self.server[lane].run = self.server[lane].response_id = None
+    def over(self, lane: Lane) -> None:
+        server = self.server[lane]
+        if server.run is not None:
+            self.reserved[lane].remove(server.run)
+            self.forks.pop(server.run, None)
+            assert server.run.ended
+        server.run = server.response_id = server.awaiting = None
+        server.steers = server.accepted = 0
 
-    @precondition(lambda self: self.lanes.has_room)
-    @rule(number=st.integers(0, 3), source=st.none() | st.integers(0, 3))
-    def reserve(self, number: int, source: int | None) -> None:
-        lane = self.place(number)
-        fork_of = self.place(source) if source is not None else None
+    def new_response(self) -> str:
+        self.responses += 1
+        return f"resp_{self.responses}"
+
+    def reserve(self, lane: Lane) -> None:
+        fork_of = self.draw(st.none() | st.sampled_from(self.places))
         run = self.lanes.reserve(lane, Sink(), fork_of=fork_of)
         self.reserved[lane].append(run)
         if fork_of is not None:
             self.forks[run] = fork_of
 
-    @rule(number=st.integers(0, 3))
-    def send(self, number: int) -> None:
-        lane = self.place(number)
-        unsent = [run for run in self.reserved[lane] if not run.sent]
-        if unsent:
-            self.lanes.sending(unsent[0])
-            self.server[lane].queue.append(unsent[0])
-            self.latest[lane] = None
+    def send(self, lane: Lane) -> None:
+        run = next(run for run in self.reserved[lane] if not run.sent)
+        self.lanes.sending(run)
+        self.server[lane].queue.append(run)
+        self.latest[lane] = None
 
-    @rule(number=st.integers(0, 3), which=st.integers(0, 3))
-    def leave(self, number: int, which: int) -> None:
-        lane = self.place(number)
-        if not self.reserved[lane]:
-            return
-        run = self.reserved[lane][which % len(self.reserved[lane])]
+    def leave(self, lane: Lane) -> None:
+        run = self.draw(st.sampled_from(self.reserved[lane]))
         self.lanes.abandon(run)
         assert run.sink is None
         assert run.ended is not run.sent
@@ -637,84 +775,104 @@ class Walk(RuleBasedStateMachine):
             self.reserved[lane].remove(run)
             self.forks.pop(run, None)
 
-    @rule(number=st.integers(0, 3), asked_for=st.booleans(), kind=st.sampled_from(["created", "queued"]))
-    def begin(self, number: int, asked_for: bool, kind: str) -> None:
-        lane = self.place(number)
+    def begin(self, lane: Lane) -> None:
+        """The next response begins: that of the oldest create, or one that nobody asked for."""
         server = self.server[lane]
-        if server.response_id is not None or asked_for is not bool(server.queue):
-            return
-        self.responses += 1
-        server.response_id = f"resp_{self.responses}"
-        server.run = server.queue.pop(0) if asked_for else None
-        if not asked_for:
-            self.latest[lane] = None
+        server.response_id = self.new_response()
+        server.run = server.queue.pop(0) if server.queue else None
+        self.latest[lane] = None
+        kind = self.draw(st.sampled_from(["created", "queued"]))
         self.emit(life(f"response.{kind}", lane, server.response_id), server.run)
 
-    @rule(number=st.integers(0, 3))
-    def work(self, number: int) -> None:
-        lane = self.place(number)
+    def work(self, lane: Lane) -> None:
         server = self.server[lane]
-        if server.response_id is not None:
-            self.emit(in_progress(lane, server.response_id), server.run)
-            if server.run is not None:
-                self.forks.pop(server.run, None)
+        assert server.response_id is not None
+        self.emit(in_progress(lane, server.response_id), server.run)
+        if server.run is not None:
+            self.forks.pop(server.run, None)
 
-    @rule(number=st.integers(0, 3))
-    def speak(self, number: int) -> None:
-        lane = self.place(number)
-        self.emit(delta(lane), self.server[lane].run)
+    def speak(self, lane: Lane) -> None:
+        server = self.server[lane]
+        self.emit(delta(lane), server.run if server.response_id is not None else None)
 
-    @rule(number=st.integers(0, 3), kind=st.sampled_from([COMPLETED, COMPLETED, FAILED, INCOMPLETE]))
-    def finish(self, number: int, kind: str) -> None:
-        lane = self.place(number)
-        server, run, response_id = self.server[lane], self.server[lane].run, self.server[lane].response_id
-        if response_id is None:
-            return
-        self.emit(life(kind, lane, response_id), run)
-        server.over.append(response_id)
+    def finish(self, lane: Lane) -> None:
+        server, run = self.server[lane], self.server[lane].run
+        assert server.response_id is not None
+        kind = self.draw(st.sampled_from([COMPLETED, COMPLETED, FAILED, INCOMPLETE]))
+        self.emit(life(kind, lane, server.response_id), run)
+        server.over.append(server.response_id)
         if kind == COMPLETED and run is not None and run.sink is not None and not server.queue:
-            self.latest[lane] = response_id
-        self.over(lane, run)
+            self.latest[lane] = server.response_id
+        if run is None or not server.steers:
+            self.over(lane)
+        else:
+            server.awaiting, server.response_id = server.response_id, None
+            self.forks.pop(run, None)
 
-    @rule(number=st.integers(0, 3))
-    def refuse(self, number: int) -> None:
-        lane = self.place(number)
+    def refuse(self, lane: Lane) -> None:
+        """An error: of what runs, else of what waits, else of nothing."""
         server = self.server[lane]
-        run = server.run
-        if server.response_id is None and server.queue:
-            run = server.queue.pop(0)
+        if server.is_free and server.queue:
+            server.run = server.queue.pop(0)
         elif server.response_id is not None:
             server.over.append(server.response_id)
-        self.emit(error(lane), run)
-        self.over(lane, run)
+        self.emit(error(lane), server.run)
+        self.over(lane)
 
-    @rule(number=st.integers(0, 3), kind=st.sampled_from([COMPLETED, FAILED, "response.in_progress"]))
-    def repeat(self, number: int, kind: str) -> None:
-        lane = self.place(number)
-        if self.server[lane].over:
-            self.emit(life(kind, lane, self.server[lane].over[-1]), None)
+    def repeat(self, lane: Lane) -> None:
+        kind = self.draw(st.sampled_from([COMPLETED, FAILED, "response.created", "response.in_progress"]))
+        self.emit(life(kind, lane, self.server[lane].over[-1]), None)
 
-    @rule()
-    def lose_the_way(self) -> None:
+    def lose_the_way(self, _: Lane) -> None:
         self.emit(delta(Lane(self.lanes, "unknown")), None)
         self.emit(error(Lane(self.lanes, "unknown")), None)
 
-    @rule()
-    def close(self) -> None:
-        if self.responses < 6:
-            return
-        assert self.lanes.close() == [run for runs in self.reserved.values() for run in runs]
-        for lane in self.places:
-            assert all(run.ended for run in self.reserved[lane])
-            self.reserved[lane], self.latest[lane] = [], None
-            self.server[lane] = Answering()
-        self.forks.clear()
-        assert not self.lanes.has_room
-        self.connect(len(self.places))
+    def steer(self, lane: Lane) -> None:
+        server = self.server[lane]
+        assert server.run is not None
+        self.lanes.steering(server.run)
+        server.steers += 1
 
-    @invariant()
-    def the_lanes_are_as_the_model_says(self) -> None:
+    def accept(self, lane: Lane) -> None:
+        server = self.server[lane]
+        assert server.response_id is not None
+        server.accepted += 1
+        self.emit(steer("accepted", lane, server.response_id, f"s{server.accepted}"), server.run)
+
+    def hand_back(self, lane: Lane) -> None:
+        server = self.server[lane]
+        target = server.response_id or server.awaiting
+        assert target is not None
+        was_accepted = bool(server.accepted)
+        server.steers -= 1
+        server.accepted -= was_accepted
+        outcome = self.draw(st.sampled_from(["failed", "pending"]))
+        self.emit(steer(outcome, lane, target, "s" if was_accepted else None), server.run)
+        if server.awaiting is not None and not server.steers:
+            self.over(lane)
+
+    def succeed(self, lane: Lane) -> None:
+        server = self.server[lane]
+        server.response_id = self.new_response()
+        one = life("response.created", lane, server.response_id, previous_response_id=server.awaiting)
+        server.awaiting = None
+        server.steers -= server.accepted
+        server.accepted = 0
+        self.latest[lane] = None
+        self.emit(one, server.run)
+
+    def close(self) -> None:
+        runs = [run for reserved in self.reserved.values() for run in reserved]
+        assert self.lanes.close() == runs
+        assert all(run.ended for run in runs)
+        assert not self.lanes.has_room
+        assert self.lanes.draining == self.lanes.in_flight == 0
+        assert all(lane.is_idle and lane.latest is None for lane in self.lanes)
+
+    def check(self) -> None:
+        """The lanes are as the model says."""
         assert self.lanes.in_flight == sum(map(len, self.reserved.values())) <= 4
+        assert self.lanes.draining == sum(run.sink is None for run in self.lanes.runs)
         assert self.lanes.runs == [run for runs in self.reserved.values() for run in runs]
         for lane, server in self.server.items():
             assert list(lane.runs) == self.reserved[lane]
@@ -722,9 +880,16 @@ class Walk(RuleBasedStateMachine):
             assert lane.forks == list(self.forks.values()).count(lane)
             assert (lane.stray is not None) == (server.response_id is not None and server.run is None)
             started = [run for run in lane.runs if run.response_id is not None]
-            assert started == ([server.run] if server.run is not None else [])
+            assert started == ([server.run] if server.run is not None and server.response_id else [])
             assert lane.is_idle == (not lane.runs and lane.stray is None and lane not in self.forks.values())
 
 
-TestWalk = Walk.TestCase
-TestWalk.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 3), st.integers(20, 60), st.data())
+def test_whatever_happens_no_two_runs_overlap_and_every_event_reaches_its_own(
+    names: int, steps: int, data: st.DataObject
+) -> None:
+    walk = Walk(names, data)
+    for _ in range(steps):
+        walk.step()
+    walk.close()

@@ -337,7 +337,8 @@ class Lanes:
         if isinstance(event, _ENDS):
             self._end_response(run)
             # An abandoned answer is nobody's parent, and a later create has evicted this one.
-            is_kept = run.sink is not None and not any(later.sent for later in lane.runs)
+            is_evicted = any(later.sent for later in lane.runs if later is not run)
+            is_kept = run.sink is not None and not is_evicted
             if isinstance(event, ResponseCompleted) and is_kept:
                 lane.latest = event.response.id
                 lane.latest_is_stored = event.response.store is True
