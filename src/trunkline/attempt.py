@@ -32,6 +32,7 @@ from .events import (
 )
 from .metrics import TurnMetrics
 from .retry_after import retry_after_s
+from .sequence import Sequence
 from .steering import Steers
 
 _TURNING = frozenset(
@@ -87,6 +88,7 @@ class Attempt:
         "_loop",
         "_metrics",
         "_progress_at",
+        "_sequence",
         "_started_at",
         "_timer",
         "_waiter",
@@ -117,6 +119,7 @@ class Attempt:
         self._ended: ResponseCompleted | ResponseIncomplete | None = None
         self._held: list[ServerEvent] = []
         self._flowing = False
+        self._sequence = Sequence()
         self._progress_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -146,10 +149,27 @@ class Attempt:
 
     def deliver(self, event: ServerEvent) -> None:
         """Take one event of this request's response."""
-        if self.is_over:
-            return
         self._progress_at = self._loop.time()
         self._metrics.bytes_received += len(event.raw)
+        sequence = self._sequence
+        if event.sequence_number == sequence.expected and not sequence.held:
+            sequence.expected += 1
+            self._take(event)
+        else:
+            self._put_in_order(event)
+
+    def _put_in_order(self, event: ServerEvent) -> None:
+        if type(event) is ResponseCreated and self._ended is not None:
+            self._sequence = Sequence()  # a successor counts anew
+        ready = self._sequence.admit(event.sequence_number, event)
+        if self._sequence.held and type(event) in _TURNING:
+            ready = [*self._sequence.flush(), *ready]  # the response is over: what is missing will not come
+        for each in ready:
+            self._take(each)
+
+    def _take(self, event: ServerEvent) -> None:
+        if self.is_over:
+            return
         if type(event) in _TURNING:
             self._turn(event)
         elif self._flowing:

@@ -29,11 +29,13 @@ class Event(Struct, tag_field="type"):
     Attributes:
         type: the event's type, such as ``response.output_text.delta``.
         stream_id: the lane it belongs to; ``None`` on the default lane.
+        sequence_number: its number within its response, where the server counts.
         raw: the frame as it arrived.
     """
 
     type: ClassVar[str]
     stream_id: str | None = None
+    sequence_number: Any = None
     raw: bytes = field(name=" raw", default=b"")
 
     def json(self) -> JSON:
@@ -232,6 +234,7 @@ class _Opaque(Struct):
     type: str
     raw: bytes = b""
     stream_id: str | None = None
+    sequence_number: Any = None
 
     def json(self) -> JSON:
         """The whole event as plain JSON, decoded anew from the frame."""
@@ -293,9 +296,9 @@ for _tag, _cls in _KNOWN.items():
 TERMINAL: Final = frozenset({ResponseCompleted.type, ResponseFailed.type, ResponseIncomplete.type})
 """The types that end a response. An ``error`` ends the request it answers."""
 
-_BEFORE_OUTPUT: Final = (ResponseCreated, ResponseQueued, ResponseInProgress)
+BEFORE_OUTPUT: Final = (ResponseCreated, ResponseQueued, ResponseInProgress)
 _WITHOUT_OUTPUT: Final = (
-    *_BEFORE_OUTPUT,
+    *BEFORE_OUTPUT,
     ResponseCompleted,
     ResponseFailed,
     ResponseIncomplete,
@@ -317,6 +320,7 @@ def is_output(event: ServerEvent) -> bool:
 class _Envelope(Struct):
     type: Any = None
     stream_id: Any = None
+    sequence_number: Any = None
     item: Raw = Raw(b"null")
     item_id: Raw = Raw(b"null")
     output_index: Raw = Raw(b"null")
@@ -363,10 +367,13 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ServerEvent:
     if not isinstance(kind, str) or not kind:
         raise ProtocolViolation("the server sent a frame without a type")
     stream_id = lane if isinstance(lane, str) else None
+    number = envelope.sequence_number
     if kind in _KNOWN:
-        return InvalidEvent(kind, frame, stream_id, problem=str(error))
+        return InvalidEvent(kind, frame, stream_id, number, problem=str(error))
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
-    return UnknownEvent(kind, frame, stream_id, has_output=any(bytes(part) != b"null" for part in parts))
+    return UnknownEvent(
+        kind, frame, stream_id, number, has_output=any(bytes(part) != b"null" for part in parts)
+    )
 
 
 def _envelope_of(frame: bytes) -> _Envelope:
