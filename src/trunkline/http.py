@@ -7,6 +7,7 @@ can be cancelled here: leaving a turn closes its connection, and the service sto
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import ssl
@@ -86,6 +87,7 @@ class HttpTransport:
         headers = await self._headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
+        request.url = _quiet_url()(request.url)
         return await client.send(request, stream=True)
 
     def _opened(self) -> httpx2.AsyncClient:
@@ -166,6 +168,21 @@ class HttpExchange:
                     return
         finally:
             await response.aclose()
+
+
+@functools.cache
+def _quiet_url() -> type[httpx2.URL]:
+    """URLs that are shown without their query: httpx2 logs them, and some gateways take keys there."""
+    import httpx2
+
+    class QuietURL(httpx2.URL):
+        def __str__(self) -> str:
+            return super().__str__().partition("?")[0]
+
+        def __repr__(self) -> str:
+            return f"QuietURL({str(self)!r})"
+
+    return QuietURL
 
 
 async def _refusal(response: httpx2.Response) -> bytes:
