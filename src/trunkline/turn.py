@@ -218,11 +218,12 @@ class Turn:
     async def _take_place(self, attempt: Attempt) -> Place:
         question = self.question
         while True:
-            place = self._pool.take(
-                question.url, question.owner, question.asked, self._candidates(), attempt, self._avoiding
-            )
-            if place is not None:
-                return place
+            for avoiding in (self._avoiding, ()):  # where no other may be made, another lane must do
+                place = self._pool.take(
+                    question.url, question.owner, question.asked, self._candidates(), attempt, avoiding
+                )
+                if place is not None:
+                    return place
             await self._bounded(self._pool.room())
 
     def _candidates(self) -> list[Plan]:
@@ -295,6 +296,7 @@ class Turn:
             remaining_s=None if total is None else self._started_at + total - self._loop.time(),
             may_replay=not acts and not self.attempt.steers.sent,
             names_parent=self._parent is not None,
+            parent_is_stored=self._parent is not None and self._parent.stored,
             jitter=random.random(),
         )
 
