@@ -37,7 +37,7 @@ from .errors import (
     UsageError,
 )
 from .events import ServerEvent
-from .metrics import Hooks, PoolMetrics, TurnMetrics
+from .metrics import Hooks, PoolMetrics, PoolState, TurnMetrics
 from .pool import PoolLimits
 from .recovery import Cause, Policy
 from .response import Response
@@ -64,6 +64,7 @@ __all__ = [
     "Policy",
     "PoolLimits",
     "PoolMetrics",
+    "PoolState",
     "ProtocolViolation",
     "Response",
     "ResponseFailed",

@@ -238,6 +238,7 @@ class Attempt:
             self._pass_on(self._ended)
             self._ended = None
             self.done_items.clear()
+        self._metrics.note_response(event.response)
         self._pass_on(event)
 
     def _pass_on(self, event: ServerEvent) -> None:

@@ -19,7 +19,7 @@ from .errors import ClientClosed, ConfigurationError, UpgradeRefused
 from .history import History
 from .http import HttpTransport
 from .items import ItemInput, TurnInput, user_message
-from .metrics import Hooks, PoolMetrics
+from .metrics import Hooks, PoolMetrics, PoolState
 from .placement import Owner
 from .pool import Pool, PoolLimits
 from .question import Question, TurnSettings
@@ -126,6 +126,10 @@ class Client:
     def metrics(self) -> PoolMetrics:
         """What the pool has done so far."""
         return self._pool.metrics
+
+    def state(self) -> PoolState:
+        """What the connections do at this moment: sockets, lanes, turns in flight."""
+        return self._pool.state(self._transports.http.in_flight)
 
     @property
     def connections(self) -> int:

@@ -195,6 +195,11 @@ class Connection:
         self._on_change(self)
 
     @property
+    def is_dialling(self) -> bool:
+        """It is wanted, and not made yet."""
+        return not self._dialled.done()
+
+    @property
     def is_unheard(self) -> bool:
         """Nobody waits for anything on it."""
         return all(run.sink is None for run in self.lanes.runs)

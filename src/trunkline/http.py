@@ -70,6 +70,11 @@ class HttpTransport:
         self._client: httpx2.AsyncClient | None = None
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return len(self._running)
+
     def exchange(self, sink: Sink) -> HttpExchange:
         """One request and the events that answer it."""
         return HttpExchange(self, sink)

@@ -17,7 +17,7 @@ from .connection import Connection, Dial
 from .errors import ClientClosed, TurnError
 from .history import History
 from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes, Run, Sink
-from .metrics import PoolMetrics
+from .metrics import PoolMetrics, PoolState
 from .placement import Owner, Seat, place
 from .wirelog import log_rotation, shown, wire_log
 
@@ -121,6 +121,22 @@ class Pool:
     def connections(self) -> list[Connection]:
         """All connections that are open or being dialled."""
         return [connection for group in self._connections.values() for connection in group]
+
+    def state(self, http: int = 0) -> PoolState:
+        """What the connections do now; how many requests go over HTTP is known elsewhere."""
+        group = self.connections
+        open_ones = [each for each in group if each.is_ready] + [
+            end for end in self._closing if end.is_closing
+        ]
+        return PoolState(
+            sockets=len(open_ones),
+            dialling=sum(each.is_dialling for each in group),
+            retired=sum(each.is_retired for each in open_ones),
+            lanes=sum(len(list(each.lanes)) for each in open_ones),
+            in_flight=sum(each.lanes.in_flight for each in open_ones),
+            draining=sum(each.lanes.draining for each in open_ones),
+            http=http,
+        )
 
     def take(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from .deadlines import Deadlines
 from .history import History
-from .metrics import Hooks
+from .metrics import Hooks, TurnMetrics
 from .placement import Owner
 from .recovery import Policy
 from .request import Fields
@@ -29,6 +31,20 @@ class Question:
     asked: History
     owner: Owner | None
     generate: bool = True
+
+    def new_metrics(self) -> TurnMetrics:
+        """The figures of a turn that asks it, before it begins."""
+        parts = urlsplit(self.url)
+        conversation = self.fields.get("conversation")
+        if isinstance(conversation, Mapping):
+            conversation = conversation.get("id")
+        return TurnMetrics(
+            model=self.fields.model,
+            server_address=parts.hostname or "",
+            server_port=parts.port or (443 if parts.scheme == "wss" else 80),
+            conversation_id=conversation if isinstance(conversation, str) else None,
+            warm_up=not self.generate,
+        )
 
 
 @dataclass(frozen=True, slots=True)

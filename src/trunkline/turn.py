@@ -22,7 +22,6 @@ from .errors import ClientClosed, DeadlineExceeded, TurnError, UsageError
 from .events import ResponseCompleted, ResponseIncomplete
 from .history import History
 from .items import Item, TurnInput
-from .metrics import TurnMetrics
 from .placement import can_continue
 from .pool import Place
 from .question import Question, TurnSettings
@@ -60,7 +59,7 @@ class Turn:
 
     def __init__(self, transports: Transports, question: Question, settings: TurnSettings) -> None:
         self.question = question
-        self.metrics = TurnMetrics(model=question.fields.model)
+        self.metrics = question.new_metrics()
         self._transports = transports
         self._pool = transports.pool
         self._settings = settings
@@ -111,6 +110,7 @@ class Turn:
             asked = asked.extended([item for item in heard if item.is_resendable]).extended(segment.said)
         answer = Answer(asked, _output_of(final.response, attempt.done_items), tuple(attempt.steers.waiting))
         self.metrics.usage = final.response.usage
+        self.metrics.note_response(final.response)
         self._finish("answered")
         if isinstance(final, ResponseCompleted):
             self._remember(final.response, answer)
@@ -315,6 +315,7 @@ class Turn:
 
     def _fail(self, error: TurnError | ClientClosed) -> NoReturn:
         self.metrics.error = type(error).__name__
+        self.metrics.error_code = getattr(error, "code", None)
         self._finish("failed")
         raise error
 
@@ -322,7 +323,8 @@ class Turn:
         if self.metrics.outcome is None:
             self.metrics.outcome = outcome
             self.metrics.total_s = self._loop.time() - self._started_at
-            self._settings.hooks.finished(self.metrics)
+            if self._number:  # a stream that was never entered has not begun
+                self._settings.hooks.finished(self.metrics)
 
 
 def _output_of(response: Response, done_items: Sequence[Raw]) -> tuple[Item, ...]:
