@@ -132,6 +132,9 @@ async def test_tool_calls_hold_a_steer_until_their_outputs_come() -> None:
             },
             *filled,
         ]
+        # It was committed once, and is neither sent again nor handed back.
+        await socket.response(input="on", stream_id="a")
+        assert "response.steer.failed" not in [event["type"] for event in socket.seen]
 
 
 async def test_a_held_steer_is_handed_back_when_the_lane_goes_elsewhere() -> None:
