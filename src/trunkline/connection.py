@@ -12,7 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
-from .events import ErrorEvent, ResponseCompleted, ResponseFailed, ResponseIncomplete, ServerEvent, decode
+from .events import (
+    ErrorEvent,
+    ResponseCompleted,
+    ResponseFailed,
+    ResponseIncomplete,
+    ServerEvent,
+    decode,
+)
 from .lanes import Lanes, Run
 from .metrics import PoolMetrics
 from .wirelog import WireLog
@@ -165,6 +172,11 @@ class Connection:
             return
         if self._log is not None:
             self._log.received(event)
+        if event.is_delta:  # it changes nothing but the text, and takes the short way
+            deliver = self.lanes.hearing.get(event.stream_id)
+            if deliver is not None:
+                deliver(event)
+                return
         if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
             self._limit_reached(event)
             return

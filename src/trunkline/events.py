@@ -28,12 +28,14 @@ class Event(Struct, tag_field="type"):
 
     Attributes:
         type: the event's type, such as ``response.output_text.delta``.
+        is_delta: it is a piece of an output item.
         stream_id: the lane it belongs to; ``None`` on the default lane.
         sequence_number: its number within its response, where the server counts.
         raw: the frame as it arrived.
     """
 
     type: ClassVar[str]
+    is_delta: ClassVar[bool] = False
     stream_id: str | None = None
     sequence_number: Any = None
     raw: bytes = field(name=" raw", default=b"")
@@ -98,34 +100,37 @@ class OutputItemDone(_ItemEvent, tag="response.output_item.done"):
     """An output item is whole. A tool call exists only now."""
 
 
-class _Delta(Event, kw_only=True):
+class Delta(Event, kw_only=True):
+    """A piece of an output item. It changes nothing but the item."""
+
+    is_delta: ClassVar[bool] = True
     delta: str
     item_id: str | None = None
     output_index: int | None = None
     content_index: int | None = None
 
 
-class OutputTextDelta(_Delta, tag="response.output_text.delta"):
+class OutputTextDelta(Delta, tag="response.output_text.delta"):
     """More text of an output message."""
 
 
-class RefusalDelta(_Delta, tag="response.refusal.delta"):
+class RefusalDelta(Delta, tag="response.refusal.delta"):
     """More text of a refusal."""
 
 
-class FunctionCallArgumentsDelta(_Delta, tag="response.function_call_arguments.delta"):
+class FunctionCallArgumentsDelta(Delta, tag="response.function_call_arguments.delta"):
     """More of a call's arguments; not to be acted on before the item is done."""
 
 
-class CustomToolCallInputDelta(_Delta, tag="response.custom_tool_call_input.delta"):
+class CustomToolCallInputDelta(Delta, tag="response.custom_tool_call_input.delta"):
     """More of a custom tool call's input; not to be acted on before the item is done."""
 
 
-class ReasoningTextDelta(_Delta, tag="response.reasoning_text.delta"):
+class ReasoningTextDelta(Delta, tag="response.reasoning_text.delta"):
     """More reasoning text."""
 
 
-class ReasoningSummaryTextDelta(_Delta, tag="response.reasoning_summary_text.delta"):
+class ReasoningSummaryTextDelta(Delta, tag="response.reasoning_summary_text.delta"):
     """More of a reasoning summary."""
 
 
@@ -231,6 +236,7 @@ class SteerPending(Event, tag="response.steer.pending", kw_only=True):
 class _Opaque(Struct):
     """An event that is not one of the union; ``type`` comes from the frame."""
 
+    is_delta: ClassVar[bool] = False
     type: str
     raw: bytes = b""
     stream_id: str | None = None

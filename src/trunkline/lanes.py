@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final, Protocol
 
 from .errors import NetworkError
@@ -181,6 +181,9 @@ class Lanes:
         named: use named lanes; otherwise the default lane alone, one run at a time.
         max_in_flight: how many runs at once, at most 16.
         max_names: how many distinct lane names, at most 32.
+
+    Attributes:
+        hearing: who hears the deltas of a lane whose run has started, so that they need no routing.
     """
 
     def __init__(
@@ -193,6 +196,7 @@ class Lanes:
         self.draining = 0
         self.strays = 0
         self.is_open = True
+        self.hearing: dict[str | None, Callable[[ServerEvent], None]] = {}
         self._uses = 0
         self._lanes: dict[str | None, Lane] = {}
 
@@ -242,8 +246,14 @@ class Lanes:
         if run.sent and not run.ended and run.sink is not None:
             self.draining += 1
         run.sink = None
+        if run.response_id is not None and not run.ended:
+            self.hearing.pop(run.lane.name, None)
         if not run.sent:
             self.withdraw(run)
+
+    def _hear(self, run: Run) -> None:
+        if run.sink is not None:
+            self.hearing[run.lane.name] = run.sink.deliver
 
     def route(self, event: ServerEvent) -> Run | None:
         """The run that this event belongs to, and what the event changes about it.
@@ -322,6 +332,7 @@ class Lanes:
             return self._stray()
         lane.stray = None
         run.response_id = response_id
+        self._hear(run)
         return self._change(lane, run, event)
 
     def _change(self, lane: Lane, run: Run, event: Any) -> Run | None:
@@ -363,6 +374,7 @@ class Lanes:
         run.steers -= run.accepted
         run.accepted = 0
         run.response_id = event.response.id
+        self._hear(run)
         lane.latest = None
         return self._change(lane, run, event)
 
@@ -391,12 +403,15 @@ class Lanes:
         run.earlier.append(run.response_id or "")
         run.lane.last_ended = run.response_id
         run.response_id = None
+        self.hearing.pop(run.lane.name, None)
         self._release_fork(run)
 
     def _end(self, run: Run) -> None:
         if run.sent and run.sink is None:
             self.draining -= 1
         run.ended = True
+        if run.response_id is not None:
+            self.hearing.pop(run.lane.name, None)
         run.lane.runs.remove(run)
         run.lane.last_ended = run.response_id or run.lane.last_ended
         self.in_flight -= 1

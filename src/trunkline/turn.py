@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Literal, NoReturn
 
 from msgspec import Raw
@@ -63,8 +64,7 @@ class Turn:
         self._transports = transports
         self._pool = transports.pool
         self._settings = settings
-        self._loop = asyncio.get_running_loop()
-        self._started_at = self._again_at = self._loop.time()
+        self._started_at = self._again_at = monotonic()
         self._asking = False
         self._avoiding: list[Connection] = []
         self._over_http = False
@@ -79,7 +79,7 @@ class Turn:
         Raises:
             TurnError: the last failure, when asking again is not possible or not right.
         """
-        self._started_at = self._again_at = self._loop.time()
+        self._started_at = self._again_at = monotonic()
         self._pool.metrics.turns += 1
         self._number = self._pool.metrics.turns
         self.metrics.attempts = 1
@@ -168,7 +168,7 @@ class Turn:
                 raise
 
     async def _ask(self) -> None:
-        delay_s = self._again_at - self._loop.time()
+        delay_s = self._again_at - monotonic()
         if delay_s > 0:
             await asyncio.sleep(delay_s)
         self._parent = self._place = None
@@ -184,7 +184,7 @@ class Turn:
         if not place.connection.is_ready:
             await self._bounded(place.connection.ready())
         self._transports.websocket_made()
-        self.metrics.connected_s = self._loop.time() - self._started_at
+        self.metrics.connected_s = monotonic() - self._started_at
         self._parent = parent = place.plan.parent
         request = frame(
             self.question.fields,
@@ -284,7 +284,7 @@ class Turn:
         if decision.action is Action.ELSEWHERE and self._place is not None:
             self._avoiding.append(self._place.connection)
         self.metrics.attempts += 1
-        self._again_at = self._loop.time() + decision.delay_s
+        self._again_at = monotonic() + decision.delay_s
 
     def _facts(self, error: TurnError) -> Facts:
         total = self._settings.deadlines.total
@@ -293,7 +293,7 @@ class Turn:
             error=error,
             output_seen=self.attempt.taken,
             attempt=self.metrics.attempts,
-            remaining_s=None if total is None else self._started_at + total - self._loop.time(),
+            remaining_s=None if total is None else self._started_at + total - monotonic(),
             may_replay=not acts and not self.attempt.steers.sent,
             names_parent=self._parent is not None,
             parent_is_stored=self._parent is not None and self._parent.stored,
@@ -304,7 +304,7 @@ class Turn:
         """Wait for a connection, within the deadlines."""
         due = self._settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at)
         try:
-            async with asyncio.timeout_at(due.at if due is not None else None):
+            async with asyncio.timeout(due.at - monotonic() if due is not None else None):
                 await wait
         except DeadlineExceeded:
             raise
@@ -322,7 +322,7 @@ class Turn:
     def _finish(self, outcome: Literal["answered", "left", "failed"]) -> None:
         if self.metrics.outcome is None:
             self.metrics.outcome = outcome
-            self.metrics.total_s = self._loop.time() - self._started_at
+            self.metrics.total_s = monotonic() - self._started_at
             if self._number:  # a stream that was never entered has not begun
                 self._settings.hooks.finished(self.metrics)
 
