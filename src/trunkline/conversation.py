@@ -23,7 +23,7 @@ from .plain_json import JSON
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .response import Response
 from .stream import Ending, Outcome, ResponseStream
-from .tools import FunctionTool, Tool, Toolbox
+from .tools import Tool, Toolbox
 from .turn import Turn
 
 DEFAULT_MAX_TURNS = 10
@@ -118,14 +118,14 @@ class Conversation:
             MaxTurnsExceeded: the model still calls tools after ``max_turns`` responses.
             TurnError: a turn ended without a response.
         """
-        items = items_of(input)
+        items, tools = items_of(input), self._tools_with(fields)
         for _ in range(max_turns):
             async with self._begin(items, fields, deadlines) as stream:
                 async for event in stream:
                     pending = on_event(event) if on_event is not None else None
                     if isawaitable(pending):
                         await pending
-            if not await self._execute(stream.response.tool_calls, tool_timeout_s):
+            if not await self._execute(stream.response.tool_calls, tools, tool_timeout_s):
                 return stream.response
             items = []
         raise MaxTurnsExceeded(max_turns)
@@ -174,6 +174,9 @@ class Conversation:
         check_calls(asked, fields)
         return self._ask(fields, asked, self._owner, generate=generate, deadlines=deadlines)
 
+    def _tools_with(self, overrides: dict[str, Any]) -> Toolbox:
+        return self._tools if overrides.get("tools") is None else Toolbox.of(overrides["tools"])
+
     def _fields_with(self, overrides: dict[str, Any]) -> Fields:
         if overrides.get("tools") is not None:
             overrides = {**overrides, "tools": Toolbox.of(overrides["tools"]).definitions}
@@ -210,10 +213,10 @@ class Conversation:
             raise UsageError("the conversation has gone on since this answer: heard() comes too late")
         self._history = last.asked.extended(last.as_heard(text))
 
-    async def _execute(self, calls: Sequence[JSON], timeout_s: float) -> bool:
+    async def _execute(self, calls: Sequence[JSON], tools: Toolbox, timeout_s: float) -> bool:
         """Run the calls that are ours and put their outputs into the history. Whether the model is next."""
-        ours = [call for call in calls if self._is_ours(call)]
-        tasks = [asyncio.create_task(self._call(call, timeout_s)) for call in ours]
+        ours = [call for call in calls if _is_ours(call, tools)]
+        tasks = [asyncio.create_task(_answer(call, tools, timeout_s)) for call in ours]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -225,21 +228,6 @@ class Conversation:
             outputs = [_output_of(call, task) for call, task in zip(ours, tasks, strict=True)]
             self._history = self._history.extended(outputs)
         return bool(ours) and not self._history.open_calls
-
-    def _is_ours(self, call: JSON) -> bool:
-        """A call of a Python function, or of a name that the model made up: that is reported to it."""
-        if call.get("type") != "function_call":
-            return False
-        return self._function(call) is not None or call.get("name") not in self._tools.names
-
-    def _function(self, call: JSON) -> FunctionTool | None:
-        return self._tools.get(call.get("name") or "")
-
-    async def _call(self, call: JSON, timeout_s: float) -> str:
-        function = self._function(call)
-        if function is None:
-            return '{"error":"there is no tool of this name"}'
-        return await function.call(call.get("arguments") or "", timeout_s=timeout_s)
 
     def __repr__(self) -> str:
         return f"<Conversation {self._fields.model}: {len(self._history)} items>"
@@ -270,6 +258,21 @@ class _LastAnswer:
             elif has_calls or not item.is_server_only:
                 kept.append(item)
         return kept + said
+
+
+def _is_ours(call: JSON, tools: Toolbox) -> bool:
+    """A call of a Python function, or of a name that the model made up: that is reported to it."""
+    if call.get("type") != "function_call":
+        return False
+    name = call.get("name") or ""
+    return tools.get(name) is not None or name not in tools.names
+
+
+async def _answer(call: JSON, tools: Toolbox, timeout_s: float) -> str:
+    function = tools.get(call.get("name") or "")
+    if function is None:
+        return '{"error":"there is no tool of this name"}'
+    return await function.call(call.get("arguments") or "", timeout_s=timeout_s)
 
 
 def _output_of(call: JSON, task: asyncio.Task[str]) -> Item:
