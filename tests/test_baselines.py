@@ -370,6 +370,18 @@ def test_a_branch_has_the_same_memories_and_its_own_future() -> None:
     assert len(kept) == 0
 
 
+def test_a_plan_can_distrust_that_its_parent_is_stored() -> None:
+    kept = baseline([U1], [A], stored=True)
+    plan = Plan(kept, [Item.of(U2)])
+    doubted = plan.unstored()
+    assert doubted.parent is not None
+    assert (doubted.parent.stored, doubted.parent.response_id, doubted.delta) == (False, "resp_1", plan.delta)
+    assert kept.stored
+    assert doubted.unstored() is doubted
+    full = Plan(None, [])
+    assert full.unstored() is full
+
+
 # Against a model: the context that the server would have is the context that was asked for
 
 

@@ -575,6 +575,27 @@ def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None
     assert lane.latest == "r1"
 
 
+def test_what_becomes_of_a_steer_that_nobody_sent_changes_nothing() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    assert lanes.route(steer("failed", lane, "r1")) is run
+    assert lanes.route(completed(lane, "r1")) is run
+    assert run.ended
+
+
+def test_once_a_successor_has_begun_the_response_before_it_is_not_remembered() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, COMPLETED)
+    assert lane.latest == "r1"
+    lanes.route(successor(lane))
+    assert lane.latest is None
+    assert lanes.route(life(FAILED, lane, "r2")) is run
+    assert (run.ended, lane.latest) == (True, None)
+
+
 def test_a_response_of_something_else_is_no_successor() -> None:
     lanes = named()
     lane = new_lane(lanes)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -116,6 +117,19 @@ def test_an_unstored_parent_on_a_lane_of_somebody_else_is_forked_on_the_same_con
     assert seat.lane.lanes is trunk.lanes
     assert seat.lane is not parent.place
     assert seat.fork_of is parent.place
+
+
+def test_a_parent_that_holds_a_steer_is_continued_on_its_own_lane_or_not_at_all() -> None:
+    trunk = Trunk()
+    owner, parent = answered(trunk)
+    pinned = replace(parent, pinned=True)
+    branch = Owner()
+    assert owner is not branch
+    for who, expected in ((owner, pinned), (branch, None)):
+        seat = place(who, ASKED, [Plan(pinned, ASKED.items(1))], [trunk])
+        assert seat is not None
+        assert seat.plan.parent is expected
+        assert (seat.lane is parent.place) == (expected is not None)
 
 
 def test_until_a_fork_is_in_progress_its_source_takes_no_turn() -> None:
