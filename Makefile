@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit changelog clean
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
+
+.PHONY: demo test lint types unit test-peers soak soak-emulator changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -19,7 +22,20 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --ignore tests/emulator/peers
+
+# The clients of others against the emulator: many dependencies, so not part of `make test`.
+test-peers: $(PEERS_READY)
+	$(PEERS)/bin/pytest tests/emulator/peers
+
+# Random conversations under random faults: make soak MINUTES=10 SEED=1
+MINUTES ?= 10
+SEED ?= 1
+soak: $(READY)
+	$(BIN)/python -m tests.promise.soak --minutes $(MINUTES) --seed $(SEED)
+
+soak-emulator: $(READY)
+	$(BIN)/python bench/soak_emulator.py --seconds 600 --seed $(SEED)
 
 changelog: $(READY)
 	$(BIN)/towncrier build --draft --version next
@@ -30,5 +46,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
 	touch $(READY)
 
+$(PEERS_READY): pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PEERS)/bin/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
+	$(PEERS)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" \
+		livekit-agents livekit-plugins-openai pipecat-ai
+	touch $(PEERS_READY)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -90,16 +90,13 @@ class Speaker:
         """Say something, or answer the calls that are owed."""
         new = self.answers() if self.owed else [user(text)]
         stream = self.stream(new, turn)
-        received, whole = "", False
-        async with stream:
-            taken = itertools.count(1)
-            async for event in stream:
-                if isinstance(event, trunkline.events.OutputTextDelta):
-                    received += event.delta
-                if turn.leave_after is not None and next(taken) >= turn.leave_after:
-                    break
-            else:
-                whole = True
+        try:
+            whole = await self._read(stream, turn)
+        except trunkline.TurnError as error:
+            if error.output_seen:
+                self.after(stream, new, stream.received_text, Turn())
+            raise
+        received = stream.received_text
         if not self.world.is_forgetful:
             assert trunkline.Cause.PARENT_LOST not in stream.metrics.recoveries, (
                 "a parent that cannot be named"
@@ -107,6 +104,17 @@ class Speaker:
         if whole:
             self.check(stream, new, received)
         self.after(stream, new, received, turn)
+
+    async def _read(self, stream: trunkline.ResponseStream, turn: Turn) -> bool:
+        """Take what comes; whether it was read to the end. There is one answer in a stream, told once."""
+        taken, beginnings = itertools.count(1), 0
+        async with stream:
+            async for event in stream:
+                beginnings += isinstance(event, trunkline.events.ResponseCreated)
+                assert beginnings <= 1, "a second answer begins in the same stream"
+                if turn.leave_after is not None and next(taken) >= turn.leave_after:
+                    return False
+        return True
 
     def answers(self) -> list[JSON]:
         return [
@@ -119,7 +127,9 @@ class Speaker:
         held, seen = [*self.said, *new], record.effective_context
         server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
         assert server == application, f"the model saw {server}\nand the application holds {application}"
-        assert received == text_of(record.output) == stream.response.output_text
+        assert received == text_of(record.output) == stream.response.output_text, (
+            "the text is not the answer's"
+        )
         parent = record.previous_response_id
         assert parent is None or parent in self.responses, "the parent is another speaker's response"
         assert (stream.metrics.mode == "delta") == (parent is not None)
@@ -219,7 +229,10 @@ def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
 class World:
     """One emulator, one client, and everybody who speaks."""
 
-    def __init__(self, *, lanes: bool = True, tokens_per_second: float | None = None) -> None:
+    def __init__(
+        self, *, lanes: bool = True, tokens_per_second: float | None = None, **settings: Any
+    ) -> None:
+        self.settings = settings
         self.emulator = Emulator(tokens_per_second=tokens_per_second)
         self.lanes = lanes
         self.speakers: list[Speaker] = []
@@ -231,7 +244,7 @@ class World:
     async def open(self) -> None:
         await self.emulator.start()
         self.client = trunkline.Client(
-            base_url=self.emulator.base_url, api_key=self.emulator.api_key, lanes=self.lanes
+            base_url=self.emulator.base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
         )
 
     async def close(self) -> None:

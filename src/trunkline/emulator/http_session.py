@@ -93,6 +93,8 @@ async def stream(
         while data := await collector.take():
             await answer.write(data)
         await answer.write_eof()
+    except ConnectionError:
+        pass  # the client has left
     finally:
         player.stop()
     return answer
