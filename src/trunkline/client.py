@@ -321,6 +321,7 @@ class _Credentials:
         self._organization = organization or os.environ.get("OPENAI_ORG_ID")
         self._project = project or os.environ.get("OPENAI_PROJECT_ID")
         self._headers = dict(headers)
+        self._headers_with(None if callable(self._api_key) else self._api_key)  # what is wrong shows at once
 
     @property
     def may_change(self) -> bool:
@@ -330,8 +331,11 @@ class _Credentials:
     async def headers(self) -> dict[str, str]:
         """The headers that say who asks; asks for the key anew."""
         key = self._api_key
+        return self._headers_with(await key() if callable(key) else key)
+
+    def _headers_with(self, key: str | None) -> dict[str, str]:
         return auth_headers(
-            api_key=await key() if callable(key) else key,
+            api_key=key,
             organization=self._organization,
             project=self._project,
             headers=self._headers,

@@ -77,18 +77,21 @@ class Connection:
         """Make the connection. Whoever waits in `ready` hears how it went; nothing is raised here."""
         error: NetworkError | DeadlineExceeded | None = None
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s) as limit:
                 self._socket = await dial(self)
-        except TimeoutError:
-            error = DeadlineExceeded("connect", within_s)
         except NetworkError as failure:
             error = failure
         except asyncio.CancelledError:
             self._conclude(ConnectFailed("the client was closed while it was connecting"))
             raise
         except Exception as failure:  # an api_key function of the caller's, for example
-            error = ConnectFailed(f"connecting failed: {type(failure).__name__} was raised while dialling")
-            error.__cause__ = failure
+            if isinstance(failure, TimeoutError) and limit.expired():
+                error = DeadlineExceeded("connect", within_s)
+            else:
+                error = ConnectFailed(
+                    f"connecting failed: {type(failure).__name__} was raised while dialling"
+                )
+                error.__cause__ = failure
         self._conclude(error)
 
     def _conclude(self, error: NetworkError | DeadlineExceeded | None) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from time import monotonic
 
 from .breaker import Breaker
-from .errors import TurnError
+from .errors import ClientClosed, TurnError
 from .http import HttpTransport
 from .pool import Pool
 from .retention import Retention
@@ -45,6 +45,7 @@ class Transports:
         self._breaker = Breaker()
         self._clock = clock
         self._probes: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     @property
     def now(self) -> float:
@@ -60,6 +61,15 @@ class Transports:
     def may_fall_back(self) -> bool:
         """Whether HTTP may take the place of WebSocket."""
         return self._mode is Transport.AUTO
+
+    def check_open(self) -> None:
+        """Refuse what comes after `close`.
+
+        Raises:
+            ClientClosed: it is closed.
+        """
+        if self._is_closed:
+            raise ClientClosed("the client is closed; make a new one")
 
     def goes_over_http(self, url: str) -> bool:
         """Whether a turn that begins now goes over HTTP. A probe that is due is begun, and not waited for."""
@@ -89,6 +99,7 @@ class Transports:
 
     async def close(self, within_s: float) -> None:
         """End everything."""
+        self._is_closed = True
         for task in self._probes:
             task.cancel()
         if self._probes:

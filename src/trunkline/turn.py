@@ -171,6 +171,7 @@ class Turn:
         delay_s = self._again_at - monotonic()
         if delay_s > 0:
             await asyncio.sleep(delay_s)
+        self._transports.check_open()
         self._parent = self._place = None
         self.attempt = attempt = self._new_attempt()
         if self._over_http or self._transports.goes_over_http(self.question.url):
