@@ -429,3 +429,21 @@ async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.Log
     for text in [*texts_shown, caplog.text]:
         lines = [line for line in text.splitlines() if secret in line or KEY in line]
         assert lines == []
+
+
+# One turn's own settings.
+
+
+async def test_a_keyed_turn_has_a_policy_of_its_own(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        emulator.faults.add("reject", request=1, status=503)
+        with pytest.raises(trunkline.ResponseRefused):
+            await read(client.stream(model="echo", input="x", key="k", policy=Policy(waits=False)))
+        assert len(emulator.requests) == 1
+
+
+async def test_a_client_says_where_it_asks_and_how_long_it_waits(emulator: Emulator) -> None:
+    deadlines = Deadlines(first_event=7.0)
+    async with client_of(emulator, deadlines=deadlines) as client:
+        assert client.url == f"{emulator.base_url}/responses"
+        assert client.deadlines == deadlines

@@ -307,3 +307,23 @@ def test_recovery_is_bounded(error: TurnError, policy: Policy, **facts: Any) -> 
     assert facts["remaining_s"] is None or decision.delay_s < facts["remaining_s"]
     assert decision.action is not Action.HTTP or policy.http_allowed
     assert facts["names_parent"] or not decision.forget_parent
+
+
+# Callers who ask again themselves
+
+
+def test_without_waits_only_what_costs_no_time_is_asked_again() -> None:
+    impatient = Policy(waits=False)
+    assert after(NOT_FOUND, impatient, names_parent=True).action is Action.AGAIN
+    assert after(refused("websocket_connection_limit_reached"), impatient).action is Action.ELSEWHERE
+    assert after(lost(), impatient).action is Action.ELSEWHERE
+    assert after(upgrade(404), Policy(waits=False, http_allowed=True)).action is Action.HTTP
+    for error in (
+        refused("rate_limit_exceeded", 429, retry_after_s=0.0),
+        failed("server_error"),
+        upgrade(503),
+        ConnectFailed("no route"),
+        DeadlineExceeded("first_event", 5.0, sent=True),
+    ):
+        assert after(error, impatient).action is Action.RAISE
+    assert after(lost(), impatient, attempt=2).action is Action.RAISE

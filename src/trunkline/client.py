@@ -132,6 +132,16 @@ class Client:
         return self._pool.state(self._transports.http.in_flight)
 
     @property
+    def url(self) -> str:
+        """Where responses are created, such as ``https://api.openai.com/v1/responses``."""
+        return self._endpoint.http_url
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """How long turns wait that are not told otherwise."""
+        return self._settings.deadlines
+
+    @property
     def connections(self) -> int:
         """How many connections are open or being dialled."""
         return len(self._pool.connections)
@@ -175,6 +185,7 @@ class Client:
         key: Hashable | None = None,
         tools: Sequence[Tool] | None = None,
         deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """One turn of a history that is kept elsewhere: give all of it; the wire carries what is new.
@@ -185,6 +196,7 @@ class Client:
             key: whose history it is. Turns of one key are chained; without a key nothing is.
             tools: Python functions (not executed here) and tool definitions.
             deadlines: how long this turn waits, instead of the client's.
+            policy: how often this turn is asked again, instead of the client's.
             fields: further fields of the Responses API.
 
         Raises:
@@ -199,7 +211,8 @@ class Client:
         known.history = known.history.following(whole)
         check_calls(known.history, known.fields)
         owner = known.owner if key is not None else None
-        return ResponseStream(self._turn(known.fields, known.history, owner, deadlines=deadlines))
+        turn = self._turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)
+        return ResponseStream(turn)
 
     def forget(self, key: Hashable) -> None:
         """Forget what is known of a key. Its next turn is sent in full."""
@@ -244,12 +257,13 @@ class Client:
         *,
         generate: bool = True,
         deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
     ) -> Turn:
         self._check_loop()
         if not self._transports.keeps_responses:
             fields = fields.including(ENCRYPTED_REASONING)
         url = self._endpoint.websocket_url_for(fields.model)
-        settings = self._settings.waiting(deadlines) if deadlines is not None else self._settings
+        settings = self._settings.varied(deadlines, policy)
         return Turn(self._transports, Question(url, fields, asked, owner, generate), settings)
 
     def _known(self, key: Hashable) -> _Keyed:

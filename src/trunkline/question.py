@@ -67,6 +67,8 @@ class TurnSettings:
     hooks: Hooks = field(default_factory=Hooks)
     log_content: bool = False
 
-    def waiting(self, deadlines: Deadlines) -> TurnSettings:
-        """The same with other deadlines."""
-        return replace(self, deadlines=deadlines)
+    def varied(self, deadlines: Deadlines | None, policy: Policy | None) -> TurnSettings:
+        """The same with other deadlines and another policy, where they are given."""
+        if deadlines is None and policy is None:
+            return self
+        return replace(self, deadlines=deadlines or self.deadlines, policy=policy or self.policy)

@@ -86,6 +86,9 @@ class Policy:
         max_backoff_s: the longest wait that is not asked for by the service.
         max_retry_after_s: the longest wait that the service may ask for; beyond it the error is raised.
         http_allowed: an endpoint that refuses WebSocket may be asked over HTTP.
+        waits: also ask again where that takes time. Without, only what can be asked again at once is (a
+            parent or a socket that was lost, a limit, HTTP instead of WebSocket); failures of the service,
+            time-outs and connections that cannot be made are raised, for a caller who asks again himself.
     """
 
     max_attempts: int = 4
@@ -93,6 +96,7 @@ class Policy:
     max_backoff_s: float = 8.0
     max_retry_after_s: float = 60.0
     http_allowed: bool = False
+    waits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,16 @@ def _is_allowed(decision: Decision, facts: Facts, policy: Policy) -> bool:
         return False
     if facts.remaining_s is not None and decision.delay_s >= facts.remaining_s:
         return False
+    if not policy.waits and not _is_at_once(decision):
+        return False
     # Naming a parent is our own doing, and no reason to fail a turn; in full it cannot fail so again.
     return facts.attempt < policy.max_attempts or decision.cause is Cause.PARENT_LOST
+
+
+def _is_at_once(decision: Decision) -> bool:
+    if decision.action is Action.HTTP or decision.cause in (Cause.PARENT_LOST, Cause.LIMIT):
+        return True
+    return decision.cause is Cause.CONNECTION and not decision.delay_s
 
 
 def _may_repeat(facts: Facts, decision: Decision) -> bool:
