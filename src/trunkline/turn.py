@@ -68,6 +68,7 @@ class Turn:
         self._asking = False
         self._avoiding: list[Connection] = []
         self._over_http = False
+        self._in_full = False
         self._parent: Baseline | None = None
         self._place: Place | None = None
         self._number = 0
@@ -229,7 +230,7 @@ class Turn:
 
     def _candidates(self) -> list[Plan]:
         question = self.question
-        if question.owner is None or question.fields.brings_context:
+        if question.owner is None or question.fields.brings_context or self._in_full:
             return []
         plans = question.owner.baselines.candidates(question.asked, question.fields.model)
         if not self._transports.keeps_responses:
@@ -275,6 +276,7 @@ class Turn:
         owner = self.question.owner
         if owner is not None:
             owner.baselines.forget(parent.response_id)
+        self._in_full |= lost  # at once, and surely: an older parent may be gone as well
         if lost and parent.stored:
             self._transports.not_found(parent.at)
 
