@@ -73,7 +73,7 @@ async def test_two_tasks_cannot_read_one_stream(emulator: Emulator, chat: trunkl
     async with chat.send("one two three") as stream:
         await first_text(stream)
         await first_text(stream)
-        first = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        first = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         with pytest.raises(trunkline.UsageError, match="another task"):
             await soon(anext(stream), within_s=2)
