@@ -194,7 +194,7 @@ class Pool:
         """
         self._check_open()
         live = self._with_turns(url)
-        while len(live) < min(count, self._limits.max_connections):
+        while len(live) < count and len(self.connections) < self._limits.max_connections:
             live.append(self._dial(url))
         for connection in live[:count]:
             await connection.ready()
