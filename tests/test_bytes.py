@@ -1,0 +1,63 @@
+"""What a continued conversation sends: its new items and the fixed fields, and next to nothing more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import trunkline
+from trunkline.emulator import Emulator
+
+from .talk import assert_kept, client_of
+
+TURNS = 50
+ENVELOPE = ("previous_response_id", "stream_id")
+INSTRUCTIONS = "You look up the weather for people who plan their day, and you are brief. " * 20
+
+
+def get_weather(city: str, day: str = "today", unit: str = "celsius") -> str:
+    """Look up the weather in a city.
+
+    Ask for one city at a time. The answer is what a person at the window would say, in one short sentence
+    without numbers, unless numbers are asked for; then the temperature comes first and the wind second.
+    """
+    return f"It rains in {city}, as it did yesterday and the day before; take an umbrella with you."
+
+
+def size_of(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def new_bytes(body: dict[str, Any]) -> int:
+    """The items of a request, and the fields that go with every request."""
+    fixed = {name: value for name, value in body.items() if name not in ("input", *ENVELOPE)}
+    return size_of(fixed) + sum(size_of(item) + 1 for item in body["input"])
+
+
+@pytest.mark.parametrize("store", [None, False])
+async def test_a_tool_conversation_of_50_turns_sends_what_is_new(store: bool | None) -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
+        chat = client.conversation(model="tools", instructions=INSTRUCTIONS, tools=[get_weather], store=store)
+        for number in range(TURNS // 2):  # each is a call and an answer
+            response = await chat.run(f"And what is the weather in city number {number}?")
+            assert_kept(emulator, chat, response)
+        requests = [request for request in emulator.requests if request.body is not None]
+        assert len(requests) == TURNS
+        assert 1800 <= size_of([INSTRUCTIONS, requests[0].body["tools"]]) <= 2400  # type: ignore[index]
+        sent = sum(request.size_bytes for request in requests)
+        needed = sum(new_bytes(request.body) for request in requests if request.body is not None)
+        assert needed < sent <= 1.05 * needed, (sent, needed)
+        assert [len(request.body["input"]) for request in requests if request.body] == [1] * TURNS
+        assert len({request.connection_id for request in requests}) == 1
+        assert_items_went_once(chat, requests)
+
+
+def assert_items_went_once(chat: trunkline.Conversation, requests: list[Any]) -> None:
+    """Every item that the application made is in one request, and none that the model made is in any."""
+    sent = [item for request in requests for item in request.body["input"]]
+    mine = [
+        item for item in chat.items if item.get("role") == "user" or item["type"] == "function_call_output"
+    ]
+    assert sent == mine
