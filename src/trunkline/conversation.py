@@ -164,7 +164,7 @@ class Conversation:
         self._check_idle()
         asked = self._history.extended(items)
         turn = self._turn(asked, self._fields_with(fields), deadlines)
-        stream = ResponseStream(turn, lambda ending: self._ended(asked, ending), self._heard)
+        stream = ResponseStream(turn, self._ended, self._heard)
         return self._claim(stream)
 
     def _turn(
@@ -195,7 +195,7 @@ class Conversation:
                 "a turn of this conversation still runs: leave its stream first, or fork() to ask in parallel"
             )
 
-    def _ended(self, asked: History, ending: Ending) -> None:
+    def _ended(self, ending: Ending) -> None:
         if ending.outcome is Outcome.FAILED and not ending.output_seen:
             return
         if (answer := ending.answer) is not None:
@@ -203,7 +203,9 @@ class Conversation:
             output = [item for item in answer.output if item.is_resendable and not _is_unfinished(item)]
             output += answer.waiting
         else:
+            asked = ending.asked
             output = [assistant_message(ending.text)] if ending.text else []
+            output += ending.said
         self._history = asked.extended(output)
         self._last = _LastAnswer(self._running, asked, output)
 

@@ -59,6 +59,11 @@ class Steers:
     _accepted: list[Steer] = field(default_factory=list)
     sent: int = 0
 
+    def said_after(self, segments: int) -> list[Item]:
+        """What was accepted and is not in the first so many segments."""
+        later = [item for segment in self.segments[segments:] for item in segment.said]
+        return later + [item for steer in self._accepted for item in steer.items] + self.waiting
+
     def add(self, given: TurnInput, items: list[Item]) -> Steer:
         """One more steer, about to be sent."""
         steer = Steer(given, items, asyncio.get_running_loop().create_future())

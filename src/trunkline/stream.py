@@ -23,8 +23,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from .errors import ClientClosed, TurnError, UsageError
-from .events import OutputTextDelta, ResponseCompleted, ResponseIncomplete, ServerEvent
-from .items import TurnInput
+from .events import OutputTextDelta, ResponseCompleted, ResponseCreated, ResponseIncomplete, ServerEvent
+from .history import History
+from .items import Item, TurnInput
 from .metrics import TurnMetrics
 from .response import Response
 from .turn import Answer, Turn
@@ -44,16 +45,18 @@ class Ending:
 
     Attributes:
         outcome: how it ended.
-        response: the final response, when it was answered.
         answer: what it brought, when it was answered.
-        text: the text that the caller received.
+        asked: the context of the response that the caller read last.
+        text: the text of that response that the caller received.
+        said: what the service had accepted into it, or after it.
         output_seen: the caller received a part of the answer.
     """
 
     outcome: Outcome
-    response: Response | None
     answer: Answer | None
+    asked: History
     text: str
+    said: list[Item]
     output_seen: bool
 
 
@@ -79,6 +82,8 @@ class ResponseStream:
         self._on_heard = on_heard
         self._events: deque[ServerEvent] = deque()
         self._text: list[str] = []
+        self._text_before = 0
+        self._responses = 0
         self._entered = False
         self._recovering = False
         self._ended = False
@@ -191,8 +196,14 @@ class ResponseStream:
             event = self._events.popleft()
             if type(event) is OutputTextDelta:
                 self._text.append(event.delta)
+            elif type(event) is ResponseCreated:
+                self._begin_response()
             return event
         return await self._next()
+
+    def _begin_response(self) -> None:
+        self._responses += 1
+        self._text_before = len(self._text)
 
     def _check_open(self) -> None:
         if not self._entered:
@@ -239,7 +250,13 @@ class ResponseStream:
         self._turn.leave()
         self._events = deque()
         if self._on_end is not None and self._entered:
-            self._on_end(Ending(outcome, self._response, answer, self.received_text, taken))
+            self._on_end(self._ending(outcome, answer, taken))
+
+    def _ending(self, outcome: Outcome, answer: Answer | None, output_seen: bool) -> Ending:
+        steered = max(0, self._responses - 1)
+        text = "".join(self._text[self._text_before :])
+        said = self._turn.attempt.steers.said_after(steered)
+        return Ending(outcome, answer, self._turn.asked_until(steered), text, said, output_seen)
 
     def __del__(self) -> None:
         if not self._entered or self._ended:

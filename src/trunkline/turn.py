@@ -105,10 +105,7 @@ class Turn:
     def conclude(self, final: ResponseCompleted | ResponseIncomplete) -> Answer:
         """The response is there: remember it as a baseline."""
         attempt = self.attempt
-        asked = self.question.asked
-        for segment in attempt.steers.segments:
-            heard = _output_of(segment.response.response, ())
-            asked = asked.extended([item for item in heard if item.is_resendable]).extended(segment.said)
+        asked = self.asked_until(len(attempt.steers.segments))
         answer = Answer(asked, _output_of(final.response, attempt.done_items), tuple(attempt.steers.waiting))
         self.metrics.usage = final.response.usage
         self.metrics.note_response(final.response)
@@ -116,6 +113,14 @@ class Turn:
         if isinstance(final, ResponseCompleted):
             self._remember(final.response, answer)
         return answer
+
+    def asked_until(self, segments: int) -> History:
+        """What was asked, and the first so many responses that were steered, with what was said into them."""
+        asked = self.question.asked
+        for segment in self.attempt.steers.segments[:segments]:
+            heard = _output_of(segment.response.response, ())
+            asked = asked.extended([item for item in heard if item.is_resendable]).extended(segment.said)
+        return asked
 
     def steer(self, given: TurnInput) -> Steer:
         """Say something into the running answer.
