@@ -143,7 +143,7 @@ async def test_a_client_belongs_to_one_event_loop(emulator: Emulator, client: tr
     await ask(chat, "hello")
 
     async def elsewhere() -> list[type[BaseException]]:
-        found = []
+        found: list[type[BaseException]] = []
         for act in (
             lambda: ask(chat, "again"),
             lambda: client.warm(model="echo"),
