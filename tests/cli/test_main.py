@@ -18,7 +18,7 @@ def test_the_version_is_the_packages() -> None:
 def test_the_help_names_every_command_and_is_plain_in_a_pipe() -> None:
     done = trunkline("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("demo", "chat", "emulate"))
+    assert all(command in done.stdout for command in ("demo", "chat", "emulate", "doctor"))
     assert ESCAPE not in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``trunkline demo | chat | emulate``. Needs the extra ``cli``."""
+"""The command line: ``trunkline demo | chat | emulate | doctor``. Needs the extra ``cli``."""
 
 from __future__ import annotations
 

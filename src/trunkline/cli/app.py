@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import TrunklineError
 from . import chat as chatting
 from . import demo as demonstration
+from . import doctor as examination
 from . import emulate as emulation
 from .terminal import error_console, output_console, tolerate_any_character
 
@@ -106,3 +107,25 @@ def emulate(
         host, port, api_key, zdr, first_token_s, tokens_per_second, model=model, faults=faults
     )
     sys.exit(emulation.run(settings, output_console(), error_console()))
+
+
+@app.command()
+def doctor(
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Such as https://api.openai.com/v1; by default OPENAI_BASE_URL.", metavar="URL"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model's name.")] = chatting.DEFAULT_MODEL,
+    api_key_env: Annotated[
+        str, typer.Option(help="The variable that holds the key.", metavar="NAME")
+    ] = "OPENAI_API_KEY",
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="How long each check may take.")] = 15.0,
+    emulator: Annotated[bool, typer.Option("--emulator", help="Examine the embedded emulator.")] = False,
+) -> None:
+    """Check the way to an endpoint and what it can do, and say what to do where something fails.
+
+    Asks the model a few words, once over WebSocket and once over HTTP. The exit code is 1 when something
+    fails that is needed.
+    """
+    settings = examination.Settings(base_url, model, api_key_env, emulator, timeout_s)
+    sys.exit(examination.run(settings, output_console(), error_console()))

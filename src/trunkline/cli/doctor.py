@@ -1,0 +1,143 @@
+"""``trunkline doctor``: whether an endpoint can be reached and used, step by step, and what to do if not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, replace
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..client import DEFAULT_BASE_URL
+from ..emulator import Emulator
+from ..endpoint import Endpoint, auth_headers
+from .doctor_findings import Finding, Verdict, skipped
+from .doctor_network import network
+from .doctor_service import HTTP_TURN, WEBSOCKET_TURN, Service, service
+from .terminal import printable
+
+_STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
+_OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TURN)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options say."""
+
+    base_url: str | None
+    model: str
+    api_key_env: str
+    emulator: bool
+    within_s: float
+
+
+def run(settings: Settings, out: Console, err: Console) -> int:
+    """Do every check and print what was found. The exit code is returned: 1 when a needed check failed."""
+    return asyncio.run(_run(settings, out, err))
+
+
+async def _run(settings: Settings, out: Console, err: Console) -> int:
+    async with AsyncExitStack() as stack:
+        key = os.environ.get(settings.api_key_env, "")
+        base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
+        if settings.emulator:
+            emulator = await stack.enter_async_context(Emulator(first_token_s=0.05))
+            key, base_url = emulator.api_key or "", emulator.base_url
+        endpoint = Endpoint.of(base_url)
+        place = endpoint.http_url.partition("?")[0]
+        err.out(printable(f"Asking {settings.model} at {place}."), style="dim", highlight=False)
+        report = _Report(key, out)
+        with out.status("") if out.is_terminal else nullcontext() as status:
+            async for finding in _findings(replace(settings, base_url=base_url), key, endpoint):
+                report.add(finding)
+                if status is not None:
+                    status.update(f"{finding.name}: {finding.verdict.value}")
+        report.print()
+        return 1 if report.has_failed else 0
+
+
+async def _findings(settings: Settings, key: str, endpoint: Endpoint) -> AsyncIterator[Finding]:
+    is_reached = True
+    async for finding in network(endpoint.websocket_url, settings.within_s):
+        is_reached = is_reached and finding.verdict is not Verdict.FAILED
+        yield finding
+    if not is_reached:
+        for name in _OF_THE_SERVICE:
+            yield skipped(name, "the server is not reached")
+    elif not key:
+        advice = f"Set {settings.api_key_env}, or name the variable that holds the key: --api-key-env NAME."
+        yield Finding("key", Verdict.FAILED, f"{settings.api_key_env} is not set", None, advice)
+    else:
+        async for finding in service(_service(settings, key)):
+            yield finding
+
+
+def _service(settings: Settings, key: str) -> Service:
+    headers = auth_headers(
+        api_key=key,
+        organization=os.environ.get("OPENAI_ORG_ID"),
+        project=os.environ.get("OPENAI_PROJECT_ID"),
+    )
+    return Service(settings.base_url or DEFAULT_BASE_URL, key, settings.model, headers, settings.within_s)
+
+
+class _Report:
+    """The table, and below it what to do. Whatever is printed passes here, and never holds the key."""
+
+    def __init__(self, key: str, out: Console) -> None:
+        self._key = key
+        self._out = out
+        self._findings: list[Finding] = []
+
+    @property
+    def has_failed(self) -> bool:
+        """A needed check failed."""
+        return any(finding.verdict is Verdict.FAILED for finding in self._findings)
+
+    def add(self, finding: Finding) -> None:
+        """One more line."""
+        self._findings.append(finding)
+
+    def print(self) -> None:
+        """The whole report."""
+        table = Table(box=box.SIMPLE_HEAD if self._out.is_terminal else None, pad_edge=False)
+        table.add_column("check", no_wrap=True)
+        table.add_column("result", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("found", overflow="fold")
+        for finding in self._findings:
+            table.add_row(*self._cells(finding))
+        self._out.print(table)
+        advised = [finding for finding in self._findings if finding.advice]
+        for advice in dict.fromkeys(finding.advice for finding in advised):
+            names = "; ".join(finding.name for finding in advised if finding.advice == advice)
+            self._say(f"\n{names}: {advice}", "")
+        self._say(*self._sum())
+
+    def _cells(self, finding: Finding) -> list[Text]:
+        seconds = "" if finding.seconds is None else f"{finding.seconds * 1000:.0f} ms"
+        return [
+            Text(finding.name),
+            Text(finding.verdict.value, style=_STYLES[finding.verdict]),
+            Text(seconds),
+            Text(self._shown(finding.detail)),
+        ]
+
+    def _sum(self) -> tuple[str, str]:
+        failed = [finding.name for finding in self._findings if finding.verdict is Verdict.FAILED]
+        if failed:
+            return f"\nDoes not work: {'; '.join(failed)}.", _STYLES[Verdict.FAILED]
+        if any(finding.verdict is Verdict.WARNING for finding in self._findings):
+            return "\nEverything that is needed works.", _STYLES[Verdict.WARNING]
+        return "\nEverything works.", _STYLES[Verdict.OK]
+
+    def _say(self, text: str, style: str) -> None:
+        self._out.print(Text(self._shown(text), style=style), soft_wrap=not self._out.is_terminal)
+
+    def _shown(self, text: str) -> str:
+        return printable(text.replace(self._key, "[the key]") if self._key else text)
