@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.events import ServerEvent, decode
-from trunkline.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lane, Lanes, Run
+from trunkline.lane import Lane, Run
+from trunkline.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 from trunkline.placement import Owner
 
 COMPLETED, FAILED, INCOMPLETE = "response.completed", "response.failed", "response.incomplete"

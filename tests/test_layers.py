@@ -22,6 +22,7 @@ PURE = (
     "history",
     "request",
     "baselines",
+    "lane",
     "lanes",
     "placement",
     "recovery",

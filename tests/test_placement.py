@@ -11,8 +11,15 @@ from trunkline.baselines import Baseline, Plan
 from trunkline.events import ServerEvent, decode
 from trunkline.history import History
 from trunkline.items import Item
-from trunkline.lanes import Lane, Lanes, Run
+from trunkline.lane import Lane, Run
+from trunkline.lanes import Lanes
 from trunkline.placement import Owner, Seat, can_continue, place
+
+
+def lanes_of(lane: Lane) -> Lanes:
+    """All lanes of a lane's connection."""
+    assert isinstance(lane.lanes, Lanes)
+    return lane.lanes
 
 
 class Trunk:
@@ -42,7 +49,7 @@ ASKED = History.of([Item.of({"role": "user", "content": text}) for text in "abc"
 
 def sit(owner: Owner | None, seat: Seat) -> Run:
     """Take the seat, as a pool does."""
-    run = seat.lane.lanes.reserve(seat.lane, Sink(), fork_of=seat.fork_of)
+    run = lanes_of(seat.lane).reserve(seat.lane, Sink(), fork_of=seat.fork_of)
     seat.lane.settle(owner)
     if owner is not None:
         owner.home = seat.lane
@@ -53,13 +60,13 @@ def tell(run: Run, kind: str, response_id: str, stored: bool = False) -> None:
     lane = f'"stream_id":"{run.lane.name}",' if run.lane.name is not None else ""
     store = "true" if stored else "false"
     frame = f'{{"type":"response.{kind}",{lane}"response":{{"id":"{response_id}","store":{store}}}}}'
-    assert run.lane.lanes.route(decode(frame.encode())) is run
+    assert lanes_of(run.lane).route(decode(frame.encode())) is run
 
 
 def finish(owner: Owner | None, run: Run, response_id: str, stored: bool = False) -> Baseline:
     """Send and answer it, and remember the answer."""
     if not run.sent:
-        run.lane.lanes.sending(run)
+        lanes_of(run.lane).sending(run)
     tell(run, "created", response_id)
     tell(run, "completed", response_id, stored)
     kept = Baseline(response_id, "m", stored, run.lane, 1, ASKED.prefix(1).mark, ())
@@ -396,7 +403,7 @@ class Walk(RuleBasedStateMachine):
         run = sit(owner, seat)
         self.running.append((owner, run))
         if send:
-            run.lane.lanes.sending(run)
+            lanes_of(run.lane).sending(run)
 
     def check(self, owner: Owner | None, seat: Seat, candidates: list[Plan]) -> None:
         lane, parent = seat.lane, seat.plan.parent
@@ -444,7 +451,7 @@ class Walk(RuleBasedStateMachine):
     def leave(self, which: int) -> None:
         if self.running:
             _, run = self.running[which % len(self.running)]
-            run.lane.lanes.abandon(run)
+            lanes_of(run.lane).abandon(run)
             self.running = [(owner, run) for owner, run in self.running if not run.ended]
 
     @rule(who=st.integers(0, 9))

@@ -20,7 +20,8 @@ from .events import (
     ServerEvent,
     decode,
 )
-from .lanes import Lanes, Run
+from .lane import Run
+from .lanes import Lanes
 from .metrics import PoolMetrics
 from .wirelog import WireLog
 

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from .baselines import Baseline, Baselines, Plan
 from .history import History
-from .lanes import Lane, Lanes
+from .lane import Lane, LaneGroup
 
 
 class Owner:
@@ -45,7 +45,7 @@ class Trunk(Protocol):
     """A connection, as far as placement sees it."""
 
     @property
-    def lanes(self) -> Lanes:
+    def lanes(self) -> LaneGroup:
         """Its lanes."""
 
     @property
@@ -145,7 +145,7 @@ def _lane_for(owner: Owner | None, trunks: Sequence[Trunk], may_evict: bool) -> 
     )
 
 
-def _rank(trunk: Trunk, warm: set[Lanes]) -> tuple[bool, bool, int]:
+def _rank(trunk: Trunk, warm: set[LaneGroup]) -> tuple[bool, bool, int]:
     return (not trunk.is_ready, trunk.lanes not in warm, -trunk.lanes.in_flight)
 
 
@@ -153,13 +153,13 @@ def _first(lanes: Iterable[Lane | None]) -> Lane | None:
     return next((lane for lane in lanes if lane is not None), None)
 
 
-def _vacant(lanes: Lanes) -> Lane | None:
+def _vacant(lanes: LaneGroup) -> Lane | None:
     """A lane that is nobody's home: one used before, else a new name."""
     free = (lane for lane in lanes if lane.is_idle and lane.owner is None)
     return _least_used(free) or lanes.new_lane()
 
 
-def _replaceable(lanes: Lanes, sparing: Lane | None = None) -> Lane | None:
+def _replaceable(lanes: LaneGroup, sparing: Lane | None = None) -> Lane | None:
     """An idle lane whose owner loses nothing by moving."""
     return _least_used(
         lane
@@ -168,7 +168,7 @@ def _replaceable(lanes: Lanes, sparing: Lane | None = None) -> Lane | None:
     )
 
 
-def _evictable(lanes: Lanes, sparing: Lane | None = None) -> Lane | None:
+def _evictable(lanes: LaneGroup, sparing: Lane | None = None) -> Lane | None:
     """An idle lane whose owner may have to send everything again."""
     return _replaceable(lanes, sparing) or _least_used(
         lane for lane in lanes if lane.is_idle and lane is not sparing

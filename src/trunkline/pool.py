@@ -16,7 +16,8 @@ from .baselines import Plan
 from .connection import Connection, Dial
 from .errors import ClientClosed, TurnError
 from .history import History
-from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes, Run, Sink
+from .lane import Run, Sink
+from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 from .metrics import PoolMetrics, PoolState
 from .placement import Owner, Seat, place
 from .wirelog import log_rotation, shown, wire_log
@@ -158,9 +159,8 @@ class Pool:
         return self._reserve(seat, owner, sink, trunks) if seat is not None else None
 
     def _reserve(self, seat: Seat, owner: Owner | None, sink: Sink, trunks: Sequence[Connection]) -> Place:
-        lanes = seat.lane.lanes
-        connection = next(trunk for trunk in trunks if trunk.lanes is lanes)
-        run = lanes.reserve(seat.lane, sink, fork_of=seat.fork_of)
+        connection = next(trunk for trunk in trunks if trunk.lanes is seat.lane.lanes)
+        run = connection.lanes.reserve(seat.lane, sink, fork_of=seat.fork_of)
         seat.lane.settle(owner)
         if owner is not None:
             owner.home = seat.lane
