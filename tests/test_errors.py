@@ -108,3 +108,23 @@ def test_a_fresh_twin_has_the_same_facts_and_is_another_exception(error: TurnErr
     assert vars(twin) == vars(error)
     twin.output_seen = True
     assert not error.output_seen
+
+
+@pytest.mark.parametrize(
+    ("error", "is_transient"),
+    [
+        (ResponseRefused("x", status=429), True),
+        (ResponseRefused("x", status=503), True),
+        (ResponseRefused("x", code="rate_limit_exceeded"), True),
+        (ResponseRefused("x", error_type="server_error"), True),
+        (ResponseRefused("x", status=400, code="invalid_prompt"), False),
+        (ResponseRefused("x"), False),
+        (ResponseFailed("x"), True),
+        (ResponseFailed("x", code="server_error"), True),
+        (ResponseFailed("x", code="invalid_prompt"), False),
+    ],
+)
+def test_errors_of_the_service_say_whether_asking_later_may_help(
+    error: errors.ServiceError, is_transient: bool
+) -> None:
+    assert error.is_transient is is_transient

@@ -27,7 +27,19 @@ messages are rendered from them, and never hold a key or the content of a messag
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_TRANSIENT_CODES: Final = frozenset(
+    {
+        "rate_limit_exceeded",
+        "server_error",
+        "server_is_overloaded",
+        "slow_down",
+        "overloaded",
+        "overloaded_error",
+        "vector_store_timeout",
+    }
+)
 
 
 class TrunklineError(Exception):
@@ -228,6 +240,13 @@ class ServiceError(TurnError):
         self.request_id = request_id
         self.response_id = response_id
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same may succeed later: too many requests, overload, a fault of the service's."""
+        if self.status is not None and (self.status == 429 or self.status >= 500):
+            return True
+        return self.code in _TRANSIENT_CODES or self.error_type in _TRANSIENT_CODES
+
 
 class ResponseRefused(ServiceError):
     """The service refused the request: an ``error`` event, or an HTTP error status."""
@@ -243,3 +262,8 @@ class ResponseFailed(ServiceError):
     def __init__(self, message: str, *, response: dict[str, Any] | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.response = response
+
+    @property
+    def is_transient(self) -> bool:
+        """As for every error of the service. ``server_error`` was seen without a code here."""
+        return self.code is None or super().is_transient

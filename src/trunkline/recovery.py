@@ -27,7 +27,6 @@ from .errors import (
     ConnectFailed,
     DeadlineExceeded,
     NetworkError,
-    ResponseFailed,
     ServiceError,
     TurnError,
     UpgradeRefused,
@@ -35,17 +34,6 @@ from .errors import (
 
 PARENT_LOST: Final = "previous_response_not_found"
 LIMITS: Final = frozenset({"websocket_connection_limit_reached", "websocket_stream_limit_reached"})
-_TRANSIENT_CODES: Final = frozenset(
-    {
-        "rate_limit_exceeded",
-        "server_error",
-        "server_is_overloaded",
-        "slow_down",
-        "overloaded",
-        "overloaded_error",
-        "vector_store_timeout",
-    }
-)
 _NO_WEBSOCKET: Final = 501
 
 
@@ -202,7 +190,7 @@ def _by_service(error: ServiceError, facts: Facts, policy: Policy) -> Decision:
         return Decision(Action.ELSEWHERE, Cause.LIMIT)
     # Whatever else the service refused, it has evicted the parent that only a lane remembered.
     forget = facts.names_parent and not facts.parent_is_stored
-    if _is_transient(error):
+    if error.is_transient:
         return _later(Action.AGAIN, Cause.TRANSIENT, error.retry_after_s, facts, policy, forget)
     return Decision(Action.RAISE, forget_parent=forget)
 
@@ -221,15 +209,6 @@ def _later(
     if retry_after_s > policy.max_retry_after_s:
         return Decision(Action.RAISE, forget_parent=forget_parent)
     return Decision(action, cause, max(0.0, retry_after_s), forget_parent)
-
-
-def _is_transient(error: ServiceError) -> bool:
-    if error.status is not None and (error.status == 429 or error.status >= 500):
-        return True
-    if error.code in _TRANSIENT_CODES or error.error_type in _TRANSIENT_CODES:
-        return True
-    # `server_error` was seen without a code, and without a status in a failed response.
-    return isinstance(error, ResponseFailed) and error.code is None
 
 
 def _by_deadline(error: DeadlineExceeded, policy: Policy) -> Decision:
