@@ -1,0 +1,35 @@
+"""LiveKit Agents over few warm WebSockets to the Responses API.
+
+::
+
+    from livekit.agents import AgentSession
+    from livekit.plugins import trunkline
+
+    session = AgentSession(llm=trunkline.LLM(model="gpt-6-astra"))
+
+`LLM` takes the parameters of ``livekit.plugins.openai.responses.LLM``. Give several of them one `Client`, and
+all their sessions share its sockets.
+"""
+
+from livekit.agents import Plugin
+
+from trunkline import Client
+
+from . import responses
+from .llm import LLM
+from .log import logger
+from .stream import LLMStream
+from .tools import HostedTool
+from .version import __version__
+
+__all__ = ["LLM", "Client", "HostedTool", "LLMStream", "__version__", "responses"]
+
+
+class TrunklinePlugin(Plugin):
+    """What LiveKit lists of us."""
+
+    def __init__(self) -> None:
+        super().__init__(__name__, __version__, __package__ or __name__, logger)
+
+
+Plugin.register_plugin(TrunklinePlugin())

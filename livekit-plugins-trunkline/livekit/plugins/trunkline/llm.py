@@ -1,0 +1,208 @@
+"""The LLM that LiveKit's sessions are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import httpx2
+from livekit.agents import llm
+from livekit.agents.inference.llm import PromptCacheOptions, supports_prompt_cache_breakpoints
+from livekit.agents.llm import ChatContext, Tool, ToolChoice
+from livekit.agents.types import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    NOT_GIVEN,
+    APIConnectOptions,
+    NotGiven,
+    NotGivenOr,
+)
+from livekit.agents.utils import is_given
+from openai.types import Reasoning
+from openai.types.shared_params import ResponsesModel
+
+from trunkline import Client, Deadlines
+
+from .conversations import Conversations
+from .options import Options, ServiceTier, Verbosity, lowest_effort
+from .stream import LLMStream
+from .tools import Definitions
+
+ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+
+_OPENAI_HOST = "api.openai.com"
+
+
+class LLM(llm.LLM[Any]):
+    """OpenAI's Responses API over trunkline, for LiveKit's sessions.
+
+    The parameters are those of ``livekit.plugins.openai.responses.LLM``, with these differences:
+
+    Args:
+        api_key: also an async function that gives the key, asked at each dial.
+        base_url: by default ``OPENAI_BASE_URL``; ``/responses`` is appended unless it is there.
+        client: a `trunkline.Client` to share; its credentials, URL and transport are used, and it is not
+            closed with this LLM. Without one, this LLM has a client of its own.
+        use_websocket: over HTTP when false; when true, HTTP takes its place where WebSocket cannot be had.
+        timeout: its ``connect`` bounds connecting, its ``read`` the silence between two events; by default
+            ``conn_options`` of each request bounds connecting and the first event.
+
+    Raises:
+        ValueError: there is no API key, or an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | ResponsesModel = "gpt-4.1",
+        api_key: NotGivenOr[ApiKey] = NOT_GIVEN,
+        base_url: NotGivenOr[str] = NOT_GIVEN,
+        client: Client | None = None,
+        use_websocket: bool = True,
+        user: NotGivenOr[str] = NOT_GIVEN,
+        temperature: NotGivenOr[float] = NOT_GIVEN,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        reasoning: NotGivenOr[Reasoning] = NOT_GIVEN,
+        tool_choice: NotGivenOr[ToolChoice | Literal["auto", "required", "none"]] = NOT_GIVEN,
+        store: NotGivenOr[bool] = NOT_GIVEN,
+        metadata: NotGivenOr[dict[str, str]] = NOT_GIVEN,
+        service_tier: NotGivenOr[ServiceTier] = NOT_GIVEN,
+        verbosity: NotGivenOr[Verbosity] = NOT_GIVEN,
+        max_output_tokens: NotGivenOr[int] = NOT_GIVEN,
+        timeout: httpx2.Timeout | None = None,
+        prompt_cache_options: NotGivenOr[PromptCacheOptions] = NOT_GIVEN,
+        prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__()
+        if client is not None and not isinstance(client, Client):
+            raise TypeError("client must be a trunkline.Client: from livekit.plugins.trunkline import Client")
+        self._options = Options(
+            model=str(model),
+            user=user,
+            temperature=temperature,
+            parallel_tool_calls=parallel_tool_calls,
+            reasoning=_reasoning(str(model), reasoning),
+            tool_choice=tool_choice,
+            store=store,
+            metadata=metadata,
+            service_tier=service_tier,
+            verbosity=verbosity,
+            max_output_tokens=max_output_tokens,
+            prompt_cache_options=prompt_cache_options,
+        )
+        self.connect_s = timeout.connect if timeout is not None else None
+        self._make = _maker(api_key, base_url, use_websocket, timeout)
+        self._owns_client = client is None
+        self._client = client if client is not None else self._make()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._use_websocket = use_websocket
+        self.definitions = Definitions()
+        self.conversations = Conversations(
+            self._forget, breakpoints=self._sends_breakpoints(prompt_cache_breakpoints)
+        )
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._options.model
+
+    @property
+    def provider(self) -> str:
+        """The host that is asked, with its port if it is given."""
+        return urlsplit(self._client.url).netloc
+
+    @property
+    def client(self) -> Client:
+        """What asks. A client of our own is made anew when the event loop that it belongs to is closed."""
+        loop = asyncio.get_running_loop()
+        if self._owns_client and self._loop is not None and self._loop.is_closed():
+            self.conversations.clear()
+            self._client = self._make()
+            self._loop = None
+        self._loop = self._loop or loop
+        return self._client
+
+    def chat(
+        self,
+        *,
+        chat_ctx: ChatContext,
+        tools: list[Tool] | None = None,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
+        response_format: NotGivenOr[type | dict[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
+    ) -> LLMStream:
+        """Ask for an answer to a chat context. What of it the service knows already is not sent again.
+
+        Args:
+            chat_ctx: the whole context.
+            tools: what the model may call.
+            conn_options: ``timeout`` bounds connecting and the first event; the rest is LiveKit's retries.
+            parallel_tool_calls: instead of the LLM's.
+            tool_choice: instead of the LLM's.
+            response_format: a Pydantic model, or a format as chat completions take it.
+            extra_kwargs: further fields of the Responses API.
+
+        Raises:
+            ValueError: ``extra_kwargs`` holds what is no field of a request.
+        """
+        fields = self._options.fields(
+            parallel_tool_calls=parallel_tool_calls,
+            tool_choice=tool_choice,
+            response_format=response_format,
+            extra_kwargs=extra_kwargs,
+        )
+        return LLMStream(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options, fields=fields)
+
+    async def aclose(self) -> None:
+        """Forget every conversation; close the client, unless it was given."""
+        await super().aclose()
+        self.conversations.clear()
+        if self._owns_client:
+            await self._client.close()
+
+    async def _prewarm_impl(self) -> None:
+        if self._use_websocket:
+            await self.client.warm(model=self.model)
+
+    def _forget(self, key: Hashable) -> None:
+        self._client.forget(key)
+
+    def _sends_breakpoints(self, setting: bool | Literal["auto"]) -> bool:
+        if isinstance(setting, bool):
+            return setting
+        host = (urlsplit(self._client.url).hostname or "").rstrip(".")
+        return host == _OPENAI_HOST and supports_prompt_cache_breakpoints(self.model)
+
+
+def _maker(
+    api_key: NotGivenOr[ApiKey],
+    base_url: NotGivenOr[str],
+    use_websocket: bool,
+    timeout: httpx2.Timeout | None,
+) -> Callable[[], Client]:
+    """What makes a client of the LLM's own."""
+    deadlines = Deadlines()
+    if timeout is not None:
+        deadlines = replace(deadlines, connect=timeout.connect, between_events=timeout.read)
+
+    key: ApiKey | None = None if isinstance(api_key, NotGiven) else api_key
+
+    def make() -> Client:
+        return Client(
+            api_key=key,
+            base_url=base_url if is_given(base_url) else None,
+            transport="auto" if use_websocket else "http",
+            deadlines=deadlines,
+        )
+
+    return make
+
+
+def _reasoning(model: str, given: NotGivenOr[Reasoning]) -> NotGivenOr[Reasoning]:
+    if not is_given(given):
+        return lowest_effort(model) or NOT_GIVEN
+    return Reasoning.model_validate(given) if isinstance(given, dict) else given

@@ -1,0 +1,141 @@
+"""What an `LLM` is set to, and the request fields that come of it.
+
+Names, defaults and precedence are those of ``livekit.plugins.openai.responses.LLM``: what the model is set to
+goes before ``extra_kwargs``, and what one request is given goes before both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from livekit.agents.inference.llm import PromptCacheOptions, drop_unsupported_params
+from livekit.agents.llm import ToolChoice
+from livekit.agents.llm.utils import to_openai_response_format
+from livekit.agents.types import NotGivenOr
+from livekit.agents.utils import is_given
+from openai.types import Reasoning
+from pydantic import BaseModel
+
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "ultrafast"]
+Verbosity = Literal["low", "medium", "high"]
+
+_LOWEST_EFFORT = {
+    "gpt-5": "minimal",
+    "gpt-5-mini": "minimal",
+    "gpt-5-nano": "minimal",
+    "gpt-5.1": "none",
+    "gpt-5.2": "none",
+    "gpt-5.4": "none",
+    "gpt-5.4-mini": "none",
+    "gpt-5.5": "none",
+    "gpt-5.6-luna": "none",
+    "gpt-5.6-sol": "none",
+    "gpt-5.6-terra": "none",
+}
+_NOT_FIELDS = {
+    "extra_headers": "give headers to the Client",
+    "extra_query": "give the query in base_url",
+    "timeout": "give conn_options",
+}
+
+
+def lowest_effort(model: str) -> Reasoning | None:
+    """The reasoning that a model is asked for when nobody says: as little as it can, for the voice's sake."""
+    effort = _LOWEST_EFFORT.get(model)
+    return Reasoning.model_validate({"effort": effort}) if effort is not None else None
+
+
+@dataclass(slots=True)
+class Options:
+    """What an `LLM` is set to."""
+
+    model: str
+    user: NotGivenOr[str]
+    temperature: NotGivenOr[float]
+    parallel_tool_calls: NotGivenOr[bool]
+    reasoning: NotGivenOr[Reasoning]
+    tool_choice: NotGivenOr[ToolChoice]
+    store: NotGivenOr[bool]
+    metadata: NotGivenOr[dict[str, str]]
+    service_tier: NotGivenOr[ServiceTier]
+    verbosity: NotGivenOr[Verbosity]
+    max_output_tokens: NotGivenOr[int]
+    prompt_cache_options: NotGivenOr[PromptCacheOptions]
+
+    def fields(
+        self,
+        *,
+        parallel_tool_calls: NotGivenOr[bool],
+        tool_choice: NotGivenOr[ToolChoice],
+        response_format: NotGivenOr[Any],
+        extra_kwargs: NotGivenOr[dict[str, Any]],
+    ) -> dict[str, Any]:
+        """The fields of one request, but for the input and the tools; as plain JSON.
+
+        Raises:
+            ValueError: ``extra_kwargs`` holds what is no field of a request.
+        """
+        fields = _extra(extra_kwargs) | self._set()
+        text = dict(fields.get("text") or {})
+        if is_given(response_format):
+            text["format"] = _text_format(response_format)
+        if is_given(self.verbosity):
+            text["verbosity"] = self.verbosity
+        if text:
+            fields["text"] = text
+        parallel = parallel_tool_calls if is_given(parallel_tool_calls) else self.parallel_tool_calls
+        if is_given(parallel):
+            fields["parallel_tool_calls"] = parallel
+        choice = tool_choice if is_given(tool_choice) else self.tool_choice
+        if is_given(choice):
+            fields["tool_choice"] = _named(choice) if isinstance(choice, dict) else choice
+        kept = drop_unsupported_params(self.model, fields)
+        return {"model": self.model} | {name: _plain(value) for name, value in kept.items()}
+
+    def _set(self) -> dict[str, Any]:
+        given = {
+            "metadata": self.metadata,
+            "user": self.user,
+            "temperature": self.temperature,
+            "store": self.store,
+            "reasoning": self.reasoning,
+            "service_tier": self.service_tier,
+            "max_output_tokens": self.max_output_tokens,
+            "prompt_cache_options": self.prompt_cache_options,
+        }
+        return {name: value for name, value in given.items() if is_given(value)}
+
+
+def _extra(extra_kwargs: NotGivenOr[dict[str, Any]]) -> dict[str, Any]:
+    given = dict(extra_kwargs) if is_given(extra_kwargs) else {}
+    for name, instead in _NOT_FIELDS.items():
+        if given.pop(name, None) is not None:
+            raise ValueError(f"{name} is no field of a request: {instead}")
+    return given | dict(given.pop("extra_body", None) or {})
+
+
+def _named(choice: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "name": choice["function"]["name"]}
+
+
+def _text_format(response_format: type | dict[str, Any]) -> dict[str, Any]:
+    """A response format of chat completions, or a Pydantic model, as the format of a text."""
+    if isinstance(response_format, dict):
+        chosen = response_format
+    else:
+        chosen = to_openai_response_format(response_format)
+    schema = chosen.get("json_schema")
+    return {"type": "json_schema", **schema} if isinstance(schema, dict) else dict(chosen)
+
+
+def _plain(value: Any) -> Any:
+    """Models of the openai package as plain JSON; their unset fields stay off the wire."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,143 @@
+"""LiveKit's chat items as input items of the Responses API, converted once.
+
+LiveKit's own converter does the work, but only for the end of the context that is new or changed. Items are
+mutable, so each request passes over all of them and compares what they say now with what they said when they
+were converted.
+
+The converter puts items together (a message and the calls of its response, calls and their outputs), so the
+context may be split only where nothing before belongs to something after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from livekit.agents.llm import AudioContent, ChatContext, ChatItem, ImageContent
+from livekit.agents.llm.chat_context import DYNAMIC_INSTRUCTIONS_MESSAGE_ID
+
+JSON: TypeAlias = dict[str, Any]
+
+_HEAD = "the beginning"
+
+
+class Transcript:
+    """What a chat context was converted to last.
+
+    Args:
+        breakpoints: whether prompt-cache breakpoints are sent.
+    """
+
+    __slots__ = ("_breakpoints", "_converted", "_first", "_said", "_seen", "_splits")
+
+    def __init__(self, *, breakpoints: bool) -> None:
+        self._breakpoints = breakpoints
+        self._seen: list[object] = []
+        self._converted: list[JSON] = []
+        self._splits: list[tuple[int, int]] = [(0, 0)]
+        self._first = {_HEAD: 0}
+        self._said: dict[str, str] = {}
+
+    def called(self, call_id: str, arguments: str) -> None:
+        """The model made a call. LiveKit lays out its arguments anew; these are the model's own words."""
+        self._said[call_id] = arguments
+
+    def following(self, items: Sequence[ChatItem]) -> list[JSON]:
+        """These chat items as input items, sharing what did not change."""
+        start, converted = self._beginning(items, self._unchanged(items))
+        self._cut(start, converted)
+        tail = list(items[start:])
+        if tail:
+            new, _ = ChatContext(tail).to_provider_format(
+                "openai.responses", prompt_cache_breakpoints=self._breakpoints
+            )
+            self._converted += map(self._in_own_words, new)
+            self._note(tail, start)
+        return list(self._converted)
+
+    def _unchanged(self, items: Sequence[ChatItem]) -> int:
+        """How many items at the beginning say what they said."""
+        for index, (item, seen) in enumerate(zip(items, self._seen, strict=False)):
+            if _snapshot(item) != seen:
+                return index
+        return min(len(items), len(self._seen))
+
+    def _beginning(self, items: Sequence[ChatItem], limit: int) -> tuple[int, int]:
+        """The longest beginning that can be kept, in chat items and in input items."""
+        for start, converted in reversed(self._splits):
+            if start > limit:
+                continue
+            belongs = (self._first.get(tie, start) for item in items[start:] for tie in _ties(item))
+            limit = min(belongs, default=start)
+            if limit >= start:
+                return start, converted
+        return 0, 0
+
+    def _cut(self, start: int, converted: int) -> None:
+        if start == len(self._seen):
+            return
+        del self._seen[start:], self._converted[converted:]
+        while self._splits[-1][0] > start:
+            self._splits.pop()
+        self._first = {tie: first for tie, first in self._first.items() if first < start} | {_HEAD: 0}
+
+    def _note(self, tail: Sequence[ChatItem], start: int) -> None:
+        for index, item in enumerate(tail, start):
+            self._seen.append(_snapshot(item))
+            for tie in _ties(item):
+                self._first.setdefault(tie, index)
+        self._splits.append((len(self._seen), len(self._converted)))
+
+    def _in_own_words(self, item: JSON) -> JSON:
+        """A call with the arguments as the model wrote them, if they say the same: texts are compared."""
+        said = self._said.get(item.get("call_id", "")) if item.get("type") == "function_call" else None
+        if said is not None and said != item["arguments"] and _laid_out(said) == item["arguments"]:
+            item["arguments"] = said
+        return item
+
+
+def _laid_out(arguments: str) -> str | None:
+    """A call's arguments as LiveKit writes them back once it has parsed them."""
+    try:
+        return json.dumps(json.loads(arguments or "{}"), default=str)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _snapshot(item: ChatItem) -> object:
+    """What the converter reads of an item, in a form that later edits do not reach."""
+    if item.type == "message":
+        content, extra = item.content, item.extra
+        said = content[0] if len(content) == 1 and type(content[0]) is str else tuple(map(_frozen, content))
+        phase = extra["openai"].get("phase") if "openai" in extra else None
+        return item.id, item.role, said, phase
+    if item.type == "function_call":
+        return item.id, item.group_id, item.call_id, item.name, item.arguments
+    if item.type == "function_call_output":
+        return item.call_id, item.output
+    return item.id
+
+
+def _frozen(content: object) -> object:
+    if isinstance(content, ImageContent):
+        size = (content.inference_width, content.inference_height)
+        return content.image, content.inference_detail, content.mime_type, size
+    if isinstance(content, AudioContent):
+        return AudioContent
+    return content if isinstance(content, str) else type(content)
+
+
+def _ties(item: ChatItem) -> Iterator[str]:
+    """What an item is put together by with others."""
+    if item.id == DYNAMIC_INSTRUCTIONS_MESSAGE_ID:
+        yield _HEAD  # it becomes part of the instructions there
+    if item.type == "function_call_output":
+        yield f"call {item.call_id}"
+    elif item.type == "function_call":
+        yield f"call {item.call_id}"
+        yield item.group_id or item.id.split("/")[0]
+    elif item.type == "message" and item.role == "assistant":
+        yield item.id.split("/")[0]
+    else:
+        yield item.id
