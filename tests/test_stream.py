@@ -9,7 +9,6 @@ import pytest
 
 import trunkline
 from trunkline.emulator import Emulator
-from trunkline.emulator.pace import Pace
 
 from .talk import DELTA, ask, client_of, first_text, read, texts, types_of
 from .waiting import runs_briefly, soon, until
@@ -121,7 +120,7 @@ async def test_one_that_is_never_entered_sends_nothing_and_does_not_complain(
 
 
 async def test_time_counts_from_entering(emulator: Emulator, client: trunkline.Client) -> None:
-    total_s = runs_briefly(0.3)
+    total_s = runs_briefly(0.5)
     stream = client.conversation(model="echo").send("hello", deadlines=trunkline.Deadlines(total=total_s))
     await asyncio.sleep(total_s)  # not a wait for something: time has to pass
     async with stream:
@@ -193,7 +192,7 @@ async def test_an_answer_is_whole_only_when_its_end_was_read(chat: trunkline.Con
 async def test_one_that_is_garbage_warns_once_and_drains(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 500)
+    emulator.faults.add("delay", event=6, seconds=runs_briefly(0.05))
     chat = client.conversation(model="words-20")
     stream: trunkline.ResponseStream | None = await chat.send("go").__aenter__()
     assert stream is not None
@@ -370,3 +369,19 @@ async def test_events_do_not_show_their_content(chat: trunkline.Conversation) ->
         events = [event async for event in stream]
     assert DELTA in [event.type for event in events]
     assert "secret" not in repr(events)
+
+
+async def test_a_reader_hears_that_another_task_has_left_the_stream(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    stall_in_mid_answer(emulator)
+    async with chat.send("one two three") as stream:
+        await first_text(stream)
+        reading = asyncio.ensure_future(anext(stream))
+        while not reading.done() and stream.received_text.count(" ") < 1:
+            await asyncio.sleep(0)
+        stream.close()
+        with pytest.raises(StopAsyncIteration):
+            while True:
+                await soon(reading, within_s=2)
+                reading = asyncio.ensure_future(anext(stream))

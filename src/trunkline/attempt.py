@@ -284,23 +284,25 @@ class Attempt:
 
     # What the turn calls.
 
-    async def changed(self) -> None:
-        """Wait until there is an event, or the end. Cancelling ends the wait and loses nothing."""
-        if self.events or self.is_over:
-            return
-        if self._waiter is not None:
+    def wait(self) -> asyncio.Future[None] | None:
+        """What is done when there is an event, or the end; ``None`` when it is there.
+
+        Cancelling it ends the wait and loses nothing. It is given out bare, so that a waiting reader costs
+        one coroutine and no more.
+        """
+        if self.events or self.final is not None or self.error is not None:
+            return None
+        if self._waiter is not None and not self._waiter.done():
             raise UsageError("another task waits for this stream's next event")
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def leave(self) -> None:
         """Nobody waits for this attempt any more: its lane drains."""
         self._stop_watching()
         if self.exchange is not None:
             self.exchange.abandon()
+        self._wake()  # another task may wait for an event that will not come
 
     def interrupt(self) -> None:
         """The caller was cancelled before the request was sent; whoever goes on asks again."""
@@ -309,8 +311,9 @@ class Attempt:
             self.error = ConnectionLost("the turn was cancelled while it was being asked")
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # Deadlines: one timer, moved on lazily, so that an event costs nothing but the note of its time.
 

@@ -80,7 +80,7 @@ class Client:
         policy: Policy | None = None,
         limits: PoolLimits | None = None,
         hooks: Hooks | None = None,
-        max_buffered_events: int = 16_384,
+        max_buffered_events: int = 65_536,
         replay_actions: bool = False,
         transport: Literal["auto", "websocket", "http"] = "auto",
         use_websocket: bool | None = None,

@@ -130,6 +130,7 @@ class HttpExchange:
         self._transport = transport
         self._sink = sink
         self._task: asyncio.Task[None] | None = None
+        self._is_left = False
         self.has_started = False
         self.goes_on = False  # there is no steering over HTTP
 
@@ -139,6 +140,7 @@ class HttpExchange:
 
     def abandon(self) -> None:
         """Close the connection; the service stops."""
+        self._is_left = True
         if self._task is not None:
             self._task.cancel()
 
@@ -148,10 +150,12 @@ class HttpExchange:
             await self._exchange(body)
             error: TurnError = ConnectionLost("the stream ended before the response did", sent=True)
         except asyncio.CancelledError:
-            self._sink.fail(ConnectionLost("the client was closed", sent=True, started=self.has_started))
+            why = "the answer was left" if self._is_left else "the client was closed"
+            self._sink.fail(ConnectionLost(why, sent=True, started=self.has_started))
             raise
         except TurnError as failure:
             error = failure
+            error.sent = True
         except Exception as failure:
             error = _translated(failure, self._transport.authority)
         error.started = self.has_started

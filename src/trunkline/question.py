@@ -62,7 +62,7 @@ class TurnSettings:
 
     deadlines: Deadlines = field(default_factory=Deadlines)
     policy: Policy = field(default_factory=Policy)
-    max_buffered_events: int = 16_384
+    max_buffered_events: int = 65_536
     replay_actions: bool = False
     hooks: Hooks = field(default_factory=Hooks)
     log_content: bool = False

@@ -7,9 +7,11 @@ one that comes too early waits for those before it, but not for ever: a held tex
 
 from __future__ import annotations
 
-from .events import BEFORE_OUTPUT, ServerEvent
+from .events import BEFORE_OUTPUT, ErrorEvent, ServerEvent, SteerAccepted, SteerFailed, SteerPending
 
 MAX_HELD = 32
+_APART = (ErrorEvent, SteerAccepted, SteerFailed, SteerPending)
+"""Answers to requests more than parts of a response: they may have numbers of their own."""
 
 
 class Sequence:
@@ -34,7 +36,7 @@ class Sequence:
         if self.expected < 0:
             return self._not_trusted(number, event)
         if number < self.expected:
-            return []
+            return [event] if isinstance(event, _APART) else []
         self.held[number] = event
         return self._released() if len(self.held) <= MAX_HELD else self.flush()
 

@@ -85,6 +85,7 @@ class ResponseStream:
         self._text_before = 0
         self._responses = 0
         self._entered = False
+        self._open = False
         self._recovering = False
         self._ended = False
         self._response: Response | None = None
@@ -171,7 +172,7 @@ class ResponseStream:
     async def __aenter__(self) -> Self:
         if self._entered or self._ended:
             raise UsageError("a stream can be entered once; send again for another turn")
-        self._entered = True
+        self._entered = self._open = True
         try:
             await self._turn.start()
         except (TurnError, ClientClosed):
@@ -192,14 +193,18 @@ class ResponseStream:
 
     async def __anext__(self) -> ServerEvent:
         # `_events` is empty until the caller has taken something of this attempt: see `_next`.
-        if self._events:
-            event = self._events.popleft()
-            if type(event) is OutputTextDelta:
-                self._text.append(event.delta)
-            elif type(event) is ResponseCreated:
-                self._begin_response()
-            return event
-        return await self._next()
+        if not self._events:
+            waiter = self._turn.attempt.wait() if self._open else None
+            if waiter is not None:
+                await waiter
+            if not self._events:
+                return await self._next()
+        event = self._events.popleft()
+        if type(event) is OutputTextDelta:
+            self._text.append(event.delta)
+        elif type(event) is ResponseCreated:
+            self._begin_response()
+        return event
 
     def _begin_response(self) -> None:
         self._responses += 1
@@ -221,8 +226,8 @@ class ResponseStream:
                 return self._conclude(attempt.final)
             if attempt.error is not None:
                 await self._recover(attempt.error)
-            else:
-                await attempt.changed()
+            elif (waiter := attempt.wait()) is not None:
+                await waiter
         raise StopAsyncIteration
 
     async def _recover(self, error: TurnError) -> None:
@@ -246,6 +251,7 @@ class ResponseStream:
         if self._ended:
             return
         self._ended = True
+        self._open = False
         taken = self._turn.attempt.taken
         self._turn.leave()
         self._events = deque()
