@@ -8,9 +8,8 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import websocket
 from .connection import Dial
 from .conversation import Conversation
 from .deadlines import Deadlines
@@ -29,7 +28,9 @@ from .stream import ResponseStream
 from .tools import Tool, Toolbox
 from .transport import Transport, Transports
 from .turn import Turn
-from .websocket import Receiver, WebSocket
+
+if TYPE_CHECKING:
+    from .websocket import Receiver, WebSocket
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_KEYS = 4096
@@ -117,6 +118,11 @@ class Client:
             ssl_context=ssl_context,
             proxy=proxy,
         )
+        # Here and not above: picows is a third of what importing trunkline would take, and no dial shall wait
+        # for it.
+        from .websocket import dial
+
+        self._dial_websocket = dial
         self._transports = Transports(pool, http, _mode(transport, use_websocket))
         self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
@@ -292,7 +298,7 @@ class Client:
         return dial
 
     async def _dial(self, url: str, receiver: Receiver) -> WebSocket:
-        return await websocket.dial(
+        return await self._dial_websocket(
             url,
             headers=await self._credentials.headers(),
             receiver=receiver,
