@@ -54,6 +54,11 @@ async def types_of(stream: trunkline.ResponseStream) -> list[str]:
     return [event.type async for event in stream]
 
 
+def let_the_reader_begin(emulator: Emulator) -> None:
+    """The next answer pauses after its first word, so that it is taken before the rest arrives."""
+    emulator.faults.add("delay", event=6, seconds=0.02)
+
+
 def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 

@@ -13,7 +13,7 @@ from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
 
 from .peer import Server, frame
-from .talk import DELTA, ask, client_of, collect, first_text, read, types_of
+from .talk import DELTA, ask, client_of, collect, first_text, let_the_reader_begin, read, types_of
 from .waiting import runs_briefly, soon, until
 
 ONCE = Policy(max_attempts=1)
@@ -129,7 +129,7 @@ async def test_an_error_event_has_its_facts(emulator: Emulator, client: trunklin
 async def test_an_error_in_mid_answer_says_that_it_had_begun(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 100)
+    let_the_reader_begin(emulator)
     emulator.faults.add("fail", event=7, status=500)
     async with client.conversation(model="words-9").send("go") as stream:
         with pytest.raises(trunkline.ResponseRefused) as refused:
@@ -173,16 +173,17 @@ async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone
 
 
 async def test_a_caller_that_does_not_read_loses_its_own_stream_alone(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 400)
-    async with client_of(emulator, max_buffered_events=100) as client:
-        slow, other = client.conversation(model="words-200"), client.conversation(model="words-200")
-        async with slow.send("go") as stream:
+    let_the_reader_begin(emulator)
+    emulator.expect("many").says("word " * 300)
+    async with client_of(emulator, max_buffered_events=150) as client:
+        slow, other = client.conversation(model="words-100"), client.conversation(model="words-100")
+        async with slow.send("many") as stream:
             await first_text(stream)
-            async with other.send("go") as neighbour:
-                assert len((await neighbour.finish()).output_text.split()) == 200
+            assert len((await ask(other, "go")).response.output_text.split()) == 100
+            await until(lambda: _ended(emulator) == 2, "both answers have been sent")
             with pytest.raises(trunkline.SlowConsumer) as lost:
                 await stream.finish()
-        assert (lost.value.buffered, lost.value.output_seen) == (100, True)
+        assert (lost.value.buffered, lost.value.output_seen) == (150, True)
         again = await ask(slow, "again")
         assert (again.response.status, again.metrics.connection) == ("completed", 1)
 
@@ -202,6 +203,10 @@ async def test_buffered_events_are_within_the_bound_until_they_are_read(emulator
         async with stream:
             await until(lambda: any(r.status == "completed" for r in emulator.responses.values()), "it ends")
             assert len((await stream.finish()).output_text.split()) == 200
+
+
+def _ended(emulator: Emulator) -> int:
+    return sum(record.status == "completed" for record in emulator.responses.values())
 
 
 # Deadlines: each phase has its own, whatever the others are.
@@ -229,9 +234,9 @@ async def test_each_phase_has_its_deadline(
 
 async def test_a_shorter_phase_after_a_longer_one_is_held_to_its_own_limit(emulator: Emulator) -> None:
     """The first output takes longer than the first event may; then the answer stops between two words."""
-    emulator.pace = Pace(runs_briefly(0.15), None)
-    emulator.faults.add("stall", event=7)
-    brief = runs_briefly(0.1)
+    emulator.pace = Pace(runs_briefly(0.3), None)
+    emulator.faults.add("stall", event=7, times=None)
+    brief = runs_briefly(0.2)
     deadlines = Deadlines(first_event=brief, first_output=LONG, between_events=brief)
     async with client_of(emulator, deadlines=deadlines) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as late:
@@ -250,10 +255,10 @@ async def test_the_whole_turn_has_a_deadline(emulator: Emulator) -> None:
 
 async def test_a_slow_but_steady_answer_is_never_late(emulator: Emulator) -> None:
     emulator.pace = Pace(0, 50)
-    limit_s = runs_briefly(0.3)
+    limit_s = runs_briefly(0.5)
     deadlines = Deadlines(first_event=limit_s, first_output=limit_s, between_events=limit_s)
     async with client_of(emulator, deadlines=deadlines) as client:
-        stream = await ask(client.conversation(model="words-30"), "go")
+        stream = await ask(client.conversation(model=f"words-{round(75 * limit_s)}"), "go")
     assert stream.metrics.total_s is not None
     assert stream.metrics.total_s > limit_s
     assert stream.metrics.attempts == 1
@@ -269,11 +274,10 @@ async def test_a_turn_may_have_deadlines_of_its_own(emulator: Emulator, client: 
 
 async def test_after_a_deadline_the_lane_drains_and_its_neighbours_go_on(emulator: Emulator) -> None:
     emulator.faults.add("stall", event=6, request=1, seconds=runs_briefly(0.3))
-    deadlines = Deadlines(between_events=runs_briefly(0.1))
-    async with client_of(emulator, deadlines=deadlines) as client:
+    async with client_of(emulator) as client:
         chat = client.conversation(model="words-9")
         with pytest.raises(trunkline.DeadlineExceeded):
-            await ask(chat, "go")
+            await ask(chat, "go", deadlines=Deadlines(between_events=runs_briefly(0.1)))
         again = await ask(chat, "again")
         assert (again.metrics.connection, client.connections) == (1, 1)
         await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "the late answer drains")

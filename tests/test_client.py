@@ -11,9 +11,8 @@ import pytest
 import trunkline
 from trunkline import Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator, assert_context
-from trunkline.emulator.pace import Pace
 
-from .talk import WEATHER, ask, client_of, first_text, read, record_of, texts, user
+from .talk import WEATHER, ask, client_of, first_text, let_the_reader_begin, read, record_of, texts, user
 from .waiting import runs_briefly, soon, until
 
 KEY = "sk-very-secret-key"
@@ -412,9 +411,9 @@ async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.Log
         shown: list[object] = [client, chat]
         errors: list[BaseException] = []
         for action in ("drop", "reset", "close", "corrupt", "truncate", "stall", "connection_limit", "fail"):
-            emulator.pace = Pace(0, 500)
+            let_the_reader_begin(emulator)
             emulator.faults.add(action, event=7)
-            deadlines = Deadlines(between_events=runs_briefly(0.05))
+            deadlines = Deadlines(between_events=runs_briefly(0.3))
             async with chat.send(f"{secret} one two three four", deadlines=deadlines) as stream:
                 shown += [stream, stream.metrics]
                 with pytest.raises(trunkline.TurnError) as failed:

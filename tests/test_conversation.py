@@ -19,6 +19,7 @@ from .talk import (
     assistant,
     client_of,
     first_text,
+    let_the_reader_begin,
     output_for,
     record_of,
     texts,
@@ -82,7 +83,7 @@ async def test_a_turn_that_fails_before_output_leaves_everything_and_can_be_sent
 async def test_a_turn_that_fails_after_output_keeps_its_input_and_the_text_received(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 500)
+    let_the_reader_begin(emulator)
     chat = client.conversation(model="fail-after-5-server_error")
     async with chat.send("go") as stream:
         with pytest.raises(trunkline.ResponseFailed):

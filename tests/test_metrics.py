@@ -7,12 +7,11 @@ import pytest
 
 import trunkline
 from trunkline.emulator import Emulator
-from trunkline.emulator.pace import Pace
 from trunkline.metrics import PoolMetrics
 from trunkline.recovery import Cause
 
 from .talk import WEATHER, ask, client_of, first_text, record_of
-from .waiting import soon, until
+from .waiting import runs_briefly, soon, until
 
 
 class Heard:
@@ -170,7 +169,7 @@ async def test_recoveries_are_counted_by_cause(emulator: Emulator, client: trunk
 async def test_an_answer_that_is_left_is_counted_once_with_its_tokens(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 500)
+    emulator.faults.add("delay", event=6, seconds=runs_briefly(0.05))
     chat = client.conversation(model="words-30")
     async with chat.send("go") as stream:
         await first_text(stream)

@@ -23,6 +23,7 @@ from .talk import (
     assistant,
     client_of,
     first_text,
+    let_the_reader_begin,
     read,
     record_of,
     texts,
@@ -89,7 +90,8 @@ async def test_peer_03_after_an_interruption_the_model_sees_what_was_heard_and_n
         await first_text(stream)
         await first_text(stream)
     stream.heard("the")
-    await until(lambda: client.metrics.abandoned_usage.total() > 0, "the server has all of the answer")
+    left = list(emulator.responses.values())[-1]
+    await until(lambda: left.status == "completed", "the server has all of the answer")
     after = await ask(chat, "three")
     assert_context(
         record_of(emulator, after).effective_context,
@@ -121,7 +123,7 @@ async def test_peer_05_a_parent_that_is_not_found_costs_one_resend_and_is_never_
 
 
 async def test_peer_06_a_close_in_mid_answer_is_not_spoken_twice(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 500)
+    let_the_reader_begin(emulator)
     emulator.faults.add("close", event=9, close_code=1011)
     spoken: list[str] = []
     async with client_of(emulator) as client:
@@ -195,7 +197,7 @@ async def test_peer_09_a_strange_final_event_does_not_fail_a_turn_whose_text_was
 @pytest.mark.parametrize("event", [1, 3, 7])
 async def test_peer_10_silence_is_noticed(emulator: Emulator, event: int) -> None:
     emulator.faults.add("stall", event=event)
-    brief = runs_briefly(0.08)
+    brief = runs_briefly(0.2)
     deadlines = Deadlines(first_event=brief, first_output=brief, between_events=brief)
     async with client_of(emulator, deadlines=deadlines) as client:
         stream = client.conversation(model="words-9").send("go")
@@ -301,14 +303,16 @@ async def test_peer_18_a_token_that_changes_costs_no_new_connection(emulator: Em
 
 
 async def test_peer_19_a_reader_that_is_too_slow_loses_its_own_stream_alone(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 1000)
-    async with client_of(emulator, max_buffered_events=20) as client:
-        slow = client.conversation(model="words-200").send("go")
+    emulator.expect("many").says("word " * 300)
+    async with client_of(emulator, max_buffered_events=150) as client:
+        slow = client.conversation(model="words-100").send("many")
         async with slow:
-            neighbour = await ask(client.conversation(model="words-200"), "go")
+            neighbour = await ask(client.conversation(model="words-100"), "go")
+            done = emulator.responses.values
+            await until(lambda: all(one.status == "completed" for one in done()), "both have been sent")
             with pytest.raises(trunkline.SlowConsumer):
                 await slow.finish()
-        assert len(neighbour.received_text.split()) == 200
+        assert len(neighbour.received_text.split()) == 100
         assert (neighbour.metrics.connection, client.connections, emulator.handshakes) == (1, 1, 1)
 
 

@@ -10,7 +10,18 @@ from trunkline import Cause, Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator, assert_context
 from trunkline.emulator.pace import Pace
 
-from .talk import WEATHER, ask, assert_kept, client_of, first_text, read, record_of, texts, user
+from .talk import (
+    WEATHER,
+    ask,
+    assert_kept,
+    client_of,
+    first_text,
+    let_the_reader_begin,
+    read,
+    record_of,
+    texts,
+    user,
+)
 from .waiting import runs_briefly, soon, until
 
 QUICK = Policy(backoff_s=0.001)
@@ -120,7 +131,7 @@ async def test_a_stored_parent_is_named_on_another_connection(
 
 
 async def test_after_output_nothing_is_said_twice(emulator: Emulator, client: trunkline.Client) -> None:
-    emulator.pace = Pace(0, 500)
+    let_the_reader_begin(emulator)
     emulator.faults.add("drop", event=9)
     chat = client.conversation(model="words-9")
     async with chat.send("go") as stream:
@@ -162,10 +173,10 @@ async def test_when_no_other_connection_may_be_made_a_stalled_turn_takes_another
     emulator: Emulator,
 ) -> None:
     emulator.faults.add("stall", event=1)
-    deadlines = Deadlines(first_event=runs_briefly(0.1), connect=runs_briefly(2))
+    deadlines = Deadlines(first_event=runs_briefly(0.3))
     limits = PoolLimits(max_connections=1)
     async with client_of(emulator, deadlines=deadlines, limits=limits) as client:
-        stream = await soon(ask(client.conversation(model="echo"), "hello"), within_s=1)
+        stream = await soon(ask(client.conversation(model="echo"), "hello"), within_s=5)
         assert stream.metrics.recoveries == [Cause.STALLED]
         assert stream.metrics.lane == "lane-1"
 
