@@ -6,14 +6,15 @@ import asyncio
 import os
 import ssl
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .connection import Dial
 from .conversation import Conversation
+from .credentials import ApiKey, Credentials
 from .deadlines import Deadlines
-from .endpoint import Endpoint, auth_headers
+from .endpoint import Endpoint
 from .errors import ClientClosed, ConfigurationError, UpgradeRefused
 from .history import History
 from .http import HttpTransport
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_KEYS = 4096
-
-ApiKey = str | Callable[[], Awaitable[str]]
 
 
 class Client:
@@ -93,7 +92,7 @@ class Client:
         self._endpoint = Endpoint.of(
             base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL, lanes=lanes
         )
-        self._credentials = _Credentials(api_key, organization, project, headers or {})
+        self._credentials = Credentials(api_key, organization, project, headers or {})
         self._settings = TurnSettings(
             deadlines=deadlines or Deadlines(),
             policy=policy or Policy(),
@@ -320,49 +319,6 @@ class _Keyed:
         self.owner = Owner()
         self.history = History()
         self.fields: Fields | None = None
-
-
-class _Credentials:
-    """Who asks, as headers."""
-
-    def __init__(
-        self,
-        api_key: ApiKey | None,
-        organization: str | None,
-        project: str | None,
-        headers: Mapping[str, str],
-    ) -> None:
-        given = {name.lower() for name in headers}
-        self._api_key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not self._api_key and given.isdisjoint({"authorization", "api-key"}):
-            raise ConfigurationError(
-                "there is no api_key: give one, or set OPENAI_API_KEY", argument="api_key"
-            )
-        self._organization = organization or os.environ.get("OPENAI_ORG_ID")
-        self._project = project or os.environ.get("OPENAI_PROJECT_ID")
-        self._headers = dict(headers)
-        self._headers_with(None if callable(self._api_key) else self._api_key)  # what is wrong shows at once
-
-    @property
-    def may_change(self) -> bool:
-        """Whether asking again may give another key."""
-        return callable(self._api_key)
-
-    async def headers(self) -> dict[str, str]:
-        """The headers that say who asks; asks for the key anew."""
-        key = self._api_key
-        return self._headers_with(await key() if callable(key) else key)
-
-    def _headers_with(self, key: str | None) -> dict[str, str]:
-        return auth_headers(
-            api_key=key,
-            organization=self._organization,
-            project=self._project,
-            headers=self._headers,
-        )
-
-    def __repr__(self) -> str:
-        return "<credentials>"
 
 
 def _mode(transport: str, use_websocket: bool | None) -> Transport:
