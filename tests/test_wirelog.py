@@ -169,6 +169,17 @@ async def test_http_has_lines_for_request_events_and_end(everything: pytest.LogC
     assert logged[-1] == "http turn 1.1 closed"
 
 
+async def test_an_answer_over_http_that_is_left_says_so(everything: pytest.LogCaptureFixture) -> None:
+    async with (
+        Emulator(tokens_per_second=200.0) as emulator,
+        client_of(emulator, transport="http") as client,
+    ):
+        async with client.conversation(model="words-50").send(SECRET) as stream:
+            await first_text(stream)
+        await until(lambda: client.state().http == 0, "the exchange has ended")
+    assert lines(everything)[-1] == "http turn 1.1 closed: the answer was left"
+
+
 async def test_an_error_over_http_has_its_status_and_code(everything: pytest.LogCaptureFixture) -> None:
     async with Emulator() as emulator, client_of(emulator, transport="http") as client:
         with pytest.raises(trunkline.ResponseRefused):
