@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-
 from livekit.plugins import trunkline
 from trunkline.emulator import Emulator
 

@@ -10,7 +10,6 @@ from typing import Any
 from livekit.agents import Agent, AgentSession
 from livekit.agents.llm import ChatChunk, ChatContext, ChatItem, CollectedResponse
 from livekit.agents.types import APIConnectOptions
-
 from livekit.plugins import trunkline
 from trunkline.emulator import Emulator, ResponseRecord, assert_context
 

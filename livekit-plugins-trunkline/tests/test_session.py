@@ -6,10 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents import Agent, function_tool
 from livekit.agents.llm import ToolError
 from livekit.agents.voice.run_result import RunResult
-
 from livekit.plugins import trunkline
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace

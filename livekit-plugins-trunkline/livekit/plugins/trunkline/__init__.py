@@ -12,7 +12,6 @@ all their sessions share its sockets.
 """
 
 from livekit.agents import Plugin
-
 from trunkline import Client
 
 from . import responses

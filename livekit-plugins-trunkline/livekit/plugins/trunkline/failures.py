@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
-
 from trunkline import (
     DeadlineExceeded,
     NetworkError,

@@ -22,7 +22,6 @@ from livekit.agents.types import (
 from livekit.agents.utils import is_given
 from openai.types import Reasoning
 from openai.types.shared_params import ResponsesModel
-
 from trunkline import Client, Deadlines
 
 from .conversations import Conversations

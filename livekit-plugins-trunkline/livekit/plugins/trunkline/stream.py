@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from livekit.agents import llm
 from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage, FunctionToolCall
 from livekit.agents.types import APIConnectOptions
-
 from trunkline import ResponseStream, ServerEvent, TrunklineError
 from trunkline.events import (
     OutputItemDone,

@@ -1,0 +1,178 @@
+"""What LiveKit is handed of an answer, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from livekit.agents import function_tool
+from livekit.agents.llm import FunctionCall, FunctionCallOutput
+from livekit.agents.metrics import LLMMetrics
+from livekit.agents.telemetry import set_tracer_provider
+from livekit.plugins import trunkline
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from trunkline.emulator import Call, Emulator, Prompt, Reason, Say
+from trunkline.emulator.pace import Pace
+
+from .talk import ask, chunks_of, context, latest
+
+
+@function_tool
+async def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return city
+
+
+@pytest.fixture
+def metrics(llm: trunkline.LLM) -> list[LLMMetrics]:
+    heard: list[LLMMetrics] = []
+    llm.on("metrics_collected", heard.append)
+    return heard
+
+
+async def test_text_comes_in_pieces_that_name_the_response(emulator: Emulator, llm: trunkline.LLM) -> None:
+    chunks = await chunks_of(llm, context("one two three"))
+    pieces = [chunk.delta.content for chunk in chunks if chunk.delta and chunk.delta.content]
+    assert "".join(pieces) == "You said: one two three"
+    assert len(pieces) > 2
+    assert {chunk.id for chunk in chunks} == {latest(emulator).id}
+    assert {chunk.delta.role for chunk in chunks if chunk.delta} == {"assistant"}
+
+
+async def test_a_call_comes_whole_and_once(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.expect("cold").says("Let me see.").calls("get_weather", city="Oslo")
+    chunks = await chunks_of(llm, context("Is it cold?"), tools=[get_weather])
+    (call,) = [call for chunk in chunks if chunk.delta for call in chunk.delta.tool_calls]
+    assert (call.name, call.arguments) == ("get_weather", '{"city": "Oslo"}')
+    assert call.call_id == latest(emulator).output[-1]["call_id"]
+
+
+async def test_a_call_that_breaks_off_is_no_call(emulator: Emulator, client: trunkline.Client) -> None:
+    emulator.expect("cold").calls("get_weather", city="A city with a very long name " * 4)
+    async with trunkline.LLM(model="gpt-6-astra", client=client, max_output_tokens=3) as llm:
+        answer = await ask(llm, context("Is it cold?"), tools=[get_weather])
+    assert latest(emulator).status == "incomplete"
+    assert answer.tool_calls == []
+
+
+async def test_the_usage_is_told_in_full(
+    emulator: Emulator, llm: trunkline.LLM, metrics: list[LLMMetrics]
+) -> None:
+    emulator.add_model("gpt-6-astra", lambda prompt: [Reason("Let me think."), Say(["Well ", "then."])])
+    chat_ctx = context("word " * 3000)
+    await ask(llm, chat_ctx)
+    chat_ctx.add_message(role="user", content="And?")
+    answer = await ask(llm, chat_ctx)
+    said = latest(emulator).resource
+    usage, told = said["usage"], answer.usage
+    assert told is not None
+    assert told.prompt_tokens == usage["input_tokens"] > 3000
+    assert told.completion_tokens == usage["output_tokens"]
+    assert told.total_tokens == usage["total_tokens"]
+    assert told.prompt_cached_tokens == usage["input_tokens_details"]["cached_tokens"] > 1024
+    assert told.cache_creation_tokens == usage["input_tokens_details"].get("cache_write_tokens", 0)
+    assert told.reasoning_tokens == usage["output_tokens_details"]["reasoning_tokens"] > 0
+    assert told.service_tier == said["service_tier"]
+    await asyncio.sleep(0)
+    last = metrics[-1]
+    assert (last.prompt_cached_tokens, last.reasoning_tokens) == (
+        told.prompt_cached_tokens,
+        told.reasoning_tokens,
+    )
+    assert 0 < last.ttft <= last.duration
+    assert last.request_id == latest(emulator).id
+    assert last.metadata is not None
+    assert last.metadata.model_name == "gpt-6-astra"
+    assert not last.cancelled
+
+
+async def test_an_incomplete_answer_is_an_answer(
+    emulator: Emulator, client: trunkline.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[LLMMetrics] = []
+    async with trunkline.LLM(model="gpt-6-astra", client=client, max_output_tokens=4) as llm:
+        llm.on("metrics_collected", heard.append)
+        answer = await ask(llm, context("one two three four five six seven eight"))
+        llm.on("error", heard.append)
+    assert latest(emulator).status == "incomplete"
+    assert answer.text
+    assert answer.usage is not None
+    assert heard[0].completion_tokens == answer.usage.completion_tokens > 0
+    assert len(heard) == 1
+    assert "incomplete" in caplog.text
+
+
+async def test_a_cut_answer_counts_as_cancelled(
+    emulator: Emulator, llm: trunkline.LLM, metrics: list[LLMMetrics]
+) -> None:
+    emulator.pace = Pace(0, 50)
+    async with llm.chat(chat_ctx=context("one two three four five six seven")) as stream:
+        await anext(aiter(stream))
+    assert [told.cancelled for told in metrics] == [True]
+
+
+async def test_the_phase_of_a_message_goes_there_and_back(emulator: Emulator, llm: trunkline.LLM) -> None:
+    seen: list[dict[str, Any]] = []
+    emulator.on_request.append(lambda request: seen.append(request.body or {}))
+    chat_ctx = context("Hello there")
+    async with llm.chat(chat_ctx=chat_ctx) as stream:
+        answer = await stream.collect()
+    phase = latest(emulator).output[0].get("phase")
+    if phase is not None:
+        assert answer.extra == {"openai": {"phase": phase}}
+    chat_ctx.add_message(
+        role="assistant", content="Something else.", extra={"openai": {"phase": "commentary"}}
+    )
+    chat_ctx.add_message(role="user", content="Go on")
+    await ask(llm, chat_ctx)
+    assert seen[-1]["input"][1] == {"role": "assistant", "content": "Something else.", "phase": "commentary"}
+
+
+async def test_a_refusal_is_spoken(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.expect("secret").refuses("I cannot tell.")
+    assert (await ask(llm, context("Tell me a secret"))).text == "I cannot tell."
+
+
+async def test_calls_take_the_models_own_words_again(emulator: Emulator, llm: trunkline.LLM) -> None:
+    """LiveKit lays out the arguments of a call anew; the service compares texts."""
+
+    def model(prompt: Prompt) -> list[Any]:
+        if prompt.outputs:
+            return [Say(["Done."])]
+        return [Call("get_weather", '{ "city":"Oslo" }')]
+
+    emulator.add_model("gpt-6-astra", model)
+    chat_ctx = context("Is it cold?")
+    (call,) = (await ask(llm, chat_ctx, tools=[get_weather])).tool_calls
+    made = FunctionCall(call_id=call.call_id, name=call.name, arguments='{"city": "Oslo"}')
+    output = FunctionCallOutput(call_id=call.call_id, name=call.name, output="12", is_error=False)
+    chat_ctx.items.extend([made, output])
+    await ask(llm, chat_ctx, tools=[get_weather])
+    assert [item["type"] for item in emulator.requests[-1].body["input"]] == ["function_call_output"]  # type: ignore[index]
+    made.arguments = '{"city": "Rome"}'
+    chat_ctx.add_message(role="user", content="And now?")
+    await ask(llm, chat_ctx, tools=[get_weather])
+    assert latest(emulator).effective_context[1]["arguments"] == '{"city": "Rome"}'
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    set_tracer_provider(provider)
+    return exporter
+
+
+async def test_spans_tell_of_the_request(
+    emulator: Emulator, llm: trunkline.LLM, spans: InMemorySpanExporter
+) -> None:
+    await ask(llm, context("Hello there"))
+    found: dict[str, ReadableSpan] = {span.name: span for span in spans.get_finished_spans()}
+    told = found["llm_request"].attributes or {}
+    assert told["gen_ai.request.model"] == "gpt-6-astra"
+    assert told["gen_ai.response.id"] == latest(emulator).id
+    assert told["gen_ai.usage.input_tokens"] == latest(emulator).resource["usage"]["input_tokens"]

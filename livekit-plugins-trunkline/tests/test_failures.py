@@ -1,0 +1,222 @@
+"""Errors become LiveKit's, and one place decides who asks again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import trunkline as core
+from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
+from livekit.agents.llm import FallbackAdapter
+from livekit.agents.types import APIConnectOptions
+from livekit.agents.utils import http_context
+from livekit.plugins import openai, trunkline
+from livekit.plugins.trunkline.failures import livekit_error
+from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+
+from .talk import MODEL, ONCE, SOON, ask, chunks_of, context, responses
+
+DELTA = "response.output_text.delta"
+LONG = "one two three four five six seven eight nine ten"
+
+
+def as_livekits(error: core.TrunklineError, **facts: bool) -> Any:
+    return livekit_error(error, **{"spoken": False, "acts": False, **facts})
+
+
+RETRYABLE: list[tuple[core.TrunklineError, type[APIError], bool]] = [
+    (core.ConnectFailed("x"), APIConnectionError, True),
+    (core.ConnectionLost(sent=True), APIConnectionError, True),
+    (core.ProtocolViolation("x"), APIConnectionError, True),
+    (core.SlowConsumer(1), APIConnectionError, False),
+    (core.DeadlineExceeded("connect", 1), APITimeoutError, True),
+    (core.DeadlineExceeded("first_event", 1, sent=True), APITimeoutError, True),
+    (core.DeadlineExceeded("total", 1, sent=True), APITimeoutError, False),
+    (core.UpgradeRefused(401, headers={}), APIStatusError, False),
+    (core.UpgradeRefused(404, headers={}), APIStatusError, False),
+    (core.UpgradeRefused(429, headers={}), APIStatusError, True),
+    (core.UpgradeRefused(503, headers={}), APIStatusError, True),
+    (core.ResponseRefused("x", status=400, code="invalid_prompt"), APIStatusError, False),
+    (core.ResponseRefused("x", status=429), APIStatusError, True),
+    (core.ResponseRefused("x", code="server_error"), APIStatusError, True),
+    (core.ResponseRefused("x", code="invalid_prompt"), APIStatusError, False),
+    (core.ResponseFailed("x", code="server_error"), APIStatusError, True),
+    (core.ResponseFailed("x", code="invalid_prompt"), APIStatusError, False),
+    (core.ConfigurationError("x"), APIError, False),
+    (core.ClientClosed("x"), APIError, False),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "retryable"), RETRYABLE)
+def test_each_error_becomes_one_of_livekits(
+    error: core.TrunklineError, kind: type[APIError], retryable: bool
+) -> None:
+    made = as_livekits(error)
+    assert type(made) is kind
+    assert made.retryable is retryable
+
+
+@pytest.mark.parametrize(("error", "kind", "retryable"), RETRYABLE)
+def test_nothing_is_retryable_once_something_was_said(
+    error: core.TrunklineError, kind: type[APIError], retryable: bool
+) -> None:
+    assert as_livekits(error, spoken=True).retryable is False
+
+
+def test_tools_that_may_have_acted_are_not_asked_twice() -> None:
+    assert as_livekits(core.ConnectionLost(sent=True), acts=True).retryable is False
+    assert as_livekits(core.ConnectionLost(sent=False), acts=True).retryable is True
+
+
+def test_facts_are_kept() -> None:
+    refused = core.ResponseRefused("no", status=429, code="c", error_type="t", param="p", request_id="r")
+    made = as_livekits(refused)
+    assert (made.status_code, made.request_id) == (429, "r")
+    assert made.body == {"message": "no", "type": "t", "param": "p", "code": "c"}
+    failed = core.ResponseFailed("no", response={"error": {"code": "c", "message": "m"}}, code="c")
+    assert as_livekits(failed).body == {"code": "c", "message": "m"}
+    upgrade = core.UpgradeRefused(503, headers={"x-request-id": "r"}, body=b"busy")
+    assert (as_livekits(upgrade).request_id, as_livekits(upgrade).body) == ("r", "busy")
+
+
+@pytest.mark.parametrize("shape", ["nested", "flat"])
+async def test_errors_of_both_shapes_are_told(shape: str, emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.faults.add("reject", status=400, code="invalid_prompt", message="It is no good.")
+    if shape == "flat":
+        emulator.faults.add("flat_error", event_type="error")
+    with pytest.raises(APIStatusError) as refused:
+        await ask(llm, context("Hello"))
+    assert "It is no good." in refused.value.message
+    assert refused.value.body["code"] == "invalid_prompt"  # type: ignore[index]
+    assert not refused.value.retryable
+    assert len(emulator.requests) == 1
+
+
+async def test_an_overloaded_service_is_asked_again_by_livekit_alone(
+    emulator: Emulator, llm: trunkline.LLM, errors: list[Any]
+) -> None:
+    emulator.faults.add("reject", status=503, times=None)
+    with pytest.raises(APIConnectionError, match="after 3 attempts"):
+        await ask(llm, context("Hello"), conn_options=SOON)
+    assert len(emulator.requests) == 3
+    assert [error.recoverable for error in errors] == [True, True, False]
+
+
+async def test_without_retries_one_request_is_made(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.faults.add("reject", status=429, headers={"retry-after": "0"}, times=None)
+    with pytest.raises(APIStatusError) as refused:
+        await ask(llm, context("Hello"), conn_options=ONCE)
+    assert (refused.value.status_code, refused.value.retryable) == (429, True)
+    assert len(emulator.requests) == 1
+
+
+async def test_a_socket_lost_before_any_word_is_made_up_for_at_once(
+    emulator: Emulator, llm: trunkline.LLM, errors: list[Any]
+) -> None:
+    emulator.faults.add("drop", event_type="response.in_progress")
+    assert (await ask(llm, context("Hello"), conn_options=ONCE)).text == "You said: Hello"
+    assert errors == []
+
+
+@pytest.mark.parametrize("action", ["drop", "close", "fail", "corrupt", "truncate"])
+async def test_nothing_is_said_twice(
+    action: str, emulator: Emulator, llm: trunkline.LLM, errors: list[Any]
+) -> None:
+    emulator.pace = Pace(0, 100)
+    emulator.faults.add(action, event_type=DELTA, event=9)
+    heard = ""
+    with pytest.raises(APIError) as broken:
+        async with llm.chat(chat_ctx=context(LONG), conn_options=SOON) as stream:
+            async for chunk in stream:
+                heard += (chunk.delta and chunk.delta.content) or ""
+    assert f"You said: {LONG}".startswith(heard)
+    assert heard
+    assert not broken.value.retryable
+    assert len(responses(emulator)) == 1
+    assert [error.recoverable for error in errors] == [False]
+
+
+async def test_the_time_out_bounds_the_first_event(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.faults.add("stall", event_type="response.created", times=None)
+    options = APIConnectOptions(max_retry=0, timeout=0.2)
+    with pytest.raises(APITimeoutError) as late:
+        await asyncio.wait_for(ask(llm, context("Hello"), conn_options=options), 5)
+    assert late.value.retryable
+
+
+async def test_the_time_out_does_not_bound_the_answer(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.pace = Pace(0.3, 30)
+    options = APIConnectOptions(max_retry=0, timeout=0.2)
+    assert (await ask(llm, context(LONG), conn_options=options)).text == f"You said: {LONG}"
+
+
+async def test_the_time_out_bounds_connecting(emulator: Emulator) -> None:
+    emulator.faults.add("ignore_upgrade", seconds=30, times=None)
+    options = APIConnectOptions(max_retry=0, timeout=0.2)
+    client = trunkline.Client(base_url=emulator.base_url, api_key=emulator.api_key, transport="websocket")
+    async with client, trunkline.LLM(model=MODEL, client=client) as llm:
+        with pytest.raises(APITimeoutError):
+            await asyncio.wait_for(ask(llm, context("Hello"), conn_options=options), 5)
+
+
+async def test_where_websocket_cannot_be_had_http_takes_its_place(emulator: Emulator) -> None:
+    emulator.faults.add("refuse_upgrade", status=403, times=None)
+    llm = trunkline.LLM(model=MODEL, base_url=emulator.base_url, api_key=emulator.api_key or "")
+    async with llm:
+        assert (await ask(llm, context("Hello"), conn_options=ONCE)).text == "You said: Hello"
+    assert {made.transport for made in responses(emulator)} == {"http"}
+
+
+async def test_a_key_that_is_refused_is_not_tried_again(emulator: Emulator) -> None:
+    async with trunkline.LLM(model=MODEL, base_url=emulator.base_url, api_key="sk-wrong") as llm:
+        with pytest.raises(APIStatusError) as refused:
+            await ask(llm, context("Hello"), conn_options=SOON)
+    assert (refused.value.status_code, refused.value.retryable) == (401, False)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_the_fallback_adapter_takes_ours_on_either_side(ours_first: bool, emulator: Emulator) -> None:
+    async with Emulator() as other, http_context.open():
+        ours = trunkline.LLM(model=MODEL, base_url=emulator.base_url, api_key=emulator.api_key or "")
+        theirs = openai.responses.LLM(
+            model=MODEL, base_url=f"{other.base_url}/responses", api_key=other.api_key or ""
+        )
+        failing, working = (emulator, other) if ours_first else (other, emulator)
+        failing.faults.add("reject", status=503, times=None)
+        adapter = FallbackAdapter([ours, theirs] if ours_first else [theirs, ours], retry_interval=0.01)
+        chat_ctx = context("Hello")
+        assert (await ask(adapter, chat_ctx)).text == "You said: Hello"
+        chat_ctx.add_message(role="user", content="How are you")
+        assert (await ask(adapter, chat_ctx)).text == "You said: How are you"
+        assert len(responses(working)) == 2
+        await asyncio.gather(*(s.recovering_task for s in adapter._status if s.recovering_task))
+        await adapter.aclose()
+        await ours.aclose()
+        await theirs.aclose()
+
+
+async def test_a_turn_that_failed_is_asked_again_in_full_context(
+    emulator: Emulator, llm: trunkline.LLM
+) -> None:
+    chat_ctx = context("Hello")
+    await ask(llm, chat_ctx)
+    chat_ctx.add_message(role="user", content="How are you")
+    emulator.faults.add("reject", status=400, code="invalid_prompt")
+    with pytest.raises(APIStatusError):
+        await ask(llm, chat_ctx)
+    chat_ctx.add_message(role="user", content="I asked how you are")
+    await ask(llm, chat_ctx)
+    said = [item["content"] for item in responses(emulator)[-1].effective_context]
+    assert [text if isinstance(text, str) else text[0]["text"] for text in said] == [
+        "Hello",
+        "You said: Hello",
+        "How are you",
+        "I asked how you are",
+    ]
+
+
+async def test_chunks_end_where_the_answer_does(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.add_model(MODEL, lambda prompt: [])
+    assert [chunk.usage is not None for chunk in await chunks_of(llm, context("Hello"))] == [True]
