@@ -61,7 +61,10 @@ async def test_a_call_that_breaks_off_is_no_call(emulator: Emulator, client: tru
 async def test_the_usage_is_told_in_full(
     emulator: Emulator, llm: trunkline.LLM, metrics: list[LLMMetrics]
 ) -> None:
-    emulator.add_model("gpt-6-astra", lambda prompt: [Reason("Let me think."), Say(["Well ", "then."])])
+    def model(prompt: Prompt) -> list[Reason | Say]:
+        return [Reason("Let me think."), Say(["Well ", "then."])]
+
+    emulator.add_model("gpt-6-astra", model)
     chat_ctx = context("word " * 3000)
     await ask(llm, chat_ctx)
     chat_ctx.add_message(role="user", content="And?")

@@ -22,6 +22,14 @@ DELTA = "response.output_text.delta"
 LONG = "one two three four five six seven eight nine ten"
 
 
+async def hear(llm: trunkline.LLM, heard: list[str]) -> None:
+    """One request; what is heard of the answer is kept when it breaks off."""
+    async with llm.chat(chat_ctx=context(LONG), conn_options=SOON) as stream:
+        async for chunk in stream:
+            if chunk.delta and chunk.delta.content:
+                heard.append(chunk.delta.content)
+
+
 def as_livekits(error: core.TrunklineError, **facts: bool) -> Any:
     return livekit_error(error, **{"spoken": False, "acts": False, **facts})
 
@@ -126,12 +134,10 @@ async def test_nothing_is_said_twice(
 ) -> None:
     emulator.pace = Pace(0, 100)
     emulator.faults.add(action, event_type=DELTA, event=9)
-    heard = ""
+    heard: list[str] = []
     with pytest.raises(APIError) as broken:
-        async with llm.chat(chat_ctx=context(LONG), conn_options=SOON) as stream:
-            async for chunk in stream:
-                heard += (chunk.delta and chunk.delta.content) or ""
-    assert f"You said: {LONG}".startswith(heard)
+        await hear(llm, heard)
+    assert f"You said: {LONG}".startswith("".join(heard))
     assert heard
     assert not broken.value.retryable
     assert len(responses(emulator)) == 1

@@ -67,7 +67,7 @@ async def test_tools_are_called_and_their_outputs_alone_are_sent(
     emulator: Emulator, llm: trunkline.LLM
 ) -> None:
     async with session_of(llm, Clerk()) as session:
-        result = await session.run(user_input="What is the weather in Oslo?")
+        result: RunResult[Any] = await session.run(user_input="What is the weather in Oslo?")
         assert "12 degrees in Oslo" in said(result)
         check_contexts(emulator, session)
         await session.run(user_input="Thanks a lot")
@@ -78,7 +78,7 @@ async def test_tools_are_called_and_their_outputs_alone_are_sent(
 async def test_calls_made_together_are_answered_together(emulator: Emulator, llm: trunkline.LLM) -> None:
     emulator.expect("cold").calls("get_weather", city="Oslo").calls("get_weather", city="Rome")
     async with session_of(llm, Clerk()) as session:
-        result = await session.run(user_input="Where is it cold?")
+        result: RunResult[Any] = await session.run(user_input="Where is it cold?")
         assert "12 degrees in Rome" in said(result)
         check_contexts(emulator, session)
         await session.run(user_input="Thanks a lot")
@@ -128,7 +128,7 @@ async def test_an_interrupted_answer_is_what_was_heard_of_it(emulator: Emulator,
         session.interrupt()
         await told
         emulator.pace = Pace(0, None)
-        answered = session.run(user_input="That is enough")
+        answered: RunResult[Any] = session.run(user_input="That is enough")
         assert said(await answered) == "You said: That is enough"
         check_contexts(emulator, session)
         (cut,) = [item for item in session.history.messages() if item.interrupted]

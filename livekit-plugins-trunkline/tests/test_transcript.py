@@ -29,12 +29,16 @@ def whole(items: list[ChatItem], *, breakpoints: bool = False) -> list[dict[str,
     return converted
 
 
+WAYS = ("edit", "replace", "remove", "move", "insert", "cut", "output", "dynamic", "other")
+
+
 class Scribe:
     """Writes a context as sessions do, and worse."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.items: list[ChatItem] = []
+        self.late: list[ChatItem] = []
         self.count = 0
 
     def name(self, kind: str) -> str:
@@ -53,15 +57,22 @@ class Scribe:
             FunctionCall(id=f"{answer}/fnc_{number}", call_id=self.name("call"), name="f", arguments="{}")
             for number in range(self.random.choice((0, 0, 1, 2)))
         ]
-        outputs = [
-            FunctionCallOutput(id=self.name("item"), call_id=call.call_id, output="x", is_error=False)
-            for call in calls
-            if self.random.random() < 0.9
-        ]
+        outputs = [self.output(call) for call in calls]
+        if outputs and self.random.random() < 0.2:
+            self.late.append(outputs.pop())
         made: list[ChatItem] = [*calls, *outputs]
         if self.random.random() < 0.2:
             self.random.shuffle(made)
         self.items += made
+        if self.late and self.random.random() < 0.3:
+            self.items.append(self.late.pop())
+        if calls and self.random.random() < 0.1:
+            self.late.append(
+                FunctionCall(id=f"{answer}/late", call_id=calls[0].call_id, name="g", arguments="")
+            )
+
+    def output(self, call: FunctionCall) -> FunctionCallOutput:
+        return FunctionCallOutput(id=self.name("item"), call_id=call.call_id, output="x", is_error=False)
 
     def meddle(self) -> None:
         at = self.random.randrange(len(self.items))
@@ -95,6 +106,9 @@ def test_it_is_what_livekit_would_have_made_of_all(seed: int, breakpoints: bool)
     scribe = Scribe(seed)
     scribe.items.append(scribe.message("system", "Be brief.", id="lk.agent_task.instructions"))
     transcript = Transcript(breakpoints=breakpoints)
+    transcript.following(scribe.items)
+    if seed % 5 == 0:
+        scribe.items.append(scribe.message("system", "now", id=DYNAMIC_INSTRUCTIONS_MESSAGE_ID))
     for _ in range(12):
         scribe.turn()
         for _ in range(scribe.random.choice((0, 0, 0, 1, 2))):
@@ -124,7 +138,10 @@ def test_only_the_end_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert converted == [1]
 
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAA"
+    "AfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def test_rich_contents_are_compared_by_what_is_sent() -> None:
