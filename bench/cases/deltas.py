@@ -1,0 +1,95 @@
+"""What a text delta costs, from the socket to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import time
+
+from cases.bench import Bench, Figures, cost_of, quantile
+from clients.base import Seed, Talk
+from load.order import Order, text_of
+
+_SLOW = 100_000  # deltas a second, below which a client is given fewer conversations
+
+
+async def one_stream(bench: Bench) -> Figures:
+    """One stream as fast as it is taken."""
+    client = await bench.open()
+    (talk,) = await bench.talks(1, Seed())
+    count = bench.size(1.0, 150_000)
+    talk.say(text_of(Order(deltas=count)))
+    cost = await cost_of(talk.ask)
+    await client.close()
+    return {"cpu_us": cost.cpu_s / count * 1e6, "wall_us": cost.wall_s / count * 1e6, "deltas": count}
+
+
+async def many_lanes(bench: Bench) -> Figures:
+    """64 streams at once, as fast as they are taken."""
+    client = await bench.open()
+    talks = await bench.talks(64, Seed())
+    each = max(20, bench.size(1.5, 200_000) // 64)
+    for talk in talks:
+        talk.say(text_of(Order(deltas=each)))
+
+    async def ask() -> None:
+        await asyncio.gather(*(talk.ask() for talk in talks))
+
+    bench.counts()
+    cost = await cost_of(ask)
+    count = each * len(talks)
+    await client.close()
+    return {"cpu_us": cost.cpu_s / count * 1e6, "wall_us": cost.wall_s / count * 1e6, "deltas": count}
+
+
+class _Delays:
+    """How long pieces were under way, from the server's stamp to the caller."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+        self.started = False
+
+    def hear(self, text: str) -> None:
+        if self.started:
+            self.all.append((time.monotonic_ns() - int(text)) / 1e6)
+
+
+async def paced(bench: Bench) -> Figures:
+    """50 deltas a second on each of 1,000 conversations; of 100 for clients that need more than a core."""
+    client = await bench.open()
+    bench.counts()
+    conversations = (200 if bench.quick else 1000) if client.speed >= _SLOW else 20 if bench.quick else 100
+    talks = await bench.talks(conversations, Seed())
+    sockets = bench.counts()["handshakes"]
+    seconds = 3 if bench.quick else 6
+    delays = _Delays()
+    for talk in talks:
+        talk.say(text_of(Order(deltas=50 * seconds, rate=50, stamp=1)))
+    tasks = [asyncio.create_task(_heard(talk, delays)) for talk in talks]
+    await asyncio.sleep(1.5)  # until all are under way
+    gc.collect()
+    delays.started = True
+    wall, cpu = time.perf_counter(), time.process_time()
+    await asyncio.sleep(seconds - 2)
+    cost, passed = time.process_time() - cpu, time.perf_counter() - wall
+    delays.started = False
+    heard = delays.all
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return {
+        "conversations": conversations,
+        "sockets": sockets,
+        "cpu_us": cost / max(1, len(heard)) * 1e6,
+        "cores": cost / passed,
+        "arrived_share": len(heard) / (conversations * 50 * passed),
+        "p50_ms": quantile(heard, 0.5),
+        "p99_ms": quantile(heard, 0.99),
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "server_late_ms": bench.counts()["late_ms"],
+    }
+
+
+async def _heard(talk: Talk, delays: _Delays) -> None:
+    await talk.ask(delays.hear)

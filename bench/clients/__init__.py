@@ -1,0 +1,29 @@
+"""The clients that are measured, each used as its own documentation recommends. One module each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from clients.base import Client
+
+NAMES = {
+    "floor": "floor:Floor",
+    "trunkline": "trunkline_conversation:TrunklineConversation",
+    "trunkline-keyed": "trunkline_keyed:TrunklineKeyed",
+    "trunkline-http": "trunkline_conversation:TrunklineHttp",
+    "livekit": "livekit_plugin:Livekit",
+    "openai-lane": "openai_lane:OpenaiLane",
+    "openai-lane-full": "openai_lane:OpenaiLaneFull",
+    "openai-http": "openai_http:OpenaiHttp",
+    "openai-http-chained": "openai_http:OpenaiHttpChained",
+    "openai-agents": "openai_agents:OpenaiAgents",
+    "pydantic-ai": "pydantic_agent:PydanticAgent",
+    "pipecat": "pipecat_service:Pipecat",
+}
+
+
+def client_named(name: str) -> Client:
+    """A client by its name; only its own packages are imported."""
+    module, _, attribute = NAMES[name].partition(":")
+    made: Client = getattr(import_module(f"clients.{module}"), attribute)()
+    return made

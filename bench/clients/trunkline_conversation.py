@@ -1,0 +1,91 @@
+"""trunkline, with a `Conversation` that keeps the history."""
+
+from __future__ import annotations
+
+from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, tool_function
+from trunkline import Client as Trunkline
+from trunkline import PoolLimits
+from trunkline.events import OutputTextDelta, ServerEvent
+
+LIMITS = PoolLimits(max_connections=200)
+
+
+class TrunklineTalk(Talk):
+    """A conversation."""
+
+    def __init__(self, client: Trunkline, seed: Seed) -> None:
+        self._client = client
+        self._seed = seed
+        self._new = ""
+        self._items = seed.messages()
+        self._make()
+
+    def _make(self) -> None:
+        tools = [tool_function(index) for index in range(self._seed.tools)]
+        self._chat = self._client.conversation(
+            model=MODEL, instructions=self._seed.instructions, tools=tools, items=self._items
+        )
+
+    def say(self, text: str) -> None:
+        self._new = text
+
+    def renew(self) -> None:
+        self._items = self._chat.items
+
+    async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
+        deltas = 0
+        async with self._chat.send(self._new) as stream:
+            async for event in stream:
+                if type(event) is OutputTextDelta:
+                    deltas += 1
+                    if heard is not None:
+                        heard(event.delta)
+                    if deltas == limit:
+                        break
+        return Told(deltas)
+
+    async def work(self) -> Told:
+        responses = 0
+
+        def count(event: ServerEvent) -> None:
+            nonlocal responses
+            responses += event.type == "response.completed"
+
+        await self._chat.run(self._new, max_turns=1000, on_event=count)
+        return Told(0, responses)
+
+    async def prepare(self) -> None:
+        await self._chat.warm()
+
+
+class TrunklineConversation(Client):
+    """One client, one pool."""
+
+    speed = 250_000
+    transport = "websocket"
+
+    async def open(self, url: str) -> None:
+        self._client = Trunkline(
+            base_url=url,
+            api_key=API_KEY,
+            lanes=True,
+            limits=LIMITS,
+            use_websocket=self.transport == "websocket",
+            max_buffered_events=1_000_000,  # a saturated stream may bring many before anyone can read
+        )
+
+    async def talk(self, seed: Seed) -> Talk:
+        return TrunklineTalk(self._client, seed)
+
+    async def warm(self, sockets: int) -> None:
+        await self._client.warm(model=MODEL, connections=sockets)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class TrunklineHttp(TrunklineConversation):
+    """The same over HTTP, chained by id."""
+
+    speed = 20_000
+    transport = "http"

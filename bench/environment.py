@@ -1,0 +1,85 @@
+"""The benchmark's own environment: the newest version of every client, beside this checkout of trunkline."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLACE = ROOT / ".venv-bench"
+PYTHON = PLACE / "bin" / "python"
+PACKAGES = (
+    "openai[realtime]",
+    "livekit-agents",
+    "livekit-plugins-openai",
+    "openai-agents",
+    "pydantic-ai-slim[openai]",
+    "pipecat-ai[openai]",
+    "matplotlib",
+)
+_SHOWN = (
+    "trunkline",
+    "picows",
+    "msgspec",
+    "openai",
+    "livekit-plugins-openai",
+    "openai-agents",
+    "pydantic-ai-slim",
+    "pipecat-ai",
+    "aiohttp",
+    "websockets",
+    "httpx2",
+)
+
+
+def make(*, refresh: bool = False) -> None:
+    """Make the environment, or bring it up to date."""
+    if PYTHON.exists() and not refresh:
+        return
+    print("making .venv-bench: a few minutes, once", flush=True)
+    venv.create(PLACE, with_pip=True)
+    (PLACE / ".gitignore").write_text("*\n")
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--upgrade"]
+    subprocess.run([*pip, "pip>=25.1"], check=True)
+    subprocess.run([*pip, "--editable", str(ROOT), *PACKAGES], check=True)
+
+
+def go_there() -> None:
+    """Go on in the environment, if this is another interpreter."""
+    if Path(sys.prefix) != PLACE:
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])
+
+
+def description() -> dict[str, object]:
+    """Versions and machine, for the record."""
+    from importlib.metadata import version
+
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in _SHOWN},
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str:
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip()

@@ -1,0 +1,1 @@
+"""The scripted server that every client is measured against."""

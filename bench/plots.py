@@ -1,0 +1,88 @@
+"""The figures as SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+_OURS = "#0b6e4f"
+_FLOOR = "#8d99ae"
+_OTHERS = "#d08c60"
+_BARS = {
+    "delta-one": ("cpu_us", "CPU per text delta, one stream (µs)"),
+    "delta-64": ("cpu_us", "CPU per text delta, 64 lanes (µs)"),
+    "paced": ("cpu_us", "CPU per text delta, 50 a second on each stream (µs)"),
+    "bytes": ("bytes_per_response", "Bytes sent per response"),
+    "barge-in": ("request_ms", "From the next question to its request at the server (ms)"),
+    "memory-resident": ("idle_kb", "Resident memory per idle conversation (KB)"),
+    "imports": ("cpu_ms", "Import (ms of CPU)"),
+}
+_LINES = {
+    "turn-grows": ("cpu_ms_", "CPU per turn, history grows in place (ms)", "messages in the history"),
+    "turn-fresh": ("cpu_ms_", "CPU per turn, all objects of the history new (ms)", "messages in the history"),
+    "tool-loop": ("wall_ms_", "20 tool calls and an answer (ms)", "round trip (ms)"),
+}
+
+
+def draw(place: Path, summary: Any) -> None:
+    """One file a case."""
+    mpl.rcParams["svg.hashsalt"] = "trunkline"  # the same figures make the same file
+    for case, (figure, title) in _BARS.items():
+        if case in summary:
+            _bars(place / f"{case}.svg", summary[case], figure, title)
+    for case, (prefix, title, axis) in _LINES.items():
+        if case in summary:
+            _lines(place / f"{case}.svg", summary[case], prefix, title, axis)
+
+
+def _bars(path: Path, clients: Any, figure: str, title: str) -> None:
+    found = {name: figures[figure] for name, figures in clients.items() if figure in figures}
+    names = sorted(found, key=lambda name: found[name]["median"], reverse=True)
+    plot, axes = plt.subplots(figsize=(7, 0.4 * len(names) + 1))
+    middles = [found[name]["median"] for name in names]
+    below = [found[name]["median"] - found[name]["least"] for name in names]
+    above = [found[name]["most"] - found[name]["median"] for name in names]
+    bars = axes.barh(names, middles, xerr=[below, above], color=[_colour(name) for name in names])
+    axes.bar_label(bars, fmt="%.3g", padding=4, fontsize=8)
+    if max(middles) > 20 * max(min(middles), 1e-9):
+        axes.set_xscale("log")
+    axes.margins(x=0.15)
+    _finish(plot, axes, path, title)
+
+
+def _lines(path: Path, clients: Any, prefix: str, title: str, axis: str) -> None:
+    plot, axes = plt.subplots(figsize=(7, 4))
+    for name, figures in clients.items():
+        points = sorted(
+            (int(figure.removeprefix(prefix)), value["median"])
+            for figure, value in figures.items()
+            if figure.startswith(prefix)
+        )
+        width = 2.5 if name.startswith("trunkline") else 1.2
+        style = "--" if name == "floor" else "-"
+        axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, linewidth=width, label=name)
+    axes.set_xlabel(axis)
+    if prefix == "cpu_ms_":
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.legend(fontsize=7, ncols=2, frameon=False)
+    _finish(plot, axes, path, title)
+
+
+def _colour(name: str) -> str:
+    if name.startswith("trunkline"):
+        return _OURS
+    return _FLOOR if name == "floor" else _OTHERS
+
+
+def _finish(plot: Any, axes: Any, path: Path, title: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    plot.tight_layout()
+    plot.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(plot)

@@ -1,0 +1,131 @@
+"""Measure trunkline beside its peers and the floor, in one run, and write what came out to docs/benchmarks.
+
+    python bench/run.py [--quick] [--case CASE]... [--client CLIENT]... [--rounds N] [--minutes M] [--refresh]
+
+Rounds are interleaved: each goes through every case and client once, every run in an interpreter of its own,
+so that what else the machine does falls on all alike. A run of single cases or clients replaces their figures
+alone. After the first round, no run is begun that could end later than the minutes given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import environment
+
+HERE = Path(__file__).parent
+QUICK = "docs/benchmarks/quick"
+FULL = "docs/benchmarks"
+LOOK = ("floor", "trunkline", "trunkline-keyed", "livekit", "openai-lane")
+
+
+@contextmanager
+def server() -> Iterator[int]:
+    """The scripted server, in a process of its own; its port."""
+    command = [sys.executable, "-m", "load.server"]
+    process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_one(case: str, client: str, port: int, *, quick: bool, limit_s: float) -> dict[str, Any]:
+    """The figures of one run, or why there are none."""
+    from msgspec import json
+
+    command = [
+        sys.executable,
+        str(HERE / "worker.py"),
+        "--case",
+        case,
+        "--client",
+        client,
+        "--port",
+        str(port),
+    ]
+    try:
+        done = subprocess.run(
+            command + ["--quick"] * quick, capture_output=True, text=True, timeout=limit_s + 20, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": "it did not end in time"}
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line[:1].isalpha() and "Error" in line]
+        return {"failed": (errors or ["it ended without a word"])[-1][:200]}
+    figures: dict[str, Any] = json.decode(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """All runs, in rounds."""
+    from cases import CASES
+
+    plan = [
+        (name, client)
+        for name, case in CASES.items()
+        if not given.case or name in given.case
+        for client in case.clients
+        if client in (given.client or (LOOK if given.quick else case.clients))
+    ]
+    runs = []
+    begun = time.monotonic()
+    for turn in range(given.rounds):
+        for number, (name, client) in enumerate(plan, 1):
+            if turn and time.monotonic() - begun > given.minutes * 60 - 15:
+                return runs
+            case = CASES[name]
+            with server() as port:
+                figures = run_one(name, client, port, quick=given.quick, limit_s=case.limit_s)
+            runs.append({"case": name, "client": client, "round": turn, "figures": figures})
+            shown = f"{figures[case.main]:10.2f} {case.main}" if case.main in figures else str(figures)[:90]
+            where = f"[{turn + 1}/{given.rounds} {number:3}/{len(plan)} {time.monotonic() - begun:5.0f} s]"
+            print(f"{where} {name:16} {client:20} {shown}", flush=True)
+    return runs
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", action="append", help="only this case; may be given again")
+    parser.add_argument("--client", action="append", help="only this client; may be given again")
+    parser.add_argument("--rounds", type=int, help="how often each is run; 3, or 1 when quick")
+    parser.add_argument("--minutes", type=float, default=24, help="how long all of it may take")
+    parser.add_argument("--quick", action="store_true", help="less work and fewer clients, for a look")
+    parser.add_argument("--refresh", action="store_true", help="bring the environment up to date first")
+    parser.add_argument(
+        "--report", action="store_true", help="write table and plots anew from the figures there are"
+    )
+    given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 3)
+    return given
+
+
+def main() -> None:
+    """Measure and report."""
+    given = arguments()
+    environment.make(refresh=given.refresh)
+    environment.go_there()
+    import report
+
+    place = environment.ROOT / (QUICK if given.quick else FULL)
+    if not given.report:
+        command = "python " + shlex.join(arg for arg in sys.argv if arg != "--refresh")
+        report.keep(place, measure(given), environment.description() | {"command": command})
+    report.write(place)
+
+
+if __name__ == "__main__":
+    main()
