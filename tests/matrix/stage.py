@@ -1,0 +1,304 @@
+"""One cell of the matrix, played: a conversation that is struck, one that talks beside it, and a visitor.
+
+Whoever talks does so word by word: between two words there is always a pause, however late the loop is, so
+that what came before a fault has been read when it strikes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import trunkline
+from trunkline import Deadlines, Policy, PoolLimits, TurnError
+from trunkline.emulator import Action, Call, Emulator, Fail, Fired, Prompt, Reason, Say, Step
+from trunkline.emulator.pace import Pace
+from trunkline.events import OutputTextDelta
+
+from ..waiting import TIME_SCALE, soon, until
+from .table import Cell, Phase, Way
+
+JSON = dict[str, Any]
+MODEL = "speaker"
+NAMES = ACTOR, NEIGHBOUR, VISITOR = "actor", "neighbour", "visitor"
+SILENCE_S = 0.3 * TIME_SCALE
+PATIENCE_S = 5 * TIME_SCALE
+WORDS = 8
+WORDS_BEFORE = 4
+"""How many words there are in all, and how many before a fault in the midst of them."""
+
+AT_DIAL = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
+AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
+_PAUSE_S = 0.001
+_TOOL = {
+    "type": "function",
+    "name": "look_up",
+    "parameters": {"type": "object", "properties": {"what": {"type": "string"}}},
+}
+_SCENES = {Phase.REASONING: "think", Phase.CALL: "call"}
+_DELTA = "response.output_text.delta"
+_EVENTS: dict[Phase, dict[str, Any]] = {
+    Phase.SENT: {"event": 1, "event_type": "response.created"},
+    Phase.CREATED: {"event": 2, "event_type": "response.in_progress"},
+    Phase.REASONING: {"event": 7, "event_type": "response.reasoning_summary_text.delta"},
+    Phase.TEXT: {"event": 5 + WORDS_BEFORE, "event_type": _DELTA},
+    Phase.CALL: {"event": 7, "event_type": "response.function_call_arguments.delta"},
+    Phase.TERMINAL: {"event_type": "response.completed"},
+    Phase.IDLE: {"event": 5 + WORDS_BEFORE, "event_type": _DELTA},
+    Phase.ROTATING: {"event_type": _DELTA},
+}
+"""Which event is struck: where there are several of its type, one that comes after others were read."""
+
+
+def words(token: str, count: int) -> list[str]:
+    return [f"{token}.{number} " for number in range(count)]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all: loading the authorities takes longer than a cell."""
+    return ssl.create_default_context()
+
+
+class Unhurried(Pace):
+    """A pause before each word, counted from now and not from the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "since", time.monotonic())
+
+    def due_s(self, token: int) -> float:
+        since: float = getattr(self, "since")  # noqa: B009 - the class it comes from is frozen
+        return time.monotonic() - since + _PAUSE_S
+
+
+@dataclass
+class Role:
+    """One conversation, remembered independently of the library.
+
+    Attributes:
+        said: what an application holds.
+        new: the input of the latest turn.
+        stream: the stream of the latest turn.
+        received: the text that it brought.
+        error: what it ended with, if not with a response.
+        took_s: how long it took.
+        began: there is text, or the end.
+    """
+
+    name: str
+    chat: trunkline.Conversation
+    said: list[JSON]
+    new: list[JSON] = field(default_factory=list)
+    received: str = ""
+    error: TurnError | None = None
+    took_s: float = 0.0
+    turns: int = 0
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    stream: trunkline.ResponseStream = field(init=False)
+
+    @property
+    def token(self) -> str:
+        """The mark of this turn, in its input and in every word of its answer."""
+        return f"{self.name}-{self.turns}"
+
+    def begin(self, scene: str, deadlines: Deadlines | None = None) -> asyncio.Task[None]:
+        """Say what is wanted, and answer the calls that are owed; the turn runs in a task."""
+        self.turns += 1
+        self.new = [
+            {"type": "function_call_output", "call_id": call_id, "output": "found"}
+            for call_id in self._owed()
+        ]
+        self.new.append({"role": "user", "content": f"{scene} {self.token}"})
+        self.received, self.error = "", None
+        self.began.clear()
+        self.stream = self.chat.send(self.new, deadlines=deadlines)
+        return asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        started = time.monotonic()
+        try:
+            async with self.stream as stream:
+                async for event in stream:
+                    if isinstance(event, OutputTextDelta):
+                        self.received += event.delta
+                        self.began.set()
+        except TurnError as error:
+            self.error = error
+        finally:
+            self.took_s = time.monotonic() - started
+            self.began.set()
+
+    def settle(self) -> None:
+        """Remember what an application would of the turn that has ended."""
+        if self.error is None:
+            output = [item for item in self.stream.response.output if item["type"] != "reasoning"]
+        elif self.error.output_seen:
+            output = [{"role": "assistant", "content": self.received}] if self.received else []
+        else:
+            return
+        self.said += [*self.new, *output]
+
+    def _owed(self) -> list[str]:
+        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
+        calls = [item["call_id"] for item in self.said if item.get("type") == "function_call"]
+        return [call_id for call_id in calls if call_id not in answered]
+
+
+class Stage:
+    """An emulator, a client, and three conversations over it."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.emulator = Emulator()
+        self.emulator.on_request.append(lambda _: self._on_request())
+        self.emulator.add_model(MODEL, self._play)
+        self._requests = 0
+        self._is_slow = False
+        self._silent: set[str] = set()
+        self._failing: Fail | None = None
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Start everything."""
+        cell = self.cell
+        await stack.enter_async_context(self.emulator)
+        patience_s = SILENCE_S if cell.row.is_silence else PATIENCE_S
+        self._impatient = Deadlines(patience_s, patience_s, patience_s, patience_s)
+        options: dict[str, Any] = {"transport": "http" if cell.way is Way.HTTP else "auto"}
+        self.client = trunkline.Client(
+            base_url=self.emulator.base_url,
+            api_key=self.emulator.api_key,
+            lanes=cell.way is not Way.ONE,
+            deadlines=Deadlines(*[PATIENCE_S] * 4),
+            policy=Policy(backoff_s=0.02),
+            limits=PoolLimits(connect_s=patience_s, max_age_s=0, age_jitter_s=0, upkeep_s=3600),
+            ssl_context=_tls(),
+            **options | dict(cell.row.options),
+        )
+        stack.push_async_callback(self.client.close, 1.0)
+        self.actor, self.neighbour, self.visitor = map(self._role, NAMES)
+
+    @property
+    def fired(self) -> list[Fired]:
+        """The faults that have struck."""
+        return self.emulator.faults.fired
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether everything that was to go wrong went wrong."""
+        fired = {fired.action for fired in self.fired}
+        return self._failing is None and fired >= {fault.action for fault in self.cell.row.faults}
+
+    async def struck_turn(self) -> None:
+        """The turn that is struck, with what there is around it."""
+        if self.cell.phase is not Phase.DIALLING:
+            await soon(self.actor.begin("say"))
+            self.actor.settle()
+        self._is_slow = True
+        await self._struck_turn(self.cell.phase)
+        self._is_slow = False
+
+    async def _struck_turn(self, phase: Phase) -> None:
+        if phase is Phase.DIALLING:
+            await self._dial()
+            return
+        await self._talk()
+        if phase is Phase.ROTATING:
+            await self._rotate()
+        elif phase is Phase.IDLE:
+            self._lay()
+            await soon(self.visitor.begin("say", self._impatient))
+            await soon(self.actor.begin("say"))
+        else:
+            self._lay()
+            await soon(self.actor.begin(_SCENES.get(phase, "say"), self._impatient))
+
+    async def end_of_talk(self, role: Role) -> None:
+        """Let one who talks come to an end."""
+        self._silent.add(role.name)
+        await soon(self._talking)
+
+    async def _talk(self) -> None:
+        """The neighbour begins to talk, on the same socket where there are lanes."""
+        self._talking = self.neighbour.begin("talk")
+        await soon(self.neighbour.began.wait())
+
+    async def _dial(self) -> None:
+        """The actor dials, and where one socket is enough, the neighbour waits for it too."""
+        self._lay()
+        acting = self.actor.begin("say", self._impatient)
+        if self.cell.way is Way.ONE:
+            await until(lambda: bool(self.fired), "it strikes")
+        await self._talk()
+        await soon(acting)
+
+    async def _rotate(self) -> None:
+        """The connection is replaced in the middle of an answer."""
+        pool = self.client._pool
+        acting = self.actor.begin("talk", self._impatient)
+        await soon(self.actor.began.wait())
+        if strikes_dial := any(fault.action in AT_DIAL for fault in self.cell.row.faults):
+            self._lay()
+            pool.look_after()
+            await until(lambda: pool.metrics.failed_dials == 1, "the replacement cannot be made")
+            await until(lambda: not pool._replacing, "it is given up")
+        pool.look_after()
+        await until(lambda: not pool._replacing, "the replacement is there")
+        if not strikes_dial:
+            self._lay(running=True)
+            await until(lambda: bool(self.fired), "it strikes")
+        if not self.cell.row.is_silence or strikes_dial:
+            self._silent.add(ACTOR)
+        await soon(acting)
+
+    def _lay(self, *, running: bool = False) -> None:
+        """Faults for the request that is sent next, or for the one that was sent last."""
+        phase, request = self.cell.phase, self._requests + (not running)
+        for fault in self.cell.row.faults:
+            if fault.action in AT_DIAL:
+                self.emulator.faults.add(fault)
+            elif fault.action in AT_REQUEST or fault.event_type is not None:
+                self.emulator.faults.add(replace(fault, request=request))
+            else:
+                self.emulator.faults.add(replace(fault, request=request, **_EVENTS[phase]))
+        if (failing := self.cell.row.model) is not None:
+            said = words(f"{ACTOR}-2", WORDS_BEFORE) if phase is Phase.TEXT else []
+            self._failing = replace(failing, deltas=said)
+
+    def _role(self, name: str) -> Role:
+        past: list[JSON] = [
+            {"role": "user", "content": f"hello from {name}"},
+            {"role": "assistant", "content": "Hello."},
+        ]
+        chat = self.client.conversation(model=MODEL, items=past, tools=[_TOOL], store=self.cell.store)
+        return Role(name, chat, past)
+
+    def _on_request(self) -> None:
+        self._requests += 1
+        self.emulator.pace = Unhurried() if self._is_slow else Pace()
+
+    def _play(self, prompt: Prompt) -> list[Step]:
+        """The model does what the last message says."""
+        scene, token = prompt.user_text.split()
+        if self._failing is not None:
+            failing, self._failing = self._failing, None
+            return [failing]
+        say = Say(words(token, WORDS))
+        if scene == "think":
+            return [Reason(words("thought", 6)), say]
+        if scene == "call":
+            return [Call("look_up", f'{{"what": "{token}{"x" * 70}"}}')]
+        return [Say(self._endless(token)) if scene == "talk" else say]
+
+    def _endless(self, token: str) -> Iterator[str]:
+        name = token.partition("-")[0]
+        for number, word in enumerate(words(token, 10_000)):
+            yield word
+            if name in self._silent and number >= WORDS:
+                return
