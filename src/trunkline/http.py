@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_EVENT_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
+READ_ON_S = 1.0
+"""How long a stream may take to end after its answer; if it does, the next turn uses its connection."""
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
 
@@ -131,6 +133,7 @@ class HttpExchange:
         self._sink = sink
         self._task: asyncio.Task[None] | None = None
         self._is_left = False
+        self._is_answered = False
         self.has_started = False
         self.goes_on = False  # there is no steering over HTTP
 
@@ -139,9 +142,9 @@ class HttpExchange:
         self._task = self._transport.run(self, request)
 
     def abandon(self) -> None:
-        """Close the connection; the service stops."""
+        """Close the connection; the service stops. After the answer it is read to its end instead."""
         self._is_left = True
-        if self._task is not None:
+        if self._task is not None and not self._is_answered:
             self._task.cancel()
 
     async def run(self, body: bytes) -> None:
@@ -169,12 +172,15 @@ class HttpExchange:
             if response.status_code != 200:
                 self._sink.deliver(decode(await _refusal(response)))
                 return
-            async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
-                if event.data and event.data != "[DONE]":
+            async with asyncio.timeout(None) as bound:
+                async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
+                    if self._is_answered or not event.data or event.data == "[DONE]":
+                        continue
                     self._sink.deliver(decode(event.data.encode()))
                     self.has_started = True
-                if self._sink.is_over:
-                    return
+                    if self._sink.is_over:
+                        self._is_answered = True
+                        bound.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
         finally:
             await response.aclose()
 
