@@ -27,9 +27,10 @@ How to read it:
 - Where nothing is written, the fault cannot strike.
 
 The moments: while the connection is **dialled**; when the request is **sent** and nothing has come back; when
-the response is **created**; in the midst of **reasoning**, of **text** and of a **tool call**; when all output
-has come and the **terminal** event has not; while the conversation is **idle**, and another one on its socket
-is struck; and while the socket is **rotating** out: a new one takes its place, and it finishes its answers.
+the response is **created**; in the midst of **reasoning**, of **text** and of a **tool call**; when all
+output has come and the **terminal** event has not; while the conversation is **idle**, and another one on its
+socket is struck; and while the socket is **rotating** out: a new one takes its place, and it finishes its
+answers.
 
 **Others** are those who stream on the same socket, or wait for it: they go on undisturbed, or end with an
 exception, because the socket falls.
