@@ -68,6 +68,13 @@ class Conversations(RuleBasedStateMachine):
         for _ in range(rounds):
             self.runner.run(speaker.speak(self.text(speaker, "go on"), Turn("reason", store)))
 
+    @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
+    def say_nothing(self, number: int, store: bool | None) -> None:
+        """The same history again, with nothing after the answer."""
+        speaker = self.pick(number)
+        if speaker.said and not speaker.owed:
+            self.runner.run(speaker.speak("", Turn("echo", store), says_nothing=True))
+
     @rule(text=TEXTS, turn=TURNS)
     def all_speak(self, text: str, turn: Turn) -> None:
         turns = [(speaker, self.text(speaker, text), turn) for speaker in self.world.speakers]

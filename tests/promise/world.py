@@ -86,9 +86,9 @@ class Speaker:
         """Hold this history from now on."""
         raise NotImplementedError
 
-    async def speak(self, text: str, turn: Turn) -> None:
-        """Say something, or answer the calls that are owed."""
-        new = self.answers() if self.owed else [user(text)]
+    async def speak(self, text: str, turn: Turn, *, says_nothing: bool = False) -> None:
+        """Say something, or answer the calls that are owed; or ask for more without a word."""
+        new = self.answers() if self.owed else [] if says_nothing else [user(text)]
         stream = self.stream(new, turn)
         try:
             whole = await self._read(stream, turn)
@@ -130,6 +130,7 @@ class Speaker:
         assert received == text_of(record.output) == stream.response.output_text, (
             "the text is not the answer's"
         )
+        assert record.input, "a request that says nothing new"
         parent = record.previous_response_id
         assert parent is None or parent in self.responses, "the parent is another speaker's response"
         assert (stream.metrics.mode == "delta") == (parent is not None)
