@@ -148,13 +148,14 @@ async def test_a_client_belongs_to_one_event_loop(emulator: Emulator, client: tr
             lambda: client.warm(model="echo"),
             lambda: read(client.stream(model="echo", input="x", key="k")),
             client.__aenter__,
+            client.close,
         ):
             with pytest.raises(trunkline.ClientClosed, match="one client for each loop") as refused:
                 await act()
             found.append(refused.type)
         return found
 
-    assert len(await asyncio.to_thread(asyncio.run, elsewhere())) == 4
+    assert len(await asyncio.to_thread(asyncio.run, elsewhere())) == 5
     assert (await ask(chat, "still here")).response.output_text == "still here"
 
 

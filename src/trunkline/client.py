@@ -242,7 +242,11 @@ class Client:
 
         Args:
             within_s: sockets that take longer are dropped, in seconds.
+
+        Raises:
+            ClientClosed: this is not the client's event loop.
         """
+        self._check_loop()
         await self._transports.close(within_s)
 
     async def __aenter__(self) -> Self:
