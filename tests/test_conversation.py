@@ -432,6 +432,13 @@ async def test_without_storage_reasoning_is_asked_for_in_a_form_that_can_be_rese
     assert_context(record_of(emulator, stream).effective_context, chat.items[:-2], reasoning=True)
 
 
+async def test_a_warm_up_without_storage_asks_for_it_too(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    await client.conversation(model="reason", store=False).warm()
+    assert (emulator.requests[0].body or {})["include"] == [ENCRYPTED]
+
+
 async def test_a_turn_without_storage_asks_for_it_too(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="reason")
     await ask(chat, "one", store=False)

@@ -197,6 +197,16 @@ async def test_connections_are_bounded_over_all_models(emulator: Emulator) -> No
 # Their end.
 
 
+async def test_closing_does_not_wait_for_a_dial(emulator: Emulator) -> None:
+    emulator.faults.add("ignore_upgrade")
+    client = client_of(emulator)
+    waiting = asyncio.create_task(ask(client.conversation(model="echo"), "hello"))
+    await until(lambda: emulator.handshakes == 1, "it is dialling")
+    await soon(client.close(), within_s=3)
+    with pytest.raises(trunkline.ClientClosed):
+        await waiting
+
+
 @pytest.mark.usefixtures("no_proxy")
 async def test_closing_is_bounded_where_the_server_does_not_answer(server: Server) -> None:
     base_url = f"http://127.0.0.1:{server.port}/v1"
