@@ -91,11 +91,18 @@ class HttpTransport:
     async def post(self, body: bytes) -> httpx2.Response:
         """The answer, as soon as its head is there."""
         client = self._opened()
-        headers = await self._headers()
+        headers = await self._asked_headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
         request.url = _quiet_url()(request.url)
         return await client.send(request, stream=True)
+
+    async def _asked_headers(self) -> dict[str, str]:
+        try:
+            return await self._headers()
+        except Exception as failure:  # an api_key function of the caller's
+            problem = f"connecting failed: {type(failure).__name__} was raised while the key was asked for"
+            raise ConnectFailed(problem) from failure
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._client is None:
@@ -158,7 +165,7 @@ class HttpExchange:
             raise
         except TurnError as failure:
             error = failure
-            error.sent = True
+            error.sent = not isinstance(failure, ConnectFailed)
         except Exception as failure:
             error = _translated(failure, self._transport.authority)
         error.started = self.has_started
