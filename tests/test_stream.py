@@ -386,3 +386,15 @@ async def test_a_reader_hears_that_another_task_has_left_the_stream(
 async def _all_of(stream: trunkline.ResponseStream) -> None:
     async for _ in stream:
         pass
+
+
+async def test_it_says_how_many_events_wait(chat: trunkline.Conversation) -> None:
+    async with chat.send("one two three four") as stream:
+        assert stream.waiting == 0
+        await first_text(stream)
+        while stream.waiting:
+            before = stream.waiting
+            await anext(stream)
+            assert stream.waiting in (before - 1, 0)
+        await stream.finish()
+    assert stream.waiting == 0

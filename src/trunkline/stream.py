@@ -107,6 +107,11 @@ class ResponseStream:
         return self._turn.metrics
 
     @property
+    def waiting(self) -> int:
+        """How many events have come already: so many can be read without a wait."""
+        return len(self._events)
+
+    @property
     def is_ended(self) -> bool:
         """Whether it was read to its end, failed, or was left."""
         return self._ended
