@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+LIVEKIT := .venv-livekit
+LIVEKIT_READY := $(LIVEKIT)/.ready
+PLUGIN := livekit-plugins-trunkline
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 
-.PHONY: demo test lint types unit test-peers soak soak-emulator changelog clean
+.PHONY: demo test lint types unit livekit test-peers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -23,6 +26,19 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 --ignore tests/emulator/peers
+
+# The plugin for LiveKit Agents, in an environment of its own: LiveKit brings much.
+livekit: $(LIVEKIT_READY)
+	cd $(PLUGIN) && ../$(LIVEKIT)/bin/ruff check . && ../$(LIVEKIT)/bin/ruff format --check .
+	cd $(PLUGIN) && ../$(LIVEKIT)/bin/mypy
+	cd $(PLUGIN) && ../$(LIVEKIT)/bin/pytest
+
+# Beside every peer, in an environment of its own; writes docs/benchmarks. One case: make bench BENCH="--case paced"
+bench:
+	$(PYTHON) bench/run.py $(BENCH)
+
+bench-guard:
+	$(PYTHON) bench/guard.py $(BENCH)
 
 # The clients of others against the emulator: many dependencies, so not part of `make test`.
 test-peers: $(PEERS_READY)
@@ -46,6 +62,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
 	touch $(READY)
 
+$(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
+	$(PYTHON) -m venv $(LIVEKIT)
+	$(LIVEKIT)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LIVEKIT)/bin/python -m pip install --quiet --editable ".[emulator]" --editable "./$(PLUGIN)[test]"
+	touch $(LIVEKIT_READY)
+
 $(PEERS_READY): pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -55,4 +77,4 @@ $(PEERS_READY): pyproject.toml
 	touch $(PEERS_READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache build dist
