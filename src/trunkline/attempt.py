@@ -50,6 +50,8 @@ _TURNING = frozenset(
     }
 )
 
+_LAST = frozenset({ResponseCompleted, ResponseIncomplete, ResponseFailed, ErrorEvent, InvalidEvent})
+
 
 class Exchange(Protocol):
     """One request on its way, over whatever transport."""
@@ -171,7 +173,7 @@ class Attempt:
         if type(event) is ResponseCreated and self._ended is not None:
             self._sequence = Sequence()  # a successor counts anew
         ready = self._sequence.admit(event.sequence_number, event)
-        if self._sequence.held and type(event) in _TURNING:
+        if self._sequence.held and type(event) in _LAST:
             ready = [*self._sequence.flush(), *ready]  # the response is over: what is missing will not come
         for each in ready:
             self._take(each)
@@ -300,6 +302,7 @@ class Attempt:
     def leave(self) -> None:
         """Nobody waits for this attempt any more: its lane drains."""
         self._stop_watching()
+        self.steers.lose(UsageError("the answer was left before it was known what becomes of the steer"))
         if self.exchange is not None:
             self.exchange.abandon()
         self._wake()  # another task may wait for an event that will not come

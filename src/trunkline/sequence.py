@@ -7,7 +7,15 @@ one that comes too early waits for those before it, but not for ever: a held tex
 
 from __future__ import annotations
 
-from .events import BEFORE_OUTPUT, ErrorEvent, ServerEvent, SteerAccepted, SteerFailed, SteerPending
+from .events import (
+    BEFORE_OUTPUT,
+    TERMINAL,
+    ErrorEvent,
+    ServerEvent,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
+)
 
 MAX_HELD = 32
 _APART = (ErrorEvent, SteerAccepted, SteerFailed, SteerPending)
@@ -19,7 +27,7 @@ class Sequence:
 
     Attributes:
         expected: the next number, once numbers are trusted; before, one that no event has.
-        held: what came too early, by number.
+        held: what came too early, by number; ``None`` where it was passed on already.
     """
 
     __slots__ = ("_last", "expected", "held")
@@ -27,7 +35,7 @@ class Sequence:
     def __init__(self) -> None:
         self.expected = -1
         self._last: int | None = None
-        self.held: dict[int, ServerEvent] = {}
+        self.held: dict[int, ServerEvent | None] = {}
 
     def admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
         """What may be passed on now that this event has come, in order."""
@@ -35,8 +43,11 @@ class Sequence:
             return [event]
         if self.expected < 0:
             return self._not_trusted(number, event)
+        if isinstance(event, _APART):
+            return self._beside(number, event)
         if number < self.expected:
-            return [event] if isinstance(event, _APART) else []
+            # Whoever waits for the end must hear of it; who has heard of it does not listen any more.
+            return [event] if event.type in TERMINAL else []
         self.held[number] = event
         return self._released() if len(self.held) <= MAX_HELD else self.flush()
 
@@ -48,6 +59,13 @@ class Sequence:
         self._last = number
         return [event]
 
+    def _beside(self, number: int, event: ServerEvent) -> list[ServerEvent]:
+        """It waits for nothing and is never dropped. Where it counts with the others, it uses up a number."""
+        if number < self.expected:
+            return [event]
+        self.held[number] = None
+        return [event, *self._released()]
+
     def flush(self) -> list[ServerEvent]:
         """Everything that waits, in order: what is missing will not come."""
         if not self.held:
@@ -56,11 +74,11 @@ class Sequence:
         events = [self.held[number] for number in numbers]
         self.held.clear()
         self.expected = numbers[-1] + 1
-        return events
+        return [event for event in events if event is not None]
 
     def _released(self) -> list[ServerEvent]:
         events = []
         while self.expected in self.held:
             events.append(self.held.pop(self.expected))
             self.expected += 1
-        return events
+        return [event for event in events if event is not None]

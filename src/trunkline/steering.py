@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ConfigurationError, SteerRefused, TurnError
+from .errors import ConfigurationError, SteerRefused, TurnError, UsageError
 from .events import ResponseCompleted, ResponseIncomplete, SteerAccepted, SteerFailed, SteerPending
 from .items import Item, TurnInput, items_of
 from .plain_json import copy_json, encode
@@ -94,8 +94,8 @@ class Steers:
         self._accepted.clear()
         self.segments.append(Segment(ended, said))
 
-    def lose(self, error: TurnError) -> None:
-        """The attempt broke off; what became of the steers is not known."""
+    def lose(self, error: TurnError | UsageError) -> None:
+        """The attempt broke off, or was left; what became of the steers is not known."""
         for steer in self._open:
             _settle(steer.outcome, error)
         self._open.clear()

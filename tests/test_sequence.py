@@ -1,0 +1,101 @@
+"""Events in the order of their numbers: repetitions dropped, early ones held, and no end ever missed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.events import ServerEvent, decode
+from trunkline.sequence import MAX_HELD, Sequence
+
+DELTA = "response.output_text.delta"
+
+
+def event(kind: str, number: object = None) -> ServerEvent:
+    fields: dict[str, Any] = {"type": kind, "sequence_number": number}
+    if kind == DELTA:
+        fields |= {"delta": str(number)}
+    elif kind.startswith("response.steer"):
+        fields |= {"steer": {"id": "s"}}
+    elif kind != "error":
+        fields |= {"response": {"id": "r", "status": "x"}}
+    return decode(json.dumps(fields).encode())
+
+
+def passed(numbers: list[Any], kind: str = DELTA) -> list[object]:
+    """The numbers that come through, in order; what waits at the end is flushed."""
+    sequence = Sequence()
+    found = [each for number in numbers for each in sequence.admit(number, event(kind, number))]
+    return [each.sequence_number for each in [*found, *sequence.flush()]]
+
+
+def begun(expected: int = 2) -> Sequence:
+    """One that has seen the events before this number."""
+    sequence = Sequence()
+    for number in range(expected):
+        sequence.admit(number, event(DELTA, number))
+    return sequence
+
+
+def test_events_in_order_pass_at_once() -> None:
+    assert passed(list(range(50))) == list(range(50))
+
+
+def test_a_repetition_is_dropped() -> None:
+    assert passed([0, 1, 2, 2, 3, 1, 4]) == [0, 1, 2, 3, 4]
+
+
+def test_an_early_event_waits_for_those_before_it() -> None:
+    sequence = begun()
+    assert sequence.admit(3, event(DELTA, 3)) == []
+    assert [each.sequence_number for each in sequence.admit(2, event(DELTA, 2))] == [2, 3]
+
+
+def test_what_is_missing_is_not_waited_for_for_ever() -> None:
+    numbers = [0, 1, *range(3, 4 + MAX_HELD)]
+    assert passed(numbers) == numbers
+
+
+@pytest.mark.parametrize("numbers", [[None] * 5, [0] * 5, ["a", "b"], [7, 7, 7]])
+def test_servers_that_do_not_count_are_not_held_to_it(numbers: list[Any]) -> None:
+    assert passed(numbers) == numbers
+
+
+@pytest.mark.parametrize("kind", ["error", "response.steer.accepted", "response.steer.failed"])
+@pytest.mark.parametrize("number", [0, 1, 2, 9, None])
+def test_answers_to_requests_have_numbers_of_their_own(kind: str, number: int | None) -> None:
+    sequence = begun()
+    answer = event(kind, number)
+    assert sequence.admit(number, answer) == [answer]
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.incomplete", "response.failed"])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_no_end_is_missed(kind: str, number: int) -> None:
+    sequence = begun()
+    end = event(kind, number)
+    assert sequence.admit(number, end) == [end]
+
+
+def test_an_answer_that_counts_with_the_others_leaves_no_gap() -> None:
+    sequence = begun()
+    assert len(sequence.admit(3, event("response.steer.accepted", 3))) == 1
+    for number in (2, 4, 5):
+        assert [each.sequence_number for each in sequence.admit(number, event(DELTA, number))] == [number]
+    assert not sequence.held
+
+
+def test_an_end_that_an_answer_has_overtaken_is_heard() -> None:
+    sequence = begun()
+    sequence.admit(3, event("response.steer.failed", 3))
+    assert [each.type for each in sequence.admit(2, event("response.completed", 2))] == ["response.completed"]
+
+
+@given(st.permutations(range(20)), st.lists(st.integers(0, 19), max_size=10))
+def test_whatever_the_order_each_comes_once_and_in_its_place(order: list[int], again: list[int]) -> None:
+    numbers = [0, 1, *(number + 2 for number in [*order, *again])]
+    assert passed(numbers) == list(range(22))

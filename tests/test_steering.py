@@ -1,0 +1,656 @@
+"""Saying something into a running answer: what becomes of it on the wire, in the stream, in the history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import trunkline
+from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
+from trunkline.emulator import Call, Emulator, Prompt, Say, Step
+from trunkline.emulator.pace import Pace
+from trunkline.emulator.steps import words
+from trunkline.events import (
+    FunctionCallArgumentsDelta,
+    OutputTextDelta,
+    ResponseCompleted,
+    ResponseCreated,
+    ResponseIncomplete,
+    SteerAccepted,
+    SteerFailed,
+    SteerPending,
+)
+
+from .peer import TEXT, Peer, Server, frame
+from .promise.canonical import canonical
+from .talk import WEATHER, ask, assert_kept, client_of, first_text, output_for, record_of
+from .waiting import soon, until
+
+CODES = [
+    "response_not_found",
+    "invalid_input",
+    "steering_not_supported",
+    "too_many_pending_steers",
+    "response_already_completed",
+    "response_not_active",
+    "successor_creation_failed",
+    "a_code_of_tomorrow",
+]
+ENDLESS = "words-400"
+
+
+@pytest.fixture
+async def chat(emulator: Emulator, client: trunkline.Client) -> trunkline.Conversation:
+    """A conversation with a model that talks for long."""
+    emulator.pace = Pace(0.0, 300)
+    return client.conversation(model=ENDLESS)
+
+
+def steers_of(emulator: Emulator) -> list[dict[str, Any]]:
+    """The steering frames that arrived."""
+    return [request.body or {} for request in emulator.requests if request.kind == "response.steer"]
+
+
+# Accepted.
+
+
+async def test_an_accepted_steer_is_answered_by_a_successor_in_the_same_stream(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        kinds = [type(event) async for event in stream]
+    turning = [kind for kind in kinds if kind not in (OutputTextDelta, trunkline.events.UnknownEvent)]
+    order = [kinds.index(kind) for kind in (SteerAccepted, ResponseIncomplete, ResponseCreated)]
+    assert order == sorted(order), turning
+    assert kinds[-1] is ResponseCompleted
+    first, second = emulator.responses.values()
+    assert stream.response.id == second.id
+    assert second.successor_of == first.id
+    assert stream.response.output_text == "As you wish: in verse, please"
+
+
+def _talks_then_answers(prompt: Prompt) -> list[Step]:
+    """Talks for long when told to, and else answers in a word."""
+    if prompt.user_text == "tell me a story":
+        return [Say([f"{number} " for number in range(400)])]
+    return [Say(words(f"As you wish: {prompt.user_text}"))]
+
+
+async def test_the_history_is_what_the_model_saw(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    await ask(chat, "hello")
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        await stream.finish()
+    assert_kept(emulator, chat, stream.response)
+    said = [item["content"] for item in chat.items if item.get("role") == "user"]
+    assert said == ["hello", "tell me a story", "in verse, please"]
+    after = await ask(chat, "thank you")
+    assert (after.metrics.mode, after.metrics.items_sent, after.metrics.recoveries) == ("delta", 1, [])
+    assert_kept(emulator, chat, after.response)
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_after_a_steered_answer_all_can_be_said_again_in_full(
+    emulator: Emulator, chat: trunkline.Conversation, client: trunkline.Client, store: bool
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    async with chat.send("tell me a story", store=store) as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        await stream.finish()
+    await emulator.drop_connections()
+    await until(lambda: client.connections == 0, "the client has noticed")
+    after = await ask(chat, "thank you", store=store)
+    assert (after.metrics.mode, after.metrics.recoveries) == ("delta" if store else "full", [])
+    assert_kept(emulator, chat, after.response)
+
+
+async def test_a_steer_has_exactly_three_fields_and_no_lane(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    message: dict[str, Any] = {"role": "user", "content": [{"type": "input_text", "text": "in verse"}]}
+    several: list[Any] = [message, {"role": "user", "content": "please"}]
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await asyncio.gather(*(stream.steer(given) for given in ("in verse", message, several)))
+    target = next(iter(emulator.responses))
+    assert steers_of(emulator) == [
+        {"type": "response.steer", "previous_response_id": target, "input": given}
+        for given in ("in verse", [message], several)
+    ]
+
+
+async def test_several_steers_are_heard_in_order_by_one_successor(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await asyncio.gather(*(stream.steer(words) for words in ("one", "two", "three")))
+        await stream.finish()
+    assert_kept(emulator, chat, stream.response)
+    said = [item["content"] for item in chat.items if item.get("role") == "user"]
+    assert said == ["tell me a story", "one", "two", "three"]
+    assert len(emulator.responses) == 2
+
+
+async def test_the_successor_can_be_steered_as_well(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    created = 0
+    async with chat.send("tell me a story") as stream:
+        async for event in stream:
+            created += isinstance(event, ResponseCreated)
+            if isinstance(event, OutputTextDelta) and created <= 3 and len(steers_of(emulator)) < created:
+                await stream.steer(f"change {created}")
+            if created == 4:
+                break
+    chain = list(emulator.responses.values())
+    assert [record.successor_of for record in chain[1:4]] == [record.id for record in chain[:3]]
+    assert [str(record.input) for record in chain[1:4]] == [str(chain[n].input) for n in (1, 2, 3)]
+    emulator.pace = Pace()
+    after = await ask(chat, "and now?", model="echo")
+    assert_kept(emulator, chat, after.response)
+
+
+async def test_the_lane_stays_with_the_stream_until_the_successor_has_ended(
+    emulator: Emulator, chat: trunkline.Conversation, client: trunkline.Client
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    others = [client.conversation(model=ENDLESS) for _ in range(4)]
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        beside = await asyncio.gather(*(ask(other, "hello") for other in others))
+        await stream.finish()
+    lanes = [each.metrics.lane for each in beside]
+    assert stream.metrics.lane not in lanes
+    assert {each.metrics.connection for each in beside} == {stream.metrics.connection}
+    assert {record.lane for record in emulator.responses.values() if record.successor_of} == {
+        stream.metrics.lane
+    }
+    after = await ask(chat, "thank you")
+    assert after.metrics.lane == stream.metrics.lane
+
+
+async def test_leaving_a_steered_answer_does_not_hold_the_next_turn_up(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+    after = await soon(ask(chat, "stop", model=ENDLESS, max_output_tokens=1), within_s=5)
+    assert after.metrics.lane != stream.metrics.lane
+    assert_kept_but_for_the_end(emulator, chat, after.response)
+
+
+def assert_kept_but_for_the_end(
+    emulator: Emulator, chat: trunkline.Conversation, response: trunkline.Response
+) -> None:
+    """The model's context is the history up to this response's own output."""
+    seen = emulator.effective_context(response.id)
+    assert canonical(seen) == canonical(chat.items[: len(chat.items) - len(response.output)])
+
+
+async def test_a_key_goes_on_after_a_steered_answer_as_its_caller_tells_it(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0.0, 300)
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    history: list[Any] = [{"role": "user", "content": "tell me a story"}]
+    async with client.stream(model=ENDLESS, input=history, key="k") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        async for event in stream:
+            if isinstance(event, ResponseIncomplete):
+                history += [*event.response.output, {"role": "user", "content": "in verse, please"}]
+    history += [*stream.response.output, {"role": "user", "content": "thank you"}]
+    async with client.stream(model=ENDLESS, input=history, key="k") as after:
+        await after.finish()
+    assert (after.metrics.mode, after.metrics.items_sent) == ("delta", 1)
+    assert canonical(record_of(emulator, after).effective_context) == canonical(history)
+
+
+# Handed back.
+
+
+async def test_models_that_cannot_be_steered_hand_it_back_and_go_on(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0.0, 300)
+    emulator.add_model("gpt-5.2", _talks_a_little)
+    chat = client.conversation(model="gpt-5.2")
+    async with chat.send("hello") as stream:
+        await first_text(stream)
+        with pytest.raises(SteerRefused) as refusal:
+            await stream.steer("in verse")
+        await stream.finish()
+    assert (refusal.value.code, refusal.value.input) == ("steering_not_supported", "in verse")
+    assert stream.response.status == "completed"
+    assert_kept(emulator, chat, stream.response)
+    after = await ask(chat, "and now?")
+    assert (after.metrics.mode, after.metrics.lane) == ("delta", stream.metrics.lane)
+
+
+def _talks_a_little(prompt: Prompt) -> list[Step]:
+    return [Say([f"{number} " for number in range(20)])]
+
+
+async def test_only_so_many_steers_wait_and_the_next_is_handed_back(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0.0, 100)
+    chat = client.conversation(model="tools", tools=[WEATHER])
+    async with chat.send("the weather in Oslo and in Bergen?") as stream:
+        async for event in stream:
+            if isinstance(event, FunctionCallArgumentsDelta):
+                break
+        outcomes = await asyncio.gather(*(stream.steer(str(n)) for n in range(9)), return_exceptions=True)
+    assert outcomes[:8] == [None] * 8
+    assert isinstance(outcomes[8], SteerRefused)
+    assert (outcomes[8].code, outcomes[8].input) == ("too_many_pending_steers", "8")
+
+
+async def test_a_steer_that_comes_too_late_is_handed_back_and_the_turn_is_answered(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.faults.add("delay", event_type="response.completed", seconds=0.1)
+    chat = client.conversation(model="echo")
+    async with chat.send("hello") as stream:
+        await first_text(stream)
+        with pytest.raises(SteerRefused) as refusal:
+            await stream.steer("louder")
+        await soon(stream.finish())
+    assert (refusal.value.code, refusal.value.input) == ("response_already_completed", "louder")
+    assert_kept(emulator, chat, stream.response)
+    assert (await ask(chat, "and now?")).metrics.mode == "delta"
+
+
+async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_again(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.pace = Pace(0.0, 200)
+    chat = client.conversation(model="fail-after-20-invalid_prompt")
+    async with chat.send("hello") as stream:
+        await first_text(stream)
+        await stream.steer("louder")
+        with pytest.raises(trunkline.ResponseFailed):
+            await stream.finish()
+    await until(lambda: all(not each.lanes.in_flight for each in client._pool.connections), "it is free")
+    emulator.pace = Pace()
+    other = client.conversation(model="fail-after-20-invalid_prompt")
+    with pytest.raises(trunkline.ResponseFailed):
+        await ask(other, "hello")
+    assert emulator.handshakes == 1
+
+
+# Pending.
+
+
+def _calls_slowly(prompt: Prompt) -> list[Step]:
+    """Calls the tool for each city, with long arguments; with their outputs, answers."""
+    if prompt.outputs:
+        return [Say(["It", " is", " so."])]
+    cities = [city for city in ("Oslo", "Bergen") if city in prompt.user_text]
+    return [Call("get_weather", json.dumps({"city": city, "note": "x" * 300})) for city in cities]
+
+
+@pytest.fixture
+def caller(emulator: Emulator) -> str:
+    """A model that can be steered while it calls."""
+    emulator.pace = Pace(0.0, 400)
+    emulator.add_model("caller", _calls_slowly)
+    return "caller"
+
+
+async def pending(
+    chat: trunkline.Conversation, *steers: str, question: str = "the weather in Oslo?"
+) -> trunkline.ResponseStream:
+    """A turn that ends with calls, and with steers that wait for their outputs."""
+    async with chat.send(question) as stream:
+        async for event in stream:
+            if isinstance(event, FunctionCallArgumentsDelta):
+                break
+        await asyncio.gather(*(stream.steer(steer) for steer in steers))
+        kinds = [type(event) async for event in stream]
+    assert kinds.count(SteerPending) == len(steers)
+    return stream
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_outputs_that_are_owed_go_out_alone_on_the_same_lane_and_take_the_steer_along(
+    emulator: Emulator, client: trunkline.Client, caller: str, store: bool
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER], store=store)
+    stream = await pending(chat, "in Fahrenheit", question="the weather in Oslo and Bergen?")
+    calls = stream.response.tool_calls
+    assert len(calls) == 2
+    outputs = [output_for(call, "sunny") for call in calls]
+    after = await ask(chat, outputs)
+    assert (after.metrics.mode, after.metrics.items_sent) == ("delta", 2)
+    assert (after.metrics.lane, after.metrics.connection) == (
+        stream.metrics.lane,
+        stream.metrics.connection,
+    )
+    sent = emulator.requests[-1].body or {}
+    assert sent["previous_response_id"] == stream.response.id
+    assert [item["call_id"] for item in sent["input"]] == [call["call_id"] for call in calls]
+    seen = record_of(emulator, after).effective_context
+    assert canonical(seen) == canonical(chat.items[:-1])
+    assert ("user", "in Fahrenheit") in canonical(seen)
+    assert_kept(emulator, chat, after.response)
+
+
+async def test_several_steers_may_wait(emulator: Emulator, client: trunkline.Client, caller: str) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER])
+    stream = await pending(chat, "one", "two")
+    after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
+    assert_kept(emulator, chat, after.response)
+    assert [item["content"] for item in chat.items if item.get("role") == "user"][1:] == ["one", "two"]
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_steer_that_waits_survives_its_connection(
+    emulator: Emulator, client: trunkline.Client, caller: str, store: bool
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER], store=store)
+    stream = await pending(chat, "in Fahrenheit")
+    await emulator.drop_connections()
+    await until(lambda: client.connections == 0, "the client has noticed")
+    after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
+    assert after.metrics.mode == "full", "the store has the response, and not the steer"
+    assert ("user", "in Fahrenheit") in canonical(record_of(emulator, after).effective_context)
+    assert_kept(emulator, chat, after.response)
+
+
+async def test_a_steer_that_waits_is_kept_when_its_outputs_are_refused_at_first(
+    emulator: Emulator, client: trunkline.Client, caller: str
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER])
+    stream = await pending(chat, "in Fahrenheit")
+    emulator.faults.add("reject", status=503)
+    after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
+    assert after.metrics.recoveries == [Cause.TRANSIENT]
+    assert_kept(emulator, chat, after.response)
+
+
+async def test_when_the_history_goes_elsewhere_the_steer_does_not_follow(
+    emulator: Emulator, client: trunkline.Client, caller: str
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER])
+    await pending(chat, "in Fahrenheit")
+    chat.replace([])
+    after = await ask(chat, "hello from Oslo")
+    assert_kept(emulator, chat, after.response)
+    assert canonical(record_of(emulator, after).effective_context) == [("user", "hello from Oslo")]
+    outputs = [output_for(call, "sunny") for call in after.response.tool_calls]
+    assert_kept(emulator, chat, (await ask(chat, outputs)).response)
+
+
+async def test_a_tool_that_is_run_takes_the_steer_along(
+    emulator: Emulator, client: trunkline.Client, caller: str
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER])
+    stream = await pending(chat, "in Fahrenheit")
+    answer = await chat.run([output_for(call, "sunny") for call in stream.response.tool_calls])
+    assert_kept(emulator, chat, answer)
+
+
+# What cannot be steered.
+
+
+async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.faults.add("delay", event=1, seconds=0.05)
+    chat = client.conversation(model="echo")
+    stream = chat.send("hello")
+    with pytest.raises(UsageError, match="enter the stream"):
+        await stream.steer("x")
+    async with stream:
+        with pytest.raises(UsageError, match="no running response"):
+            await stream.steer("x")
+        await stream.finish()
+        with pytest.raises(UsageError, match="no running response"):
+            await stream.steer("x")
+    with pytest.raises(UsageError):
+        await stream.steer("x")
+    assert steers_of(emulator) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [{"type": "function_call_output", "call_id": "c", "output": "x"}],
+        {"role": "assistant", "content": "x"},
+        [{"role": "user", "content": "x"}, {"role": "developer", "content": "y"}],
+    ],
+)
+async def test_only_user_messages_can_be_said_into_an_answer(
+    emulator: Emulator, chat: trunkline.Conversation, given: Any
+) -> None:
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        with pytest.raises(ConfigurationError, match="user messages"):
+            await stream.steer(given)
+    assert steers_of(emulator) == []
+
+
+# A server that says what the test wants.
+
+Play = Callable[[Peer], Any]
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return frame(TEXT, json.dumps({"type": kind, **fields}).encode())
+
+
+def response(name: str, status: str, text: str = "", parent: str | None = None) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text}]
+    output = [{"type": "message", "role": "assistant", "content": content}] if text else []
+    return {"id": name, "status": status, "previous_response_id": parent, "output": output, "store": False}
+
+
+def begin(name: str, text: str, parent: str | None = None) -> bytes:
+    spot = {"item_id": "i", "output_index": 0, "content_index": 0}
+    created = event("response.created", response=response(name, "in_progress", parent=parent))
+    return created + event("response.output_text.delta", delta=text, **spot)
+
+
+def end(name: str, text: str, parent: str | None = None, kind: str = "completed") -> bytes:
+    return event(f"response.{kind}", response=response(name, kind, text, parent))
+
+
+def failed(target: str, given: Any, code: str | None, steer_id: str | None = None) -> bytes:
+    steer = {"previous_response_id": target, "input": given} | ({"id": steer_id} if steer_id else {})
+    error = {"error": {"code": code, "message": "no", "type": "invalid_request_error"}} if code else {}
+    return event("response.steer.failed", steer=steer, **error)
+
+
+def accepted(target: str, steer_id: str) -> bytes:
+    return event("response.steer.accepted", steer={"id": steer_id, "previous_response_id": target})
+
+
+class Wire:
+    """One connection, from the server's side."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    async def receive(self) -> dict[str, Any]:
+        _, payload = await soon(self.peer.read())
+        body: dict[str, Any] = json.loads(payload)
+        return body
+
+    def send(self, *events: bytes) -> None:
+        self.peer.write(*events)
+
+
+@asynccontextmanager
+async def wired(server: Server, **options: Any) -> AsyncIterator[tuple[trunkline.Conversation, Wire]]:
+    """A conversation over one socket, and that socket's other end."""
+    base_url = server.url.replace("ws://", "http://").removesuffix("/responses")
+    async with trunkline.Client(
+        base_url=base_url, api_key="sk-x", transport="websocket", **options
+    ) as client:
+        warming = asyncio.create_task(client.warm(model="m"))
+        peer = await soon(server.next_peer())
+        peer.accept()
+        await warming
+        yield client.conversation(model="m", store=False), Wire(peer)
+        peer.writer.close()
+
+
+@pytest.mark.parametrize("code", [*CODES, None])
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_steer_that_is_handed_back_brings_its_code_and_its_input(
+    server: Server, code: str | None, is_late: bool
+) -> None:
+    """Late: the answer has ended on the way, before the steer had arrived."""
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        body = await wire.receive()
+        assert body == {"type": "response.steer", "previous_response_id": "resp_1", "input": "louder"}
+        refusal, ending = failed("resp_1", "louder", code), end("resp_1", "Hello")
+        wire.send(*((ending, refusal) if is_late else (refusal, ending)))
+        with pytest.raises(SteerRefused) as refused:
+            await soon(steering)
+        assert (refused.value.code, refused.value.input) == (code, "louder")
+        assert (await soon(stream.finish())).id == "resp_1"
+        assert [item["role"] for item in chat.items] == ["user", "assistant"]
+
+
+async def test_a_steer_that_was_accepted_and_comes_back_later_is_kept_for_the_caller(server: Server) -> None:
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        wire.send(accepted("resp_1", "s1"))
+        await soon(steering)
+        assert stream.returned_steers == []
+        wire.send(
+            end("resp_1", "Hello", kind="incomplete"),
+            failed("resp_1", "louder", "successor_creation_failed", "s1"),
+        )
+        kinds = [type(each) for each in await soon(_rest(stream))]
+        assert SteerFailed in kinds
+        assert stream.returned_steers == ["louder"]
+        assert stream.response.id == "resp_1"
+        assert [item["role"] for item in chat.items] == ["user", "assistant"], "the model never saw it"
+
+
+async def _rest(stream: trunkline.ResponseStream) -> list[trunkline.ServerEvent]:
+    return [each async for each in stream]
+
+
+async def test_of_several_steers_each_hears_of_its_own(server: Server) -> None:
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = [asyncio.create_task(stream.steer(words)) for words in ("one", "two", "three")]
+        for words in ("one", "two", "three"):
+            assert (await wire.receive())["input"] == words
+        wire.send(
+            accepted("resp_1", "s1"), failed("resp_1", "two", "invalid_input"), accepted("resp_1", "s3")
+        )
+        outcomes = await soon(asyncio.gather(*steering, return_exceptions=True))
+        assert [type(outcome) for outcome in outcomes] == [type(None), SteerRefused, type(None)]
+        assert isinstance(outcomes[1], SteerRefused)
+        assert outcomes[1].input == "two"
+        wire.send(
+            end("resp_1", "Hello", kind="incomplete"),
+            begin("resp_2", "As you wish", "resp_1"),
+            end("resp_2", "As you wish", "resp_1"),
+        )
+        assert (await soon(stream.finish())).id == "resp_2"
+        said = [item["content"] for item in chat.items if item["role"] == "user"]
+        assert said == ["hello", "one", "three"]
+
+
+async def test_a_steer_that_nobody_answers_before_the_connection_is_lost_has_an_unknown_outcome(
+    server: Server,
+) -> None:
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        wire.peer.writer.transport.abort()
+        with pytest.raises(ConnectionLost):
+            await soon(steering)
+        with pytest.raises(ConnectionLost) as loss:
+            await soon(stream.finish())
+        assert loss.value.output_seen
+        assert [item["content"] for item in chat.items] == ["hello", "Hello"]
+
+
+async def test_leaving_the_stream_ends_the_wait_of_whoever_steers(server: Server) -> None:
+    async with wired(server) as (chat, wire):
+        async with chat.send("hello") as stream:
+            await wire.receive()
+            wire.send(begin("resp_1", "Hello"))
+            await first_text(stream)
+            steering = asyncio.create_task(stream.steer("louder"))
+            await wire.receive()
+        with pytest.raises(trunkline.TrunklineError):
+            await soon(steering, within_s=2)
+
+
+async def test_a_turn_that_was_steered_is_not_asked_again(emulator: Emulator) -> None:
+    emulator.pace = Pace(60.0, None)  # nothing is said yet, so that it could be
+    async with client_of(emulator) as client:
+        chat = client.conversation(model=ENDLESS)
+        stream = chat.send("tell me a story")
+        async with stream:
+            reading = asyncio.create_task(stream.finish())
+            await until(lambda: stream._turn.attempt.has_started, "the response has begun")
+            await soon(stream.steer("in verse"))
+            await emulator.drop_connections()
+            with pytest.raises(ConnectionLost) as loss:
+                await soon(reading)
+    assert (loss.value.output_seen, stream.metrics.attempts) == (False, 1)
+    assert len(emulator.responses) == 1
+    assert chat.items == []
+
+
+async def test_a_turn_that_was_asked_again_can_be_steered(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    emulator.faults.add("drop", event=1)
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        await stream.steer("in verse, please")
+        await stream.finish()
+    assert stream.metrics.recoveries == [Cause.CONNECTION]
+    assert_kept(emulator, chat, stream.response)
+
+
+async def test_the_connection_may_be_lost_between_an_answer_and_its_successor(server: Server) -> None:
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        wire.send(accepted("resp_1", "s1"), end("resp_1", "Hello", kind="incomplete"))
+        await soon(steering)
+        wire.peer.writer.close()
+        with pytest.raises(ConnectionLost):
+            await soon(stream.finish())
