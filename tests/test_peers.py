@@ -231,7 +231,7 @@ async def test_peer_12_neither_a_dial_nor_a_close_of_another_is_in_the_path_of_a
 
 
 async def test_peer_13_connections_are_replaced_before_their_hour_is_over_and_no_turn_is_lost() -> None:
-    limits = PoolLimits(max_age_s=runs_briefly(0.1), age_jitter_s=runs_briefly(0.02), upkeep_s=0.01)
+    limits = PoolLimits(max_age_s=0.1, age_jitter_s=0.02, upkeep_s=0.01)
     async with Emulator(tokens_per_second=200) as emulator, client_of(emulator, limits=limits) as client:
         chat = client.conversation(model="words-20", store=False)
         for _ in range(4):

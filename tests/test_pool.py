@@ -245,7 +245,7 @@ async def test_a_socket_that_closes_slowly_is_not_waited_for_by_a_turn(server: S
 
 
 async def test_old_connections_are_replaced_and_no_turn_is_lost(emulator: Emulator) -> None:
-    limits = PoolLimits(max_age_s=runs_briefly(0.05), age_jitter_s=0, upkeep_s=0.01)
+    limits = PoolLimits(max_age_s=0.05, age_jitter_s=0, upkeep_s=0.01)
     async with client_of(emulator, limits=limits) as client:
         chat = client.conversation(model="echo", store=False)
         for _ in range(200):
@@ -261,7 +261,7 @@ async def test_old_connections_are_replaced_and_no_turn_is_lost(emulator: Emulat
 
 async def test_an_answer_in_the_middle_outlives_the_rotation_of_its_connection(emulator: Emulator) -> None:
     emulator.pace = Pace(0, 100)
-    limits = PoolLimits(max_age_s=runs_briefly(0.05), age_jitter_s=0, upkeep_s=0.01)
+    limits = PoolLimits(max_age_s=0.05, age_jitter_s=0, upkeep_s=0.01)
     async with client_of(emulator, limits=limits) as client:
         stream = await ask(client.conversation(model="words-40"), "go")
         assert client.metrics.rotations >= 1
