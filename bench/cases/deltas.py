@@ -61,7 +61,6 @@ async def paced(bench: Bench) -> Figures:
     bench.counts()
     conversations = (200 if bench.quick else 1000) if client.speed >= _SLOW else 20 if bench.quick else 100
     talks = await bench.talks(conversations, Seed())
-    sockets = bench.counts()["handshakes"]
     seconds = 3 if bench.quick else 6
     delays = _Delays()
     for talk in talks:
@@ -78,16 +77,17 @@ async def paced(bench: Bench) -> Figures:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    counts = bench.counts()
     return {
         "conversations": conversations,
-        "sockets": sockets,
+        "sockets": counts["handshakes"],
         "cpu_us": cost / max(1, len(heard)) * 1e6,
         "cores": cost / passed,
         "arrived_share": len(heard) / (conversations * 50 * passed),
         "p50_ms": quantile(heard, 0.5),
         "p99_ms": quantile(heard, 0.99),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "server_late_ms": bench.counts()["late_ms"],
+        "server_late_ms": counts["late_ms"],
     }
 
 

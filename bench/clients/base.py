@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from load.order import Order, text_of
@@ -37,8 +38,9 @@ def tool_definition(index: int) -> JSON:
     }
 
 
+@cache
 def tool_function(index: int) -> Callable[[int], Any]:
-    """The same tool as a Python function."""
+    """The same tool as a Python function; made once, as applications do."""
 
     async def call(left: int) -> str:
         return next_order(left)
