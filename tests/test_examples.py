@@ -13,7 +13,7 @@ import pytest
 from trunkline.emulator import Emulator
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE", "1"))
+TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 CALLER = "Count slowly: one, two, three, four, five, six, seven, eight."
 
 

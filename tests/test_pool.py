@@ -267,3 +267,13 @@ async def test_an_answer_in_the_middle_outlives_the_rotation_of_its_connection(e
         assert client.metrics.rotations >= 1
         assert (stream.metrics.attempts, len(stream.received_text.split())) == (1, 40)
         assert record_of(emulator, stream).connection_id == emulator.connections[0].id
+
+
+async def test_an_idle_connection_of_another_model_gives_way_where_no_more_may_be_made(
+    emulator: Emulator,
+) -> None:
+    async with client_of(emulator, limits=PoolLimits(max_connections=1)) as client:
+        for model in ("echo", "reason", "echo"):
+            assert (await ask(client.conversation(model=model), "hello")).response.output_text == "hello"
+            assert client.connections == 1
+    assert emulator.handshakes == 3

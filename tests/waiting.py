@@ -7,9 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-TIME_SCALE = float(
-    os.environ.get("TRUNKLINE_TEST_TIME_SCALE") or os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE") or "1"
-)
+TIME_SCALE = float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 
 Result = TypeVar("Result")
 

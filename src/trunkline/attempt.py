@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sized
 from time import monotonic
 from typing import Protocol
 
@@ -201,6 +202,8 @@ class Attempt:
             self._flow()
             self._push(event)
             return
+        if self._overflows(self._held):
+            return
         self._held.append(event)
         if len(self._held) == 1:
             self._watch_anew()
@@ -219,13 +222,18 @@ class Attempt:
                 self._metrics.ttft_s = self._progress_at - self._started_at
         elif type(event) is OutputItemDone:
             self.done_items.append(event.encoded_item)
-        if len(self.events) >= self._limit:
-            self._fail(errors.SlowConsumer(len(self.events)))
-            self.leave()
+        if self._overflows(self.events):
             return
         self.events.append(event)
         if self._waiter is not None:
             self._wake()
+
+    def _overflows(self, waiting: Sized) -> bool:
+        if len(waiting) < self._limit:
+            return False
+        self._fail(errors.SlowConsumer(len(waiting)))
+        self.leave()
+        return True
 
     def _turn(self, event: ServerEvent) -> None:
         """An event that ends the response, or that decides whether another follows."""

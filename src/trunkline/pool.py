@@ -153,10 +153,23 @@ class Pool:
         trunks = [trunk for trunk in self._with_turns(url) if trunk not in avoiding]
         may_dial = len(self.connections) < self._limits.max_connections
         seat = place(owner, asked, candidates, trunks, may_evict=self._named_lanes or not may_dial)
-        if seat is None and may_dial:
+        if seat is None and (may_dial or self._make_room(url)):
             trunks = [self._dial(url)]
             seat = place(owner, asked, candidates, trunks)
         return self._reserve(seat, owner, sink, trunks) if seat is not None else None
+
+    def _make_room(self, url: str) -> bool:
+        """Where no further connection may be made, an idle one to another URL gives way."""
+        idle = (
+            connection
+            for other, group in self._connections.items()
+            for connection in group
+            if other != url and connection.is_ready and connection.lanes.in_flight == 0
+        )
+        given_up = next(idle, None)
+        if given_up is not None:
+            given_up.retire()
+        return given_up is not None
 
     def _reserve(self, seat: Seat, owner: Owner | None, sink: Sink, trunks: Sequence[Connection]) -> Place:
         connection = next(trunk for trunk in trunks if trunk.lanes is seat.lane.lanes)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE", "1"))
+TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 TRUNKLINE = str(Path(sys.executable).with_name("trunkline"))
 ESCAPE = "\x1b"
 

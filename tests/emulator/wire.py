@@ -17,7 +17,7 @@ from .openai_schema import check_response, check_socket_event, check_stream_even
 
 Event = dict[str, Any]
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "error")
-TIMEOUT_S = 10.0 * float(os.environ.get("TRUNKLINE_TEST_TIMEOUT_SCALE", "1"))
+TIMEOUT_S = 10.0 * float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 
 WEATHER = {
     "type": "function",
