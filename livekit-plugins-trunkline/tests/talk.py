@@ -10,7 +10,6 @@ from typing import Any
 from livekit.agents import Agent, AgentSession
 from livekit.agents.llm import ChatChunk, ChatContext, ChatItem, CollectedResponse
 from livekit.agents.types import APIConnectOptions
-from livekit.plugins import trunkline
 from trunkline.emulator import Emulator, ResponseRecord, assert_context
 
 MODEL = "gpt-6-astra"
@@ -43,7 +42,7 @@ async def ask(llm: Any, chat_ctx: ChatContext, **options: Any) -> CollectedRespo
     return answer
 
 
-async def chunks_of(llm: trunkline.LLM, chat_ctx: ChatContext, **options: Any) -> list[ChatChunk]:
+async def chunks_of(llm: Any, chat_ctx: ChatContext, **options: Any) -> list[ChatChunk]:
     """The chunks of one request."""
     async with llm.chat(chat_ctx=chat_ctx, **options) as stream:
         return [chunk async for chunk in stream]

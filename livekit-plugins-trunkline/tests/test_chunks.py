@@ -34,12 +34,21 @@ def metrics(llm: trunkline.LLM) -> list[LLMMetrics]:
 
 
 async def test_text_comes_in_pieces_that_name_the_response(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.pace = Pace(0, 100)
     chunks = await chunks_of(llm, context("one two three"))
     pieces = [chunk.delta.content for chunk in chunks if chunk.delta and chunk.delta.content]
     assert "".join(pieces) == "You said: one two three"
     assert len(pieces) > 2
     assert {chunk.id for chunk in chunks} == {latest(emulator).id}
     assert {chunk.delta.role for chunk in chunks if chunk.delta} == {"assistant"}
+
+
+async def test_text_that_comes_at_once_is_one_piece(emulator: Emulator, client: trunkline.Client) -> None:
+    async with trunkline.LLM(model="words-2000", client=client) as llm:
+        chunks = await chunks_of(llm, context("Go on"))
+    pieces = [chunk.delta.content for chunk in chunks if chunk.delta and chunk.delta.content]
+    assert len("".join(pieces).split()) == 2000
+    assert len(pieces) < 1000
 
 
 async def test_a_call_comes_whole_and_once(emulator: Emulator, llm: trunkline.LLM) -> None:

@@ -48,6 +48,7 @@ class LLMStream(llm.LLMStream):
         self._conversation: Conversation | None = None
         self._response_id = ""
         self._spoken = False
+        self._heard: list[str] = []
         self._called: set[str] = set()
 
     async def _run(self) -> None:
@@ -55,10 +56,13 @@ class LLMStream(llm.LLMStream):
             async with self._ask() as answer:
                 async for event in answer:
                     if type(event) is OutputTextDelta:
-                        self._say(event.delta)
+                        self._heard.append(event.delta)
                     else:
                         self._take(event)
+                    if not answer.waiting:
+                        self._say()
         except TrunklineError as error:
+            self._say()
             raise livekit_error(error, spoken=self._spoken, acts=self._acts()) from error
 
     def _ask(self) -> ResponseStream:
@@ -81,11 +85,14 @@ class LLMStream(llm.LLMStream):
         elif isinstance(event, OutputItemDone):
             self._take_item(event.item)
         elif isinstance(event, RefusalDelta):
-            self._say(event.delta)
+            self._heard.append(event.delta)
         elif isinstance(event, ResponseCompleted | ResponseIncomplete):
             self._conclude(event)
 
-    def _say(self, text: str) -> None:
+    def _say(self) -> None:
+        """Hand on the text that has come: what came at once is one chunk, for each costs LiveKit a round."""
+        text = "".join(self._heard)
+        self._heard.clear()
         if text:
             self._spoken = True
             self._send(ChoiceDelta(role="assistant", content=text))
@@ -110,6 +117,7 @@ class LLMStream(llm.LLMStream):
         self._send(ChoiceDelta(role="assistant", tool_calls=[call]))
 
     def _conclude(self, event: ResponseCompleted | ResponseIncomplete) -> None:
+        self._say()
         response = event.response
         if isinstance(event, ResponseCompleted):
             for item in response.tool_calls:  # of gateways that leave out the events of items
@@ -123,6 +131,8 @@ class LLMStream(llm.LLMStream):
             self._event_ch.send_nowait(ChatChunk(id=self._response_id, usage=_usage(response.usage, tier)))
 
     def _send(self, delta: ChoiceDelta) -> None:
+        if self._heard:
+            self._say()
         self._event_ch.send_nowait(ChatChunk(id=self._response_id, delta=delta))
 
     def _acts(self) -> bool:

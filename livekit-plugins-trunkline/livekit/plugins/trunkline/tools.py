@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from livekit.agents.llm import FunctionTool, ProviderTool, Tool, ToolContext, Toolset
+from livekit.agents.llm import FunctionTool, ProviderTool, RawFunctionTool, Tool, ToolContext, Toolset
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -37,24 +38,30 @@ class HostedTool(ProviderTool):
 
 
 class Definitions:
-    """Tool definitions; those of function tools are kept as long as the tools are."""
+    """Tool definitions; those of functions are kept as long as the tools are, and say the same."""
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[FunctionTool[..., Any], tuple[object, list[JSON]]] = (
-            WeakKeyDictionary()
-        )
+        self._known: WeakKeyDictionary[Tool, tuple[object, list[JSON]]] = WeakKeyDictionary()
 
     def of(self, tools: Sequence[Tool | Toolset]) -> list[JSON]:
-        """The definitions of these tools, those in toolsets included."""
-        return [made for tool in ToolContext(tools).flatten() for made in self._of(tool)]
+        """The definitions of these tools, those in toolsets included; functions first, as LiveKit has it."""
+        flat = [tool for tool in tools if not isinstance(tool, Toolset)]
+        if len(flat) < len(tools):
+            flat = ToolContext(tools).flatten()
+        flat.sort(key=lambda tool: isinstance(tool, ProviderTool))
+        return [made for tool in flat for made in self._of(tool)]
 
     def _of(self, tool: Tool) -> list[JSON]:
-        if not isinstance(tool, FunctionTool):
+        told: object
+        if isinstance(tool, FunctionTool):
+            told = tool.info.name, tool.info.description
+        elif isinstance(tool, RawFunctionTool):
+            told = tool.info.raw_schema
+        else:
             return _converted(tool)
-        told = (tool.info.name, tool.info.description)
         known = self._known.get(tool)
         if known is None or known[0] != told:
-            self._known[tool] = known = (told, _converted(tool))
+            self._known[tool] = known = (deepcopy(told), _converted(tool))
         return known[1]
 
 

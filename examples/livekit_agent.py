@@ -1,0 +1,73 @@
+"""A voice agent of LiveKit's whose LLM is trunkline: it books tables, and hands over to a colleague.
+
+    pip install livekit-plugins-trunkline livekit-plugins-openai
+    OPENAI_API_KEY=... python examples/livekit_agent.py console          # in the terminal, without a server
+    LIVEKIT_URL=... python examples/livekit_agent.py dev                 # with a LiveKit server
+
+Speech comes from and goes to OpenAI here; any other STT and TTS will do.
+"""
+
+from __future__ import annotations
+
+import os
+
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, RunContext, cli, function_tool
+from livekit.plugins import openai, trunkline
+
+MODEL = os.environ.get("MODEL", "gpt-6-astra")
+
+server = AgentServer()
+
+
+class Receptionist(Agent):
+    """Takes the call."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            instructions="You are the receptionist of a small restaurant. You are speaking: be brief. "
+            "Book tables yourself; leave every question about the food to the cook."
+        )
+
+    async def on_enter(self) -> None:
+        """Greet the caller."""
+        self.session.generate_reply(instructions="Greet the caller and ask what you can do.")
+
+    @function_tool
+    async def book_table(self, context: RunContext[None], guests: int, time: str) -> str:
+        """Book a table.
+
+        Args:
+            guests: how many people.
+            time: when, such as "tonight at eight".
+        """
+        return f"booked for {guests} people, {time}"
+
+    @function_tool
+    async def ask_the_cook(self, context: RunContext[None]) -> tuple[Agent, str]:
+        """Hand the caller over to the cook."""
+        return Cook(self), "The cook is on the line."
+
+
+class Cook(Agent):
+    """Knows the food. Goes on where the receptionist was: what was said goes along."""
+
+    def __init__(self, receptionist: Agent) -> None:
+        super().__init__(
+            instructions="You are the cook of a small restaurant. Answer questions about the food, briefly.",
+            chat_ctx=receptionist.chat_ctx,
+        )
+
+
+@server.rtc_session()
+async def answer(job: JobContext) -> None:
+    """One call."""
+    session = AgentSession[None](
+        stt=openai.STT(),
+        llm=trunkline.LLM(model=MODEL),
+        tts=openai.TTS(),
+    )
+    await session.start(Receptionist(), room=job.room)
+
+
+if __name__ == "__main__":
+    cli.run_app(server)
