@@ -18,7 +18,7 @@ TABLE = "results.md"
 Summary = dict[str, dict[str, dict[str, dict[str, float]]]]
 
 
-def keep(place: Path, runs: list[dict[str, Any]], made: dict[str, Any]) -> None:
+def keep(place: Path, runs: list[dict[str, Any]], made: dict[str, Any], *, is_whole: bool) -> None:
     """Put these runs in the place of earlier ones of the same case and client."""
     place.mkdir(parents=True, exist_ok=True)
     path = place / FIGURES
@@ -26,6 +26,7 @@ def keep(place: Path, runs: list[dict[str, Any]], made: dict[str, Any]) -> None:
     new = {(run["case"], run["client"]) for run in runs}
     for run in runs:
         run["commit"], run["command"] = made["commit"], made["command"]
+    made = made if is_whole else known.get("made", made)
     kept = [run for run in known["runs"] if (run["case"], run["client"]) not in new]
     path.write_bytes(json.format(json.encode({"made": made, "runs": kept + runs}), indent=1) + b"\n")
 

@@ -123,7 +123,8 @@ def main() -> None:
     place = environment.ROOT / (QUICK if given.quick else FULL)
     if not given.report:
         command = "python " + shlex.join(arg for arg in sys.argv if arg != "--refresh")
-        report.keep(place, measure(given), environment.description() | {"command": command})
+        made = environment.description() | {"command": command}
+        report.keep(place, measure(given), made, is_whole=not (given.case or given.client))
     report.write(place)
 
 
