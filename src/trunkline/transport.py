@@ -45,7 +45,7 @@ class Transports:
         self._breaker = Breaker()
         self._clock = clock
         self._probes: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
     @property
     def now(self) -> float:
@@ -68,8 +68,16 @@ class Transports:
         Raises:
             ClientClosed: it is closed.
         """
-        if self._is_closed:
+        if self._closed.is_set():
             raise ClientClosed("the client is closed; make a new one")
+
+    async def pause(self, seconds: float) -> None:
+        """Let so much time pass, unless `close` comes first. Cancelling ends the wait."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
 
     def goes_over_http(self, url: str) -> bool:
         """Whether a turn that begins now goes over HTTP. A probe that is due is begun, and not waited for."""
@@ -99,7 +107,7 @@ class Transports:
 
     async def close(self, within_s: float) -> None:
         """End everything."""
-        self._is_closed = True
+        self._closed.set()
         for task in self._probes:
             task.cancel()
         if self._probes:

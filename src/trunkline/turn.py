@@ -176,7 +176,7 @@ class Turn:
     async def _ask(self) -> None:
         delay_s = self._again_at - monotonic()
         if delay_s > 0:
-            await asyncio.sleep(delay_s)
+            await self._transports.pause(delay_s)
         self._transports.check_open()
         self._parent = self._place = None
         self.attempt = attempt = self._new_attempt()

@@ -1,0 +1,164 @@
+"""Answers that nobody waits for any more: they drain, within bounds, and hold nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import trunkline
+from trunkline import PoolLimits
+from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+
+from .talk import ask, assert_kept, client_of, first_text
+from .waiting import soon, until
+
+LONG = "words-400"
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def leave(chat: trunkline.Conversation) -> trunkline.ResponseStream:
+    """Hear the beginning of an answer, and go."""
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+    return stream
+
+
+async def test_as_many_drain_as_may_and_then_another_socket_is_made(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 100)
+    async with client_of(emulator, limits=PoolLimits(max_draining=3)) as client:
+        places = []
+        for _ in range(7):
+            stream = await leave(client.conversation(model=LONG))
+            places.append(stream.metrics.connection)
+        assert places == [1, 1, 1, 2, 2, 2, 3]
+        assert client.metrics.abandoned == 7
+
+
+async def test_once_they_have_drained_the_socket_is_used_again(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 400)
+    async with client_of(emulator, limits=PoolLimits(max_draining=2)) as client:
+        for _ in range(2):
+            await leave(client.conversation(model="words-40"))
+        await until(lambda: client.state().draining == 0, "they have drained")
+        assert (await leave(client.conversation(model="words-40"))).metrics.connection == 1
+
+
+async def test_one_who_interrupts_again_and_again_is_answered_at_once_each_time(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 100)
+    async with client_of(emulator) as client:
+        chat = client.conversation(model=LONG)
+        for _ in range(20):
+            stream = await soon(leave(chat), within_s=2)
+            assert stream.metrics.attempts == 1
+        assert max(connection.peak_in_flight for connection in emulator.connections) <= 9
+        emulator.pace = Pace()
+        answer = await ask(chat, "and now?")
+        assert_kept(emulator, chat, answer.response)
+
+
+async def test_what_they_cost_is_counted(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 400)
+    async with client_of(emulator) as client:
+        await leave(client.conversation(model="words-40"))
+        await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 40, "it has drained")
+
+
+async def test_an_answer_that_never_ends_costs_its_connection_after_a_while(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    emulator.faults.add("stall", event=8, request=1)
+    async with client_of(emulator, limits=PoolLimits(drain_s=300, upkeep_s=3600)) as client:
+        clock = client._pool._clock = Clock()
+        await leave(client.conversation(model="words-40"))
+        neighbour = client.conversation(model="words-40")
+        clock.now += 299
+        client._pool.look_after()
+        assert (await ask(neighbour, "one")).metrics.connection == 1
+        async with neighbour.send("two") as stream:
+            await first_text(stream)
+            clock.now += 2
+            client._pool.look_after()
+            assert (await ask(client.conversation(model="words-40"), "hello")).metrics.connection == 2
+            await stream.finish()
+        assert (stream.metrics.connection, stream.metrics.attempts) == (1, 1)
+        await until(
+            lambda: len(emulator.live_connections) == 1, "the connection is closed after its last answer"
+        )
+        after = await ask(neighbour, "three")
+        assert after.metrics.connection == 2
+        assert_kept(emulator, neighbour, after.response)
+
+
+async def test_a_late_end_of_an_answer_that_was_given_up_disturbs_nobody(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    emulator.faults.add("stall", event=8, request=2, seconds=0.1)
+    async with client_of(emulator, limits=PoolLimits(drain_s=1, upkeep_s=3600)) as client:
+        clock = client._pool._clock = Clock()
+        async with client.conversation(model="words-80").send("hello") as neighbour:
+            await leave(client.conversation(model="words-80"))
+            clock.now += 2
+            client._pool.look_after()
+            await neighbour.finish()
+        assert len(neighbour.received_text.split()) == 80
+        assert neighbour.metrics.attempts == 1
+        assert emulator.faults.fired
+
+
+# Closing instead of draining.
+
+
+async def test_where_tokens_matter_more_the_socket_is_closed_and_the_service_stops(
+    emulator: Emulator,
+) -> None:
+    emulator.pace = Pace(0.0, 100)
+    async with client_of(emulator, limits=PoolLimits(close_abandoned=True)) as client:
+        chat = client.conversation(model=LONG)
+        await leave(chat)
+        (record,) = emulator.responses.values()
+        await until(lambda: record.status == "cancelled", "the service has stopped")
+        assert not emulator.live_connections
+        emulator.pace = Pace()
+        stream = await ask(chat, "and now?")
+        assert (stream.metrics.connection, stream.metrics.attempts) == (2, 1)
+        assert_kept(emulator, chat, stream.response)
+
+
+async def test_it_is_not_closed_while_others_listen_on_it(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    async with client_of(emulator, limits=PoolLimits(close_abandoned=True)) as client:
+        async with client.conversation(model="words-80").send("hello") as neighbour:
+            await first_text(neighbour)
+            await leave(client.conversation(model="words-80"))
+            await neighbour.finish()
+        assert neighbour.metrics.attempts == 1
+        assert len(neighbour.received_text.split()) == 80
+
+
+async def test_a_turn_that_ended_closes_nothing(emulator: Emulator) -> None:
+    async with client_of(emulator, limits=PoolLimits(close_abandoned=True)) as client:
+        chat = client.conversation(model="echo")
+        for _ in range(3):
+            await ask(chat, "hello")
+        assert emulator.handshakes == 1
+
+
+async def test_others_who_wait_for_the_same_socket_are_not_left_behind(emulator: Emulator) -> None:
+    """One leaves in the midst while another is just being asked on the same socket."""
+    emulator.pace = Pace(0.0, 200)
+    async with client_of(emulator, limits=PoolLimits(close_abandoned=True)) as client:
+        one, two = (client.conversation(model="words-40") for _ in range(2))
+        async with one.send("hello") as stream:
+            await first_text(stream)
+            asking = asyncio.create_task(ask(two, "hello"))
+            await until(lambda: len(emulator.responses) == 2, "it is asked")
+        answered = await soon(asking)
+        assert answered.metrics.attempts == 1
+        assert_kept(emulator, two, answered.response)

@@ -1,0 +1,127 @@
+"""Closing a client: within its limit whatever runs, with typed errors, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import trunkline
+from trunkline import Deadlines, PoolLimits, TrunklineError
+from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+
+from .talk import ask, client_of, first_text
+from .waiting import TIME_SCALE, soon, until
+
+WITHIN_S = 0.5
+
+
+async def closed(client: trunkline.Client, *, within_s: float = WITHIN_S) -> float:
+    """Close it. How long that took, in seconds."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await client.close(within_s)
+    return loop.time() - begun
+
+
+async def outcome_of(asking: asyncio.Task[Any]) -> object:
+    """What a turn has come to: its error, or what it returned."""
+    (outcome,) = await soon(asyncio.gather(asking, return_exceptions=True), within_s=2)
+    return outcome
+
+
+async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator: Emulator) -> None:
+    """Streaming, steering, draining, dialling, rotating, and waiting to be asked again."""
+    emulator.pace = Pace(0.0, 50)
+    limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=3600, max_in_flight=4)
+    client = client_of(emulator, limits=limits)
+    long = client.conversation(model="words-400")
+    turns = []
+    async with long.send("to be left") as left:
+        await first_text(left)
+    for n in range(8):
+        turns.append(asyncio.create_task(ask(client.conversation(model="words-400"), f"hello {n}")))
+    emulator.faults.add("reject", model="echo", status=429, headers={"retry-after": "30"})
+    turns.append(asyncio.create_task(ask(client.conversation(model="echo"), "later")))
+    talking = client.conversation(model="words-400").send("tell me a story")
+    async with talking:
+        await first_text(talking)
+        steering = asyncio.create_task(talking.steer("shorter"))
+        await until(lambda: len(emulator.faults.fired) == 1, "one waits to be asked again")
+        await until(lambda: len(emulator.responses) >= 10, "they all talk")
+        emulator.faults.add("ignore_upgrade", times=None)
+        client._pool.look_after()
+        turns.append(asyncio.create_task(ask(client.conversation(model="tools"), "dialling")))
+        warming = asyncio.create_task(client.warm(model="reason"))
+        await until(lambda: len(emulator.faults.fired) >= 4, "they dial")
+        assert await closed(client) < (WITHIN_S + 1) * TIME_SCALE
+        with pytest.raises(TrunklineError):
+            await soon(talking.finish(), within_s=2)
+        await outcome_of(steering)
+    for turn in [*turns, warming]:
+        assert isinstance(await outcome_of(turn), TrunklineError)
+    assert (client.connections, client.state().in_flight) == (0, 0)
+
+
+async def test_a_server_that_does_not_answer_the_close_is_not_waited_for(emulator: Emulator) -> None:
+    emulator.faults.add("slow_read")
+    async with client_of(emulator) as client:
+        await ask(client.conversation(model="echo"), "hello")
+        assert await closed(client, within_s=0.1) < 1.5 * TIME_SCALE
+
+
+async def test_over_http_it_ends_as_soon(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 50)
+    client = client_of(emulator, transport="http")
+    turns = [asyncio.create_task(ask(client.conversation(model="words-400"), f"{n}")) for n in range(8)]
+    await until(lambda: len(emulator.responses) == 8, "they all talk")
+    assert await closed(client) < (WITHIN_S + 1) * TIME_SCALE
+    for turn in turns:
+        assert isinstance(await outcome_of(turn), TrunklineError)
+    await until(
+        lambda: {record.status for record in emulator.responses.values()} == {"cancelled"},
+        "the service stops",
+    )
+
+
+async def test_a_trial_of_the_breaker_is_no_hindrance(emulator: Emulator) -> None:
+    emulator.faults.add("refuse_upgrade", status=503)
+    emulator.faults.add("ignore_upgrade")
+    client = client_of(emulator, deadlines=Deadlines(connect=60))
+    now = 0.0
+    client._transports._clock = lambda: now
+    await ask(client.conversation(model="echo"), "hello")
+    now = 11.0
+    await ask(client.conversation(model="echo"), "hello")
+    await until(lambda: emulator.handshakes == 2, "it is tried")
+    assert await closed(client) < (WITHIN_S + 1) * TIME_SCALE
+
+
+async def test_a_history_holds_what_was_received_and_nothing_of_what_had_not_begun(
+    emulator: Emulator,
+) -> None:
+    emulator.pace = Pace(0.0, 50)
+    client = client_of(emulator)
+    spoken, waiting = (client.conversation(model="words-40") for _ in range(2))
+    async with spoken.send("hello") as stream:
+        heard = await first_text(stream)
+        emulator.faults.add("stall", event=1)
+        asking = asyncio.create_task(ask(waiting, "hello"))
+        await until(lambda: len(emulator.responses) == 2, "it is asked")
+        await client.close(WITHIN_S)
+        with pytest.raises(TrunklineError):
+            await soon(stream.finish(), within_s=2)
+        await outcome_of(asking)
+    assert waiting.items == []
+    said = [item["content"] for item in spoken.items]
+    assert said[0] == "hello"
+    assert said[1].startswith(heard)
+
+
+async def test_closing_again_and_closing_twice_at_once_do_no_harm(emulator: Emulator) -> None:
+    client = client_of(emulator)
+    await ask(client.conversation(model="echo"), "hello")
+    await asyncio.gather(client.close(), client.close())
+    await client.close()
