@@ -78,7 +78,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
         for client in case.clients
         if client in (given.client or (LOOK if given.quick else case.clients))
     ]
-    runs = []
+    runs: list[dict[str, Any]] = []
     begun = time.monotonic()
     for turn in range(given.rounds):
         for number, (name, client) in enumerate(plan, 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 import time
 
@@ -54,6 +53,12 @@ class _Delays:
         if self.started:
             self.all.append((time.monotonic_ns() - int(text)) / 1e6)
 
+    async def collect(self, seconds: float) -> None:
+        """Take down what is heard from now on, for so long."""
+        self.started = True
+        await asyncio.sleep(seconds)
+        self.started = False
+
 
 async def paced(bench: Bench) -> Figures:
     """50 deltas a second on each of 1,000 conversations; of 100 for clients that need more than a core."""
@@ -67,12 +72,7 @@ async def paced(bench: Bench) -> Figures:
         talk.say(text_of(Order(deltas=50 * seconds, rate=50, stamp=1)))
     tasks = [asyncio.create_task(_heard(talk, delays)) for talk in talks]
     await asyncio.sleep(1.5)  # until all are under way
-    gc.collect()
-    delays.started = True
-    wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.sleep(seconds - 2)
-    cost, passed = time.process_time() - cpu, time.perf_counter() - wall
-    delays.started = False
+    cost = await cost_of(lambda: delays.collect(seconds - 2))
     heard = delays.all
     for task in tasks:
         task.cancel()
@@ -81,9 +81,9 @@ async def paced(bench: Bench) -> Figures:
     return {
         "conversations": conversations,
         "sockets": counts["handshakes"],
-        "cpu_us": cost / max(1, len(heard)) * 1e6,
-        "cores": cost / passed,
-        "arrived_share": len(heard) / (conversations * 50 * passed),
+        "cpu_us": cost.cpu_s / max(1, len(heard)) * 1e6,
+        "cores": cost.cpu_s / cost.wall_s,
+        "arrived_share": len(heard) / (conversations * 50 * cost.wall_s),
         "p50_ms": quantile(heard, 0.5),
         "p99_ms": quantile(heard, 0.99),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

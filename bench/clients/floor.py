@@ -30,7 +30,7 @@ _decode = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class _Listener(WSListener):  # type: ignore[misc]
+class _Listener(WSListener):
     def __init__(self) -> None:
         self.lanes: dict[str | None, FloorTalk] = {}
 

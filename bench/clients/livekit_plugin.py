@@ -18,6 +18,7 @@ class LivekitTalk(Talk):
     """A `ChatContext` and the LLM that it is given to."""
 
     def __init__(self, url: str, seed: Seed) -> None:
+        role: Any
         self.model: Any = responses.LLM(model=MODEL, base_url=f"{url}/responses", api_key=API_KEY)
         self._tools: list[Any] = [llm.function_tool(tool_function(index)) for index in range(seed.tools)]
         self._context: Any = llm.ChatContext.empty()

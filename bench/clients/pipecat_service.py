@@ -86,7 +86,7 @@ class PipecatTalk(Talk):
         listener = self._listener
         listener.heard, listener.limit, listener.deltas, listener.responses = heard, limit, 0, 0
         listener.done.clear()
-        said = [{"role": "user", "content": self._new}]
+        said: list[Any] = [{"role": "user", "content": self._new}]
         await self._task.queue_frame(LLMMessagesAppendFrame(messages=said, run_llm=True))
         await listener.done.wait()
         if limit:
