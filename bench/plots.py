@@ -77,7 +77,7 @@ def _lines(path: Path, clients: Any, prefix: str, title: str, axis: str) -> None
 def _colour(name: str) -> str:
     if name.startswith("trunkline"):
         return _OURS
-    return _FLOOR if name == "floor" else _OTHERS
+    return _FLOOR if name.startswith("floor") else _OTHERS
 
 
 def _finish(plot: Any, axes: Any, path: Path, title: str) -> None:

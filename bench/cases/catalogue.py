@@ -48,9 +48,9 @@ class Case:
 
 
 CASES = {
-    "delta-one": Case(deltas.one_stream, (*_ALL, "openai-http", "trunkline-http"), "cpu_us"),
-    "delta-64": Case(deltas.many_lanes, _ALL, "cpu_us"),
-    "paced": Case(deltas.paced, _without("trunkline-keyed"), "cpu_us"),
+    "delta-one": Case(deltas.one_stream, ("floor-task", *_ALL, "openai-http", "trunkline-http"), "cpu_us"),
+    "delta-64": Case(deltas.many_lanes, ("floor-task", *_ALL), "cpu_us"),
+    "paced": Case(deltas.paced, ("floor-task", *_without("trunkline-keyed")), "cpu_us"),
     "turn-grows": Case(turns.grows, (*_ALL, "openai-lane-full", "openai-http"), "cpu_ms_2000"),
     "turn-fresh": Case(
         turns.fresh,

@@ -8,6 +8,7 @@ from clients.base import Client
 
 NAMES = {
     "floor": "floor:Floor",
+    "floor-task": "floor:FloorTask",
     "trunkline": "trunkline_conversation:TrunklineConversation",
     "trunkline-keyed": "trunkline_keyed:TrunklineKeyed",
     "trunkline-http": "trunkline_conversation:TrunklineHttp",

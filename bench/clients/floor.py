@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from itertools import count
 from typing import Any
 
@@ -40,11 +41,15 @@ class _Listener(WSListener):
         event = _decode(frame.get_payload_as_bytes())
         talk = self.lanes[event.stream_id]
         if event.type == "response.output_text.delta":
+            if talk.pieces is not None:
+                talk.pass_on(event.delta)
+                return
             talk.deltas += 1
             if talk.heard is not None:
                 talk.heard(event.delta)
         elif event.type == "response.completed":
             talk.done.set_result(_decode_answer(event.response))
+            talk.wake()
 
 
 class FloorTalk(Talk):
@@ -53,6 +58,8 @@ class FloorTalk(Talk):
     def __init__(self, transport: WSTransport, lane: str, seed: Seed) -> None:
         self.deltas = 0
         self.heard: Heard | None = None
+        self.pieces: deque[str] | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self.done: asyncio.Future[_Answer]
         self._transport = transport
         self._fixed = {
@@ -67,14 +74,38 @@ class FloorTalk(Talk):
     def say(self, text: str) -> None:
         self._new.append({"type": "message", "role": "user", "content": text})
 
+    def pass_on(self, piece: str) -> None:
+        """Give a piece to the task that waits for it."""
+        assert self.pieces is not None
+        self.pieces.append(piece)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has come."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
         self.deltas, self.heard = 0, heard
         self.done = asyncio.get_running_loop().create_future()
         self._transport.send(WSMsgType.TEXT, msgspec.json.encode({**self._fixed, "input": self._new}))
+        if self.pieces is not None:
+            await self._hear(self.pieces)
         answer = await self.done
         self._fixed["previous_response_id"] = answer.id
         self._new = []
         return Told(self.deltas, calls=[item for item in answer.output if item["type"] == "function_call"])
+
+    async def _hear(self, pieces: deque[str]) -> None:
+        while pieces or not self.done.done():
+            while pieces:
+                piece = pieces.popleft()
+                self.deltas += 1
+                if self.heard is not None:
+                    self.heard(piece)
+            if not self.done.done():
+                self._waiting = asyncio.get_running_loop().create_future()
+                await self._waiting
 
     async def work(self) -> Told:
         told = await self.ask()
@@ -94,6 +125,7 @@ class Floor(Client):
     """As many sockets as lanes need."""
 
     speed = 500_000
+    wakes = False
 
     async def open(self, url: str) -> None:
         self._url = url.replace("http", "ws", 1) + "/responses"
@@ -106,6 +138,8 @@ class Floor(Client):
             await self._connect()
         transport, listener = self._sockets[number // _LANES]
         talk = FloorTalk(transport, f"lane-{number % _LANES}", seed)
+        if self.wakes:
+            talk.pieces = deque()
         listener.lanes[f"lane-{number % _LANES}"] = talk
         return talk
 
@@ -119,3 +153,9 @@ class Floor(Client):
     async def close(self) -> None:
         for transport, _ in self._sockets:
             transport.disconnect()
+
+
+class FloorTask(Floor):
+    """The same, but each piece is handed to a waiting task, as it has to be for any `async for`."""
+
+    wakes = True
