@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trunkline as core
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
-from livekit.agents.llm import FallbackAdapter
+from livekit.agents.llm import FallbackAdapter, FunctionCall, FunctionCallOutput
 from livekit.agents.types import APIConnectOptions
 from livekit.agents.utils import http_context
 from livekit.plugins import openai, trunkline
@@ -16,7 +16,7 @@ from livekit.plugins.trunkline.failures import livekit_error
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import MODEL, ONCE, SOON, ask, chunks_of, context, responses
+from .talk import MODEL, ONCE, SOON, ask, check_context, chunks_of, context, responses
 
 DELTA = "response.output_text.delta"
 LONG = "one two three four five six seven eight nine ten"
@@ -153,8 +153,8 @@ async def test_the_time_out_bounds_the_first_event(emulator: Emulator, llm: trun
 
 
 async def test_the_time_out_does_not_bound_the_answer(emulator: Emulator, llm: trunkline.LLM) -> None:
-    emulator.pace = Pace(0.3, 30)
-    options = APIConnectOptions(max_retry=0, timeout=0.2)
+    emulator.pace = Pace(0.3, 10)
+    options = APIConnectOptions(max_retry=0, timeout=1.0)
     assert (await ask(llm, context(LONG), conn_options=options)).text == f"You said: {LONG}"
 
 
@@ -226,3 +226,23 @@ async def test_a_turn_that_failed_is_asked_again_in_full_context(
 async def test_chunks_end_where_the_answer_does(emulator: Emulator, llm: trunkline.LLM) -> None:
     emulator.add_model(MODEL, lambda prompt: [])
     assert [chunk.usage is not None for chunk in await chunks_of(llm, context("Hello"))] == [True]
+
+
+async def test_a_call_that_is_not_answered_is_not_continued(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.expect("cold").calls("get_weather", city="Oslo")
+    chat_ctx = context("Hello")
+    await ask(llm, chat_ctx)
+    chat_ctx.add_message(role="user", content="Is it cold?")
+    (call,) = (await ask(llm, chat_ctx)).tool_calls
+    made = FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+    chat_ctx.items.append(made)
+    chat_ctx.add_message(role="user", content="Never mind")
+    await ask(llm, chat_ctx)
+    first, _, last = responses(emulator)
+    assert last.previous_response_id == first.id
+    check_context(last, chat_ctx.items)
+    output = FunctionCallOutput(call_id=call.call_id, name=call.name, output="12", is_error=False)
+    chat_ctx.items.insert(chat_ctx.items.index(made) + 1, output)
+    chat_ctx.add_message(role="user", content="And now?")
+    await ask(llm, chat_ctx)
+    check_context(responses(emulator)[-1], chat_ctx.items)

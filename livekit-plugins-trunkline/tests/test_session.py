@@ -122,8 +122,10 @@ async def test_an_interrupted_answer_is_what_was_heard_of_it(emulator: Emulator,
     emulator.expect("story").says("Once upon a time there was a train that nobody had ever seen before.")
     async with session_of(llm, Clerk()) as session:
         await session.run(user_input="Hello there")
-        emulator.pace = Pace(0, 40)
+        emulator.pace = Pace(0, 10)
         told = session.generate_reply(user_input="Tell me a story")
+        while session.agent_state != "speaking":
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.15)
         session.interrupt()
         await told
@@ -143,9 +145,10 @@ async def test_an_answer_interrupted_before_its_first_word_leaves_nothing(
 ) -> None:
     async with session_of(llm, Clerk()) as session:
         await session.run(user_input="Hello there")
-        emulator.pace = Pace(0.5, None)
+        emulator.pace = Pace(5, None)
         asked = session.generate_reply(user_input="Tell me a story")
-        await asyncio.sleep(0.05)
+        while len(emulator.responses) < 2:
+            await asyncio.sleep(0.01)
         session.interrupt()
         await asked
         emulator.pace = Pace(0, None)
