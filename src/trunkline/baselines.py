@@ -62,6 +62,10 @@ class Baseline:
     pinned: bool = False
     at: float = 0.0
 
+    def unstored(self) -> Baseline:
+        """The same, where the service is not believed to keep it."""
+        return replace(self, stored=False) if self.stored else self
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -84,7 +88,7 @@ class Plan:
         """The same, where the service is not believed to keep the parent."""
         if self.parent is None or not self.parent.stored:
             return self
-        return replace(self, parent=replace(self.parent, stored=False))
+        return replace(self, parent=self.parent.unstored())
 
 
 class Baselines:
@@ -117,21 +121,23 @@ class Baselines:
         twin._kept = dict(self._kept)
         return twin
 
-    def candidates(self, asked: History, model: str) -> list[Plan]:
-        """The deltas that this input could be sent as, the longest baseline first, of these the newest."""
-        found = []
-        for baseline in reversed(self._kept.values()):
-            if baseline.model == model and (match := _match(baseline, asked)) is not None:
-                found.append((len(asked) - len(match), Plan(baseline, match)))
-        found.sort(key=lambda pair: pair[0], reverse=True)
-        return [plan for _, plan in found]
+    def candidates(
+        self, asked: History, model: str, can_name: Callable[[Baseline], bool] = lambda _: True
+    ) -> Iterator[Plan]:
+        """The deltas that this input could be sent as, the longest baseline first, of these the newest.
+
+        Whether a baseline can be named is asked before the input is read against it, which costs more.
+        """
+        newest_first = reversed(self._kept.values())
+        for baseline in sorted(newest_first, key=lambda baseline: baseline.length, reverse=True):
+            if baseline.model != model or not can_name(baseline):
+                continue
+            if (match := _match(baseline, asked)) is not None:
+                yield Plan(baseline, match)
 
     def plan(self, asked: History, model: str, can_name: Callable[[Baseline], bool]) -> Plan:
         """The longest baseline that the input extends and that can be named, else the full input."""
-        for plan in self.candidates(asked, model):
-            if plan.parent is not None and can_name(plan.parent):
-                return plan
-        return Plan(None, asked.items())
+        return next(self.candidates(asked, model, can_name), Plan(None, asked.items()))
 
 
 def _match(baseline: Baseline, asked: History) -> list[Item] | None:

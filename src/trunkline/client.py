@@ -18,7 +18,7 @@ from .endpoint import Endpoint
 from .errors import ClientClosed, ConfigurationError, UpgradeRefused
 from .history import History
 from .http import HttpTransport
-from .items import ItemInput, TurnInput, user_message
+from .items import ItemInput, TurnInput, items_of, user_message
 from .metrics import Hooks, PoolMetrics, PoolState
 from .placement import Owner
 from .pool import Pool, PoolLimits
@@ -179,7 +179,7 @@ class Client:
             "tools": toolbox.definitions or None,
             **fields,
         }
-        history = History().following(items, "items")
+        history = History.of(items_of(items, "items"))
         return Conversation(self._turn, Fields.of(values), toolbox, history)
 
     def stream(

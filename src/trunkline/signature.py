@@ -7,7 +7,9 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -41,9 +43,21 @@ class Signature:
     def of(cls, function: Callable[..., Any]) -> Signature:
         """Read a function, a bound method, a ``functools.partial`` or an object with ``__call__``.
 
+        What is read of a plain function is kept as long as the function: a thousand conversations that have
+        the same tools share it.
+
         Raises:
             ConfigurationError: it cannot be called with JSON; the message says why, and what to do.
         """
+        if not isinstance(function, FunctionType):
+            return cls._read(function)
+        known = _KNOWN.get(function)
+        if known is None:
+            known = _KNOWN[function] = cls._read(function)
+        return known
+
+    @classmethod
+    def _read(cls, function: Callable[..., Any]) -> Signature:
         code = layers(function)[-1]
         shown = getattr(code, "__qualname__", type(function).__qualname__)
         if inspect.isclass(code):
@@ -86,6 +100,9 @@ class Signature:
             raise ValueError("the arguments are nested too deeply") from None
         values = ((name, getattr(given, name)) for name in given.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
+
+
+_KNOWN: WeakKeyDictionary[FunctionType, Signature] = WeakKeyDictionary()
 
 
 def layers(function: Callable[..., Any]) -> list[Any]:

@@ -237,10 +237,17 @@ class Turn:
         question = self.question
         if question.owner is None or question.fields.brings_context or self._in_full:
             return []
-        plans = question.owner.baselines.candidates(question.asked, question.fields.model)
-        if not self._transports.keeps_responses:
-            plans = [plan.unstored() for plan in plans]
-        return [plan for plan in plans if plan.parent is not None and can_continue(plan.parent)]
+        plans: list[Plan] = []
+        for plan in question.owner.baselines.candidates(
+            question.asked, question.fields.model, self._can_name
+        ):
+            plans.append(plan if self._transports.keeps_responses else plan.unstored())
+            if plans[-1].parent is not None and plans[-1].parent.stored:
+                break  # it can be continued anywhere: the shorter ones will not be needed
+        return plans
+
+    def _can_name(self, parent: Baseline) -> bool:
+        return can_continue(parent if self._transports.keeps_responses else parent.unstored())
 
     def _count(self, plan: Plan, size_bytes: int, place: Place | None) -> None:
         metrics, pool = self.metrics, self._pool.metrics
