@@ -15,7 +15,7 @@ PEERS_READY := $(PEERS)/.ready
 demo: $(READY)
 	$(BIN)/trunkline demo
 
-test: lint types unit
+test: lint types unit livekit
 
 lint: $(READY)
 	$(BIN)/ruff check .
