@@ -241,6 +241,23 @@ async def test_turns_one_after_the_other_use_one_connection() -> None:
     assert (len(answers.bodies), answers.connections) == (4, 1)
 
 
+async def test_a_stream_may_end_a_little_later_than_its_answer() -> None:
+    answered = asyncio.Event()
+
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        exchange.answer(answer_of(len(answers.bodies)), whole=False)
+        await answered.wait()
+        exchange.writer.write(b"0\r\n\r\n")
+
+    async with answering(script) as answers, client_to(answers) as client:
+        chat = client.conversation(model="m")
+        await ask(chat, "hello")
+        answered.set()
+        await until(lambda: client.state().http == 0, "the stream has ended")
+        await ask(chat, "hello")
+    assert (len(answers.bodies), answers.connections) == (2, 1)
+
+
 async def test_a_server_that_keeps_a_finished_stream_open_holds_nobody_up() -> None:
     async def script(answers: Answers, exchange: Exchange) -> None:
         exchange.answer(answer_of(len(answers.bodies)), whole=False)

@@ -395,6 +395,19 @@ async def test_when_the_history_goes_elsewhere_the_steer_does_not_follow(
     assert_kept(emulator, chat, (await ask(chat, outputs)).response)
 
 
+async def test_a_steer_that_waits_goes_with_its_own_lane_and_a_branch_says_it_again(
+    emulator: Emulator, client: trunkline.Client, caller: str
+) -> None:
+    chat = client.conversation(model=caller, tools=[WEATHER])
+    stream = await pending(chat, "in Fahrenheit")
+    outputs = [output_for(call, "sunny") for call in stream.response.tool_calls]
+    branch = chat.fork()
+    for one, mode in ((branch, "full"), (chat, "delta")):
+        after = await ask(one, outputs)
+        assert after.metrics.mode == mode
+        assert_kept(emulator, one, after.response)
+
+
 async def test_a_tool_that_is_run_takes_the_steer_along(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:

@@ -190,6 +190,16 @@ class Stage:
         return self.emulator.faults.fired
 
     @property
+    def struck(self) -> str | None:
+        """The connection that was struck, if it was an open one."""
+        return self.fired[0].place.connection_id if self.fired else None
+
+    @property
+    def struck_is_open(self) -> bool:
+        """Whether that connection is still there."""
+        return self.struck in [connection.id for connection in self.emulator.live_connections]
+
+    @property
     def has_struck(self) -> bool:
         """Whether everything that was to go wrong went wrong."""
         fired = {fired.action for fired in self.fired}

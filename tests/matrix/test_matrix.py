@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trunkline import ConnectionLost, TurnError
+from trunkline import Cause, ConnectionLost, TurnError
 
 from ..promise.canonical import canonical, text_of
-from ..waiting import TIME_SCALE, soon
+from ..waiting import TIME_SCALE, soon, until
 from .stage import NAMES, NEIGHBOUR, SILENCE_S, WORDS, WORDS_BEFORE, Role, Stage, words
 from .table import AFTER_OUTPUT, Answered, Cell, Outcome, Phase, Raises, Way, cells
 
@@ -61,6 +61,9 @@ def check_answer(stage: Stage, outcome: Answered) -> None:
     cell, metrics = stage.cell, stage.actor.stream.metrics
     assert tuple(metrics.recoveries) == outcome.causes
     assert metrics.attempts == 1 + len(outcome.causes)
+    if set(outcome.causes) & {Cause.CONNECTION, Cause.LIMIT, Cause.STALLED} and stage.struck is not None:
+        record = stage.emulator.responses[stage.actor.stream.response.id]
+        assert record.connection_id != stage.struck, "another connection is asked"
     over_http = outcome.over_http or cell.way is Way.HTTP
     assert metrics.transport == ("http" if over_http else "websocket")
     assert metrics.mode == ("delta" if is_delta(cell, outcome) else "full")
@@ -115,12 +118,9 @@ def check_context(stage: Stage, role: Role) -> None:
 
 def check_socket_is_shared(stage: Stage) -> None:
     """The neighbour talks where it strikes, when there are lanes."""
-    if stage.cell.way is not Way.MANY or stage.cell.phase is Phase.DIALLING or not stage.fired:
-        return
-    struck = stage.fired[0].place.connection_id
-    if struck is not None:
+    if stage.cell.way is Way.MANY and stage.struck is not None:
         responses = stage.emulator.responses.values()
-        assert struck in [one.connection_id for one in responses if f"{NEIGHBOUR}-1" in str(one.input)]
+        assert stage.struck in [one.connection_id for one in responses if f"{NEIGHBOUR}-1" in str(one.input)]
 
 
 async def check_neighbour(stage: Stage) -> None:
@@ -135,6 +135,7 @@ async def check_neighbour(stage: Stage) -> None:
         assert not recoveries or stage.cell.phase is Phase.DIALLING
     else:
         assert type(neighbour.error) is expected
+        await until(lambda: not stage.struck_is_open, "the socket is closed")
         assert neighbour.error.output_seen is (stage.cell.phase is not Phase.DIALLING)
     received = neighbour.received.split()
     assert received == "".join(words(neighbour.token, len(received))).split()
