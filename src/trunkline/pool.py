@@ -150,13 +150,32 @@ class Pool:
     ) -> Place | None:
         """Take a place for a turn; ``None`` when there is none and no further connection may be made."""
         self._check_open()
-        trunks = [trunk for trunk in self._with_turns(url) if trunk not in avoiding]
         may_dial = len(self.connections) < self._limits.max_connections
+        trunks = self._trunks(url, avoiding, may_dial=may_dial)
         seat = place(owner, asked, candidates, trunks, may_evict=self._named_lanes or not may_dial)
         if seat is None and (may_dial or self._make_room(url)):
             trunks = [self._dial(url)]
             seat = place(owner, asked, candidates, trunks)
         return self._reserve(seat, owner, sink, trunks) if seat is not None else None
+
+    def _trunks(self, url: str, avoiding: Collection[Connection], *, may_dial: bool) -> list[Connection]:
+        """Where a turn may be placed now.
+
+        A connection on which many abandoned answers drain takes turns only as long as no other is ready. A
+        further one is dialled then, and nobody waits for it.
+        """
+        calm = [trunk for trunk in self._with_turns(url) if trunk not in avoiding]
+        if any(trunk.is_ready and trunk.lanes.has_room for trunk in calm):
+            return calm
+        group = self._connections.get(url, ())
+        crowded = [
+            trunk
+            for trunk in group
+            if trunk.is_ready and trunk.takes_turns and trunk.lanes.has_room and trunk not in avoiding
+        ]
+        if crowded and may_dial and not any(trunk.lanes.has_room for trunk in calm):
+            self._dial(url)
+        return crowded or calm
 
     def _make_room(self, url: str) -> bool:
         """Where no further connection may be made, an idle one to another URL gives way."""
