@@ -34,7 +34,7 @@ from .events import (
 )
 from .metrics import TurnMetrics
 from .retry_after import retry_after_s
-from .sequence import Sequence
+from .sequence import RECENT, Sequence
 from .steering import Steers
 
 _TURNING = frozenset(
@@ -157,11 +157,12 @@ class Attempt:
         """Take one event of this request's response."""
         self._progress_at = monotonic()
         self._metrics.bytes_received += len(event.raw)
-        sequence, events = self._sequence, self.events
-        if event.sequence_number != sequence.expected or sequence.held:
+        sequence, events, number = self._sequence, self.events, event.sequence_number
+        if number != sequence.expected or sequence.held:
             self._put_in_order(event)
             return
-        sequence.expected += 1
+        sequence.expected = number + 1
+        sequence.recent[number & RECENT] = event
         # Nearly every event is a text delta in the middle of an answer: it takes the short way.
         if self._speaking and type(event) is OutputTextDelta and len(events) < self._limit:
             events.append(event)

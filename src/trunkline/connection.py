@@ -18,6 +18,7 @@ from .events import (
     ResponseFailed,
     ResponseIncomplete,
     ServerEvent,
+    UnknownEvent,
     decode,
 )
 from .lane import Run
@@ -243,8 +244,17 @@ class Connection:
 
     def _unrouted(self, event: ServerEvent) -> None:
         self._metrics.strays += 1
-        if isinstance(event, ErrorEvent) and event.stream_id is None and self.lanes.in_flight:
+        if event.stream_id is not None or not self.lanes.in_flight:
+            return
+        if isinstance(event, ErrorEvent):
             self._fail(ProtocolViolation("the server sent an error that names no lane, so no turn is sure"))
+        elif self.lanes.named and not isinstance(event, UnknownEvent):
+            self._fail(
+                ProtocolViolation(
+                    "the server sent a part of an answer that names no lane, so no turn is sure; "
+                    "if it does not know lanes, say Client(lanes=False)"
+                )
+            )
 
     def _limit_reached(self, event: ErrorEvent) -> None:
         """The hour is over. What has begun may still finish; what has not is asked for elsewhere."""

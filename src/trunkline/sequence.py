@@ -1,7 +1,8 @@
 """The order of one response's events, by their ``sequence_number``.
 
 Numbers count within a response. Some servers leave them out, or send the same one always: they are trusted
-once two in a row have counted. From then on a number that was seen before is a repetition, and is dropped;
+once two in a row have counted. From then on an event that comes again, to the byte, is dropped; another with
+an old number shows that the server counts anew within the response, and numbers mean nothing any more;
 one that comes too early waits for those before it, but not for ever: a held text is worse than a gap.
 """
 
@@ -18,6 +19,9 @@ from .events import (
 )
 
 MAX_HELD = 32
+RECENT = 15
+"""How many events are known again, less one; a mask."""
+_NEVER = -2
 _APART = (ErrorEvent, SteerAccepted, SteerFailed, SteerPending)
 """Answers to requests more than parts of a response: they may have numbers of their own."""
 
@@ -28,28 +32,42 @@ class Sequence:
     Attributes:
         expected: the next number, once numbers are trusted; before, one that no event has.
         held: what came too early, by number; ``None`` where it was passed on already.
+        recent: what was passed on last, by the last digits of its number, to know a repetition by.
     """
 
-    __slots__ = ("_last", "expected", "held")
+    __slots__ = ("_last", "expected", "held", "recent")
 
     def __init__(self) -> None:
         self.expected = -1
         self._last: int | None = None
         self.held: dict[int, ServerEvent | None] = {}
+        self.recent: list[ServerEvent | None] = [None] * (RECENT + 1)
 
     def admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
         """What may be passed on now that this event has come, in order."""
         if not isinstance(number, int):
+            return [event]
+        if self.expected == _NEVER:
             return [event]
         if self.expected < 0:
             return self._not_trusted(number, event)
         if isinstance(event, _APART):
             return self._beside(number, event)
         if number < self.expected:
-            # Whoever waits for the end must hear of it; who has heard of it does not listen any more.
-            return [event] if event.type in TERMINAL else []
+            return self._again(number, event)
         self.held[number] = event
         return self._released() if len(self.held) <= MAX_HELD else self.flush()
+
+    def _again(self, number: int, event: ServerEvent) -> list[ServerEvent]:
+        """A number that was there before: a repetition, or a server that counts anew within a response."""
+        if event.type in TERMINAL:
+            return [event]  # whoever has heard of the end does not listen any more
+        earlier = self.recent[number & RECENT]
+        if earlier is not None and earlier.raw == event.raw:
+            return []
+        waiting = self.flush()
+        self.expected = _NEVER
+        return [*waiting, event]
 
     def _not_trusted(self, number: int, event: ServerEvent) -> list[ServerEvent]:
         if number == self._last and isinstance(event, BEFORE_OUTPUT):
@@ -57,6 +75,7 @@ class Sequence:
         if number - 1 == self._last:
             self.expected = number + 1
         self._last = number
+        self.recent[number & RECENT] = event
         return [event]
 
     def _beside(self, number: int, event: ServerEvent) -> list[ServerEvent]:
@@ -71,14 +90,19 @@ class Sequence:
         if not self.held:
             return []
         numbers = sorted(self.held)
-        events = [self.held[number] for number in numbers]
+        for number in numbers:
+            self.recent[number & RECENT] = self.held[number]
+        events = [event for number in numbers if (event := self.held[number]) is not None]
         self.held.clear()
         self.expected = numbers[-1] + 1
-        return [event for event in events if event is not None]
+        return events
 
     def _released(self) -> list[ServerEvent]:
         events = []
         while self.expected in self.held:
-            events.append(self.held.pop(self.expected))
+            event = self.held.pop(self.expected)
+            self.recent[self.expected & RECENT] = event
             self.expected += 1
-        return [event for event in events if event is not None]
+            if event is not None:
+                events.append(event)
+        return events
