@@ -127,12 +127,9 @@ class Connection:
         Raises:
             ConnectionLost: the socket is dead; nothing was sent.
         """
-        if self._socket is None or not self._socket.is_open:
-            raise ConnectionLost("the connection was lost before the request was sent")
+        socket = self._open_socket("the request")
         self.lanes.sending(run)
-        self._socket.send(frame)
-        if self._log is not None:
-            self._log.sent("response.create", frame, run.lane.name)
+        self._write(socket, run, "response.create", frame)
 
     def steer(self, run: Run, frame: bytes) -> None:
         """Put a steer on the socket; the response that it names decides the lane.
@@ -140,12 +137,19 @@ class Connection:
         Raises:
             ConnectionLost: the socket is dead; nothing was sent.
         """
-        if self._socket is None or not self._socket.is_open:
-            raise ConnectionLost("the connection was lost before the steer was sent")
+        socket = self._open_socket("the steer")
         self.lanes.steering(run)
-        self._socket.send(frame)
+        self._write(socket, run, "response.steer", frame)
+
+    def _open_socket(self, what: str) -> WebSocket:
+        if self._socket is None or not self._socket.is_open:
+            raise ConnectionLost(f"the connection was lost before {what} was sent")
+        return self._socket
+
+    def _write(self, socket: WebSocket, run: Run, kind: str, frame: bytes) -> None:
+        socket.send(frame)
         if self._log is not None:
-            self._log.sent("response.steer", frame, run.lane.name)
+            self._log.sent(kind, frame, run.lane.name)
 
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more. One that was not sent gives its place back."""
