@@ -212,3 +212,19 @@ async def test_a_conversation_keeps_its_thread_from_one_way_to_the_other(emulato
                 modes.append(stream.metrics.mode)
             assert ways == ["http", "http", "websocket", "websocket"]
             assert modes == (["full", *["delta"] * 3] if store else [*["full"] * 3, "delta"])
+
+
+async def test_a_turn_that_finds_no_room_goes_over_http_and_does_not_blame_the_socket(
+    emulator: Emulator,
+) -> None:
+    emulator.faults.add("stall", event=4, times=1)
+    limits = trunkline.PoolLimits(max_connections=1, max_in_flight=1)
+    deadlines = trunkline.Deadlines(connect=runs_briefly(0.1), between_events=60)
+    async with client_of(emulator, limits=limits, deadlines=deadlines) as client:
+        async with client.conversation(model="echo").send("stalls") as stream:
+            await anext(stream)
+            other = await ask(client.conversation(model="echo"), "no room")
+            assert (other.metrics.transport, client.metrics.fallbacks) == ("http", 1)
+        await emulator.drop_connections()
+        await until(lambda: client.connections == 0, "the stalled socket is gone")
+        assert (await ask(client.conversation(model="echo"), "room")).metrics.transport == "websocket"

@@ -95,9 +95,10 @@ class Transports:
         """A response that was said to be stored then, on this clock, is not there."""
         self._retention.not_found(kept_at, self._clock())
 
-    def websocket_failed(self) -> None:
-        """A turn had to fall back."""
-        self._breaker.failed(self._clock())
+    def fall_back(self, *, tried: bool) -> None:
+        """A turn goes over HTTP instead: WebSocket was tried and failed, or there was no room to try it."""
+        if tried:
+            self._breaker.failed(self._clock())
         self.pool.metrics.fallbacks += 1
 
     def websocket_made(self) -> None:

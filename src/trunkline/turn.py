@@ -295,7 +295,7 @@ class Turn:
     def _go_on(self, decision: Decision) -> None:
         if decision.action is Action.HTTP:
             self._over_http = True
-            self._transports.websocket_failed()
+            self._transports.fall_back(tried=self._place is not None)
         if decision.action is Action.ELSEWHERE and self._place is not None:
             self._avoiding.append(self._place.connection)
         self.metrics.attempts += 1
