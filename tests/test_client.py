@@ -447,3 +447,20 @@ async def test_a_client_says_where_it_asks_and_how_long_it_waits(emulator: Emula
     async with client_of(emulator, deadlines=deadlines) as client:
         assert client.url == f"{emulator.base_url}/responses"
         assert client.deadlines == deadlines
+
+
+async def test_conversations_with_equal_fields_share_them(emulator: Emulator) -> None:
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return city
+
+    async with client_of(emulator) as client:
+        first, second = (
+            client.conversation(model="echo", instructions="Be brief.", tools=[get_weather]) for _ in range(2)
+        )
+        other = client.conversation(model="echo", instructions="Be long.", tools=[get_weather])
+        assert first._fields is second._fields
+        assert other._fields is not first._fields
+        for chat, instructions in ((first, "Be brief."), (other, "Be long."), (second, "Be brief.")):
+            await ask(chat, "hello")
+            assert [*emulator.responses.values()][-1].instructions == instructions

@@ -125,6 +125,7 @@ class Client:
         self._transports = Transports(pool, http, _mode(transport, use_websocket))
         self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
+        self._fields: Fields | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -179,8 +180,11 @@ class Client:
             "tools": toolbox.definitions or None,
             **fields,
         }
+        # Conversations of one application are much alike: they share what is equal in their fields.
+        known = self._fields
+        self._fields = known.following(values) if known is not None else Fields.of(values)
         history = History.of(items_of(items, "items"))
-        return Conversation(self._turn, Fields.of(values), toolbox, history)
+        return Conversation(self._turn, self._fields, toolbox, history)
 
     def stream(
         self,

@@ -9,6 +9,7 @@ it has neither an id that the service may look up nor encrypted content, is left
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -92,8 +93,14 @@ class Fields:
         return cls._following({}, values)
 
     def following(self, values: Mapping[str, Any]) -> Fields:
-        """The fields of the next request, sharing what did not change since this one."""
-        return self._following(self._fields, values)
+        """The fields of the next request, sharing what did not change since this one.
+
+        Where nothing did, they are these.
+        """
+        later = self._following(self._fields, values)
+        parts, later_parts = self._fields.values(), later._fields.values()
+        is_same = len(parts) == len(later_parts) and all(map(operator.is_, parts, later_parts))
+        return self if is_same else later
 
     def overridden(self, values: Mapping[str, Any]) -> Fields:
         """These fields, with some replaced (or, by ``None``, unset)."""
