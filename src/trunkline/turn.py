@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, NoReturn
-
-from msgspec import Raw
 
 from .attempt import Attempt
 from .baselines import Baseline, Plan
@@ -106,7 +104,7 @@ class Turn:
         """The response is there: remember it as a baseline."""
         attempt = self.attempt
         asked = self.asked_until(len(attempt.steers.segments))
-        answer = Answer(asked, _output_of(final.response, attempt.done_items), tuple(attempt.steers.waiting))
+        answer = Answer(asked, _output_of(final.response), tuple(attempt.steers.waiting))
         self.metrics.usage = final.response.usage
         self.metrics.note_response(final.response)
         self._finish("answered")
@@ -118,7 +116,7 @@ class Turn:
         """What was asked, and the first so many responses that were steered, with what was said into them."""
         asked = self.question.asked
         for segment in self.attempt.steers.segments[:segments]:
-            heard = _output_of(segment.response.response, ())
+            heard = _output_of(segment.response.response)
             asked = asked.extended([item for item in heard if item.is_resendable]).extended(segment.said)
         return asked
 
@@ -342,7 +340,6 @@ class Turn:
                 self._settings.hooks.finished(self.metrics)
 
 
-def _output_of(response: Response, done_items: Sequence[Raw]) -> tuple[Item, ...]:
-    """The output as it can be sent again. Some gateways leave it out of the final event."""
-    encoded = response.encoded_output or done_items
-    return tuple(Item.from_output(bytes(item)) for item in encoded)
+def _output_of(response: Response) -> tuple[Item, ...]:
+    """The output as it can be sent again."""
+    return tuple(Item.from_output(bytes(item)) for item in response.encoded_output or ())
