@@ -488,3 +488,20 @@ def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.Mo
     event = decode(b'{"type":"response.output_text.delta","delta":"a"}')
     assert event.raw == b'{"type":"response.output_text.delta","delta":"a"}'
     assert isinstance(decode(b'{"type":"response.created","response":{"id":"r"}}'), ResponseCreated)
+
+
+def test_where_a_piece_belongs_is_read_when_it_is_asked_for() -> None:
+    frame = json.dumps(
+        {"type": "response.output_text.delta", "delta": "a", "item_id": "msg_1", "content_index": 2}
+    ).encode()
+    event = decode(frame)
+    assert isinstance(event, OutputTextDelta)
+    assert (event.item_id, event.output_index, event.content_index) == ("msg_1", None, 2)
+    assert "item_id" not in OutputTextDelta.__struct_fields__
+
+
+def test_a_place_that_is_none_does_not_fail_the_event() -> None:
+    frame = b'{"type":"response.output_text.delta","delta":"\\ud83d","item_id":7,"output_index":"first"}'
+    event = decode(frame)
+    assert isinstance(event, OutputTextDelta)
+    assert (event.item_id, event.output_index, event.content_index) == (None, None, None)

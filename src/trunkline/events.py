@@ -100,55 +100,89 @@ class OutputItemDone(_ItemEvent, tag="response.output_item.done"):
     """An output item is whole. A tool call exists only now."""
 
 
-class Delta(Event, kw_only=True):
+class _Place(Struct):
+    item_id: Any = None
+    output_index: Any = None
+    content_index: Any = None
+
+
+def _decode_place(frame: bytes) -> _Place:
+    try:
+        return _read_place(frame)
+    except ValueError:
+        return _read_place(repaired(frame))
+
+
+_read_place: Final[Callable[[bytes], _Place]] = msgspec.json.Decoder(_Place).decode
+
+
+class _PlacedEvent(Event, kw_only=True):
+    """What belongs to a part of an output item. Which part is read when it is asked for: most never ask."""
+
+    @property
+    def item_id(self) -> str | None:
+        """The id of the item."""
+        value = self._place.item_id
+        return value if isinstance(value, str) else None
+
+    @property
+    def output_index(self) -> int | None:
+        """The place of the item in the response's output, from 0."""
+        value = self._place.output_index
+        return value if isinstance(value, int) else None
+
+    @property
+    def content_index(self) -> int | None:
+        """The place of the part in the item's content, from 0."""
+        value = self._place.content_index
+        return value if isinstance(value, int) else None
+
+    @property
+    def _place(self) -> _Place:
+        return _decode_place(self.raw) if self.raw else _Place()
+
+
+class Delta(_PlacedEvent, kw_only=True, gc=False):
     """A piece of an output item. It changes nothing but the item."""
 
     is_delta: ClassVar[bool] = True
     delta: str
-    item_id: str | None = None
-    output_index: int | None = None
-    content_index: int | None = None
 
 
-class OutputTextDelta(Delta, tag="response.output_text.delta"):
+class OutputTextDelta(Delta, tag="response.output_text.delta", gc=False):
     """More text of an output message."""
 
 
-class RefusalDelta(Delta, tag="response.refusal.delta"):
+class RefusalDelta(Delta, tag="response.refusal.delta", gc=False):
     """More text of a refusal."""
 
 
-class FunctionCallArgumentsDelta(Delta, tag="response.function_call_arguments.delta"):
+class FunctionCallArgumentsDelta(Delta, tag="response.function_call_arguments.delta", gc=False):
     """More of a call's arguments; not to be acted on before the item is done."""
 
 
-class CustomToolCallInputDelta(Delta, tag="response.custom_tool_call_input.delta"):
+class CustomToolCallInputDelta(Delta, tag="response.custom_tool_call_input.delta", gc=False):
     """More of a custom tool call's input; not to be acted on before the item is done."""
 
 
-class ReasoningTextDelta(Delta, tag="response.reasoning_text.delta"):
+class ReasoningTextDelta(Delta, tag="response.reasoning_text.delta", gc=False):
     """More reasoning text."""
 
 
-class ReasoningSummaryTextDelta(Delta, tag="response.reasoning_summary_text.delta"):
+class ReasoningSummaryTextDelta(Delta, tag="response.reasoning_summary_text.delta", gc=False):
     """More of a reasoning summary."""
 
 
-class OutputTextDone(Event, tag="response.output_text.done", kw_only=True):
+class OutputTextDone(_PlacedEvent, tag="response.output_text.done", kw_only=True):
     """The text of one content part is whole."""
 
     text: str
-    item_id: str | None = None
-    output_index: int | None = None
-    content_index: int | None = None
 
 
-class FunctionCallArgumentsDone(Event, tag="response.function_call_arguments.done", kw_only=True):
+class FunctionCallArgumentsDone(_PlacedEvent, tag="response.function_call_arguments.done", kw_only=True):
     """The arguments of a call are whole; the call itself exists when its item is done."""
 
     arguments: str
-    item_id: str | None = None
-    output_index: int | None = None
 
 
 class ErrorBody(Struct):
