@@ -62,6 +62,7 @@ async def test_one_who_interrupts_again_and_again_is_answered_at_once_each_time(
         for _ in range(20):
             stream = await soon(leave(chat), within_s=2)
             assert stream.metrics.attempts == 1
+            await until(lambda: client.state().dialling == 0, "what is dialled is ready")
         assert max(connection.peak_in_flight for connection in emulator.connections) <= 10
         emulator.pace = Pace()
         answer = await ask(chat, "and now?")

@@ -113,7 +113,7 @@ class Speaker:
                 beginnings += isinstance(event, trunkline.events.ResponseCreated)
                 assert beginnings <= 1, "a second answer begins in the same stream"
                 if turn.leave_after is not None and next(taken) >= turn.leave_after:
-                    return False
+                    return stream.is_ended  # what was taken last may have been the end
         return True
 
     def answers(self) -> list[JSON]:
