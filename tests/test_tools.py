@@ -8,8 +8,10 @@ import dataclasses
 import datetime
 import enum
 import functools
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import trunkline
 from trunkline.errors import ConfigurationError
 from trunkline.tools import FunctionTool, Toolbox, tool
 
@@ -398,3 +401,47 @@ def test_what_is_no_toolbox_is_refused_with_its_place(tools: Sequence[Any], word
     with pytest.raises(ConfigurationError) as raised:
         Toolbox.of(tools)
     assert [word for word in words if word not in str(raised.value)] == []
+
+
+# A function that many conversations use.
+
+
+def test_a_function_is_read_once() -> None:
+    def get_weather(city: str) -> str:
+        return city
+
+    first, second = Toolbox.of([get_weather]), Toolbox.of([get_weather])
+    assert first.get("get_weather") is second.get("get_weather")
+
+
+def test_a_wrapper_is_not_taken_for_what_it_wraps() -> None:
+    def get_weather(city: str) -> str:
+        return city
+
+    made = Toolbox.of([get_weather]).get("get_weather")
+
+    @functools.wraps(get_weather)
+    def wrapper(city: str) -> str:
+        return get_weather(city).upper()
+
+    assert Toolbox.of([wrapper]).get("get_weather") is not made
+
+
+def test_settings_that_come_later_are_heeded() -> None:
+    def get_weather(city: str) -> str:
+        return city
+
+    assert Toolbox.of([get_weather]).names == {"get_weather"}
+    trunkline.tool(name="weather")(get_weather)
+    assert Toolbox.of([get_weather]).names == {"weather"}
+
+
+def test_a_function_that_is_used_as_a_tool_can_still_be_collected() -> None:
+    def get_weather(city: str) -> str:
+        return city
+
+    Toolbox.of([get_weather])
+    gone = weakref.ref(get_weather)
+    del get_weather
+    gc.collect()
+    assert gone() is None

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, Union
 
 import msgspec
@@ -20,6 +21,7 @@ from .signature import Signature, layers
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SETTINGS = "__trunkline_tool__"
+_MADE = "__trunkline_function_tool__"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +73,7 @@ class FunctionTool:
     timeout_s: float | None
     _function: Callable[..., Any]
     _signature: Signature
+    _settings: _Settings
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, timeout_s: float | None = None) -> FunctionTool:
@@ -88,9 +91,7 @@ class FunctionTool:
             ConfigurationError: the function cannot be a tool; the message says why, and what to do.
         """
         signature = Signature.of(function)
-        settings = next(
-            filter(None, (getattr(layer, _SETTINGS, None) for layer in layers(function))), _Settings()
-        )
+        settings = _settings_of(function)
         name = settings.name or signature.name
         if name is None or not _NAME.fullmatch(name):
             raise ConfigurationError(
@@ -103,7 +104,11 @@ class FunctionTool:
         definition |= {"parameters": signature.parameters, "strict": False}
         if timeout_s is None:
             timeout_s = settings.timeout_s
-        return cls(name, definition, timeout_s, function, signature)
+        return cls(name, definition, timeout_s, function, signature, settings)
+
+    def is_of(self, function: Callable[..., Any]) -> bool:
+        """Whether it is the tool that `of` would make of this function now."""
+        return self._function is function and self._settings == _settings_of(function)
 
     async def call(self, arguments: str, *, timeout_s: float) -> str:
         """Call the function with the model's arguments, and return the text for ``function_call_output``.
@@ -146,6 +151,10 @@ class FunctionTool:
 
     def __repr__(self) -> str:
         return f"<FunctionTool {self.name}>"
+
+
+def _settings_of(function: Callable[..., Any]) -> _Settings:
+    return next(filter(None, (getattr(layer, _SETTINGS, None) for layer in layers(function))), _Settings())
 
 
 def _outcome(function: Callable[..., Any], given: dict[str, Any]) -> tuple[Any, Exception | None]:
@@ -244,7 +253,19 @@ def _function_tool(given: object, index: int) -> FunctionTool:
         raise _fault(
             index, f"is a {type(given).__name__}: give a function, or a dict as the API documents it"
         )
-    return FunctionTool.of(given)
+    return _made_once(given) if isinstance(given, FunctionType) else FunctionTool.of(given)
+
+
+def _made_once(function: FunctionType) -> FunctionTool:
+    """The tool of a function, for all conversations that use it: it is kept with the function.
+
+    A wrapper has the attributes of what it wraps, and settings may have come since.
+    """
+    made: FunctionTool | None = getattr(function, _MADE, None)
+    if made is None or not made.is_of(function):
+        made = FunctionTool.of(function)
+        setattr(function, _MADE, made)
+    return made
 
 
 def _checked(given: Any, index: int) -> dict[str, Any]:
