@@ -36,6 +36,7 @@ IO = (
     "wirelog",
     "endpoint",
     "retry_after",
+    "wakeups",
     "frames",
     "dialing",
     "websocket",

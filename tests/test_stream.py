@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 import trunkline
 from trunkline.emulator import Emulator
+from trunkline.emulator.pace import Pace
+from trunkline.events import OutputTextDelta
 
 from .talk import DELTA, ask, client_of, first_text, read, texts, types_of
 from .waiting import runs_briefly, soon, until
@@ -398,3 +401,109 @@ async def test_it_says_how_many_events_wait(chat: trunkline.Conversation) -> Non
             assert stream.waiting in (before - 1, 0)
         await stream.finish()
     assert stream.waiting == 0
+
+
+# With a function that is given the events.
+
+
+async def test_a_function_is_given_every_event_in_order(client: trunkline.Client) -> None:
+    async with client.conversation(model="mixed").send("hello there") as stream:
+        expected = [event.type async for event in stream]
+    heard: list[trunkline.ServerEvent] = []
+    async with client.conversation(model="mixed").send("hello there") as stream:
+        response = await stream.finish(heard.append)
+    assert [event.type for event in heard] == expected
+    deltas = [event.delta for event in heard if isinstance(event, OutputTextDelta)]
+    assert "".join(deltas) == response.output_text == stream.received_text
+
+
+async def test_text_that_comes_while_it_waits_wakes_no_task(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 500)
+    async with client_of(emulator) as client:
+        tasks = []
+
+        def hear(event: trunkline.ServerEvent) -> None:
+            if isinstance(event, OutputTextDelta):
+                tasks.append(asyncio.current_task())
+
+        async with client.conversation(model="words-20").send("go") as stream:
+            response = await stream.finish(hear)
+        assert response.output_text == stream.received_text
+        assert len(tasks) == 20
+        assert tasks.count(None) > 10
+
+
+async def test_a_function_is_called_in_the_context_of_whoever_waits(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 500)
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    async with client_of(emulator) as client:
+        heard = set()
+        async with client.conversation(model="words-20").send("go") as stream:
+            who.set("me")
+            await stream.finish(lambda event: heard.add(who.get()))
+        assert heard == {"me"}
+
+
+@pytest.mark.parametrize("word", [1, 3])
+async def test_what_a_function_raises_is_raised_from_the_wait_and_the_answer_is_left(
+    emulator: Emulator, word: int
+) -> None:
+    emulator.pace = Pace(0.0, 100)
+    async with client_of(emulator) as client:
+        chat = client.conversation(model="words-20")
+        heard: list[str] = []
+
+        def hear(event: trunkline.ServerEvent) -> None:
+            if isinstance(event, OutputTextDelta):
+                heard.append(event.delta)
+                if len(heard) == word:
+                    raise ValueError("mine")
+
+        with pytest.raises(ValueError, match="mine"):
+            async with chat.send("go") as stream:
+                await stream.finish(hear)
+        assert len(heard) == word
+        assert texts(chat.items) == ["user: go", "assistant: " + "".join(heard)]
+        assert stream.metrics.outcome == "left"
+
+
+async def test_a_function_may_leave_the_stream(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    async with client_of(emulator) as client:
+        chat = client.conversation(model="words-20")
+
+        def hear(event: trunkline.ServerEvent) -> None:
+            if isinstance(event, OutputTextDelta):
+                stream.close()
+
+        async with chat.send("go") as stream:
+            with pytest.raises(trunkline.UsageError, match="no response"):
+                await soon(stream.finish(hear))
+        assert texts(chat.items) == ["user: go", "assistant: " + stream.received_text]
+
+
+async def test_after_a_function_the_rest_can_be_read(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    async with client_of(emulator) as client:
+        heard: list[str] = []
+
+        def hear(event: trunkline.ServerEvent) -> None:
+            if isinstance(event, OutputTextDelta):
+                heard.append(event.delta)
+
+        async with client.conversation(model="words-20").send("go") as stream:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.04):
+                    await stream.finish(hear)
+            heard += [piece async for piece in stream.text()]
+        assert "".join(heard) == stream.response.output_text == stream.received_text
+
+
+async def test_over_http_a_function_is_given_the_events_too(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 500)
+    async with client_of(emulator, transport="http") as client:
+        heard: list[trunkline.ServerEvent] = []
+        async with client.conversation(model="words-20").send("go") as stream:
+            response = await stream.finish(heard.append)
+        deltas = [event.delta for event in heard if isinstance(event, OutputTextDelta)]
+        assert "".join(deltas) == response.output_text

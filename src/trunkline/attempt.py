@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sized
+from collections.abc import Callable, Generator, Sized
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Raw
 
@@ -36,6 +36,7 @@ from .metrics import TurnMetrics
 from .retry_after import retry_after_s
 from .sequence import RECENT, Sequence
 from .steering import Steers
+from .wakeups import Wait, Wakeups
 
 _TURNING = frozenset(
     {
@@ -72,14 +73,15 @@ class Exchange(Protocol):
         """Nobody waits for the answer any more. May be called again."""
 
 
-class Attempt:
-    """What one request brought, in order, until its caller takes it.
+class Attempt(Wait):
+    """What one request brought, in order, until its caller takes it, who waits for the attempt itself.
 
     Attributes:
         events: what the caller may see now.
         final: the terminal event of a response that did not fail.
         error: why it ended otherwise.
         taken: the caller has taken something.
+        hear: takes text while the caller waits for it, so that the caller needs not be woken.
     """
 
     __slots__ = (
@@ -89,27 +91,32 @@ class Attempt:
         "_flowing",
         "_held",
         "_limit",
-        "_loop",
         "_metrics",
         "_progress_at",
+        "_received_bytes",
         "_sequence",
         "_speaking",
         "_started_at",
         "_timer",
-        "_waiter",
         "done_items",
         "error",
         "events",
         "exchange",
         "final",
+        "hear",
         "steers",
         "taken",
     )
 
     def __init__(
-        self, deadlines: Deadlines, max_buffered_events: int, metrics: TurnMetrics, started_at: float
+        self,
+        deadlines: Deadlines,
+        max_buffered_events: int,
+        metrics: TurnMetrics,
+        started_at: float,
+        wakeups: Wakeups,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(wakeups)
         self._metrics = metrics
         self._started_at = started_at
         self._limit = max_buffered_events
@@ -118,6 +125,7 @@ class Attempt:
         self.final: ResponseCompleted | ResponseIncomplete | None = None
         self.error: TurnError | None = None
         self.taken = False
+        self.hear: Callable[[OutputTextDelta], None] | None = None
         self.done_items: list[Raw] = []
         self.exchange: Exchange | None = None
         self.steers = Steers()
@@ -127,8 +135,13 @@ class Attempt:
         self._speaking = False
         self._sequence = Sequence()
         self._progress_at = 0.0
+        self._received_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Future[None] | None = None
+
+    def count_bytes(self) -> None:
+        """Add what was received to the turn's figures. Not done with each event, of which there are many."""
+        self._metrics.bytes_received += self._received_bytes
+        self._received_bytes = 0
 
     @property
     def is_over(self) -> bool:
@@ -156,20 +169,26 @@ class Attempt:
     def deliver(self, event: ServerEvent) -> None:
         """Take one event of this request's response."""
         self._progress_at = monotonic()
-        self._metrics.bytes_received += len(event.raw)
-        sequence, events, number = self._sequence, self.events, event.sequence_number
-        if number != sequence.expected or sequence.held:
+        frame, number, sequence = event.raw, event.sequence_number, self._sequence
+        self._received_bytes += len(frame)
+        if number != sequence.next:
             self._put_in_order(event)
             return
-        sequence.expected = number + 1
-        sequence.recent[number & RECENT] = event
+        sequence.next = number + 1
+        sequence.recent[number & RECENT] = hash(frame)
         # Nearly every event is a text delta in the middle of an answer: it takes the short way.
-        if self._speaking and type(event) is OutputTextDelta and len(events) < self._limit:
-            events.append(event)
-            if self._waiter is not None:
-                self._wake()
-        else:
-            self._take(event)
+        if self._speaking and type(event) is OutputTextDelta:
+            if self.is_awaited:  # everything before it was taken
+                if self.hear is not None:
+                    self.context.run(self.hear, event)
+                    return
+                self.events.append(event)
+                self.end()
+                return
+            if len(self.events) < self._limit:
+                self.events.append(event)
+                return
+        self._take(event)
 
     def _put_in_order(self, event: ServerEvent) -> None:
         if type(event) is ResponseCreated and self._ended is not None:
@@ -214,7 +233,7 @@ class Attempt:
         self.events.extend(self._held)
         self._held.clear()
         self._watch_anew()
-        self._wake()
+        self.end()
 
     def _push(self, event: ServerEvent) -> None:
         if type(event) is OutputTextDelta:
@@ -226,8 +245,7 @@ class Attempt:
         if self._overflows(self.events):
             return
         self.events.append(event)
-        if self._waiter is not None:
-            self._wake()
+        self.end()
 
     def _overflows(self, waiting: Sized) -> bool:
         if len(waiting) < self._limit:
@@ -291,22 +309,18 @@ class Attempt:
         self._stop_watching()
         if not self.taken:
             self.events.clear()  # nobody has seen it, so that it may be asked for again
-        self._wake()
+        self.end()
 
     # What the turn calls.
 
-    def wait(self) -> asyncio.Future[None] | None:
-        """What is done when there is an event, or the end; ``None`` when it is there.
-
-        Cancelling it ends the wait and loses nothing. It is given out bare, so that a waiting reader costs
-        one coroutine and no more.
-        """
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until there is an event, or the end. Cancelling ends the wait and loses nothing."""
         if self.events or self.final is not None or self.error is not None:
-            return None
-        if self._waiter is not None and not self._waiter.done():
+            return
+        if self.go_on is not None:
             raise UsageError("another task waits for this stream's next event")
-        self._waiter = waiter = self._loop.create_future()
-        return waiter
+        self._asyncio_future_blocking = True
+        yield self
 
     def leave(self) -> None:
         """Nobody waits for this attempt any more: its lane drains."""
@@ -314,7 +328,7 @@ class Attempt:
         self.steers.lose(UsageError("the answer was left before it was known what becomes of the steer"))
         if self.exchange is not None:
             self.exchange.abandon()
-        self._wake()  # another task may wait for an event that will not come
+        self.end()  # another task may wait for an event that will not come
 
     def interrupt(self) -> None:
         """The caller was cancelled before the request was sent; whoever goes on asks again."""
@@ -322,17 +336,12 @@ class Attempt:
         if not self.is_over:
             self.error = ConnectionLost("the turn was cancelled while it was being asked")
 
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
     # Deadlines: one timer, moved on lazily, so that an event costs nothing but the note of its time.
 
     def _watch(self) -> None:
         due = self._due()
         if due is not None:
-            self._timer = self._loop.call_later(due.at - monotonic(), self._look)
+            self._timer = asyncio.get_running_loop().call_later(due.at - monotonic(), self._look)
 
     def _watch_anew(self) -> None:
         """Another phase begins: it may be over sooner, or be the first that has a limit."""

@@ -180,11 +180,8 @@ class Client:
             "tools": toolbox.definitions or None,
             **fields,
         }
-        # Conversations of one application are much alike: they share what is equal in their fields.
-        known = self._fields
-        self._fields = known.following(values) if known is not None else Fields.of(values)
         history = History.of(items_of(items, "items"))
-        return Conversation(self._turn, self._fields, toolbox, history)
+        return Conversation(self._turn, self._shared_fields(values), toolbox, history)
 
     def stream(
         self,
@@ -216,7 +213,10 @@ class Client:
             values["tools"] = Toolbox.of(tools).definitions or None
         whole = _as_items(input)
         known = self._known(key) if key is not None else _Keyed()
-        known.fields = known.fields.following(values) if known.fields is not None else Fields.of(values)
+        if known.fields is None:
+            known.fields = self._shared_fields(values)
+        else:
+            known.fields = known.fields.following(values)
         known.history = known.history.following(whole)
         check_calls(known.history, known.fields)
         owner = known.owner if key is not None else None
@@ -279,6 +279,12 @@ class Client:
         settings = self._settings.varied(deadlines, policy)
         return Turn(self._transports, Question(url, fields, asked, owner, generate), settings)
 
+    def _shared_fields(self, values: Mapping[str, Any]) -> Fields:
+        """The fields of a new conversation or key. Those of one application share what is equal in them."""
+        known = self._fields
+        self._fields = known.following(values) if known is not None else Fields.of(values)
+        return self._fields
+
     def _known(self, key: Hashable) -> _Keyed:
         known = self._keyed.setdefault(key, _Keyed())
         self._keyed.move_to_end(key)
@@ -309,6 +315,7 @@ class Client:
             url,
             headers=await self._credentials.headers(),
             receiver=receiver,
+            wakeups=self._pool.wakeups,
             ssl_context=self._ssl_context,
             ping_interval_s=self._ping_interval_s,
             proxy=self._proxy,

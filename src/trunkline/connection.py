@@ -57,6 +57,7 @@ class Connection:
     ) -> None:
         self.number = number
         self.lanes = lanes
+        self._hearing = lanes.hearing
         self.is_ready = False
         self.is_retired = False
         self.opened_at: float | None = None
@@ -182,7 +183,7 @@ class Connection:
         if self._log is not None:
             self._log.received(event)
         if event.is_delta:  # it changes nothing but the text, and takes the short way
-            deliver = self.lanes.hearing.get(event.stream_id)
+            deliver = self._hearing.get(event.stream_id)
             if deliver is not None:
                 deliver(event)
                 return

@@ -13,6 +13,7 @@ from typing import Protocol
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from .errors import ConnectionLost, ProtocolViolation
+from .wakeups import Wakeups
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT = WSMsgType.TEXT
@@ -44,9 +45,16 @@ class FrameListener(WSListener):
     """
 
     def __init__(
-        self, receiver: Receiver, *, max_message_bytes: int, ping_timeout_s: float, close_timeout_s: float
+        self,
+        receiver: Receiver,
+        wakeups: Wakeups,
+        *,
+        max_message_bytes: int,
+        ping_timeout_s: float,
+        close_timeout_s: float,
     ) -> None:
         self._receiver = receiver
+        self._wakeups = wakeups
         self._max_message_bytes = max_message_bytes
         self._ping_timeout_s = ping_timeout_s
         self._close_timeout_s = close_timeout_s
@@ -63,6 +71,8 @@ class FrameListener(WSListener):
         self.wire = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        wakeups = self._wakeups
+        wakeups.is_reading = True
         try:
             if frame.msg_type is _TEXT and frame.fin:
                 # A copy: the frame's memory is overwritten when this returns.
@@ -73,6 +83,13 @@ class FrameListener(WSListener):
             lost = ConnectionLost(f"a message could not be handled: {type(error).__name__}")
             lost.__cause__ = error
             self._end(lost, WSCloseCode.INTERNAL_ERROR)
+        finally:
+            wakeups.is_reading = False
+            if wakeups.due:
+                if frame.last_in_buffer:
+                    wakeups.flush()
+                elif not wakeups.is_planned:  # a PING, which is not seen here, may be the last
+                    wakeups.plan()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._deadline is not None:

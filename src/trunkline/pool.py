@@ -20,6 +20,7 @@ from .lane import Run, Sink
 from .lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 from .metrics import PoolMetrics, PoolState
 from .placement import Owner, Seat, place
+from .wakeups import Wakeups
 from .wirelog import log_rotation, shown, wire_log
 
 
@@ -93,6 +94,10 @@ class Pool:
         limits: the bounds.
         clock: seconds; by default the event loop's.
         log_content: where the wire is logged, frames are shown whole.
+
+    Attributes:
+        metrics: what was done so far.
+        wakeups: the tasks that wait for what the sockets bring.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Pool:
         log_content: bool = False,
     ) -> None:
         self.metrics = PoolMetrics()
+        self.wakeups = Wakeups()
         self._clock = clock
         self._dialler = dialler
         self._named_lanes = named_lanes

@@ -8,6 +8,8 @@ one that comes too early waits for those before it, but not for ever: a held tex
 
 from __future__ import annotations
 
+from array import array
+
 from .events import (
     BEFORE_OUTPUT,
     TERMINAL,
@@ -30,79 +32,95 @@ class Sequence:
     """Puts events in order.
 
     Attributes:
-        expected: the next number, once numbers are trusted; before, one that no event has.
+        next: the number that may be passed on at once; one that no event has while numbers are not trusted,
+            or something waits. Whoever passes it on counts it up, and keeps the frame's hash in `recent`.
         held: what came too early, by number; ``None`` where it was passed on already.
-        recent: what was passed on last, by the last digits of its number, to know a repetition by.
+        recent: hashes of the frames that were passed on last, by the last digits of their numbers, to know a
+            repetition by. Keeping the events themselves would take up kilobytes for each answer, and freeing
+            one long after it was last touched takes as long as all the rest of the way.
     """
 
-    __slots__ = ("_last", "expected", "held", "recent")
+    __slots__ = ("_expected", "_last", "held", "next", "recent")
 
     def __init__(self) -> None:
-        self.expected = -1
+        self.next = self._expected = -1
         self._last: int | None = None
         self.held: dict[int, ServerEvent | None] = {}
-        self.recent: list[ServerEvent | None] = [None] * (RECENT + 1)
+        self.recent = array("q", [0]) * (RECENT + 1)
 
     def admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
         """What may be passed on now that this event has come, in order."""
+        if self.next >= 0:
+            self._expected = self.next
+        ready = self._admit(number, event)
+        self.next = self._expected if not self.held else -1
+        return ready
+
+    def flush(self) -> list[ServerEvent]:
+        """Everything that waits, in order: what is missing will not come."""
+        ready = self._flush()
+        if ready:
+            self.next = self._expected
+        return ready
+
+    def _admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
         if not isinstance(number, int):
             return [event]
-        if self.expected == _NEVER:
+        if self._expected == _NEVER:
             return [event]
-        if self.expected < 0:
+        if self._expected < 0:
             return self._not_trusted(number, event)
         if isinstance(event, _APART):
             return self._beside(number, event)
-        if number < self.expected:
+        if number < self._expected:
             return self._again(number, event)
         self.held[number] = event
-        return self._released() if len(self.held) <= MAX_HELD else self.flush()
+        return self._released() if len(self.held) <= MAX_HELD else self._flush()
 
     def _again(self, number: int, event: ServerEvent) -> list[ServerEvent]:
         """A number that was there before: a repetition, or a server that counts anew within a response."""
         if event.type in TERMINAL:
             return [event]  # whoever has heard of the end does not listen any more
-        earlier = self.recent[number & RECENT]
-        if earlier is not None and earlier.raw == event.raw:
+        if self.recent[number & RECENT] == hash(event.raw):
             return []
-        waiting = self.flush()
-        self.expected = _NEVER
+        waiting = self._flush()
+        self._expected = _NEVER
         return [*waiting, event]
 
     def _not_trusted(self, number: int, event: ServerEvent) -> list[ServerEvent]:
         if number == self._last and isinstance(event, BEFORE_OUTPUT):
             return []  # of these there is one of a kind
         if number - 1 == self._last:
-            self.expected = number + 1
+            self._expected = number + 1
         self._last = number
-        self.recent[number & RECENT] = event
+        self.recent[number & RECENT] = hash(event.raw)
         return [event]
 
     def _beside(self, number: int, event: ServerEvent) -> list[ServerEvent]:
         """It waits for nothing and is never dropped. Where it counts with the others, it uses up a number."""
-        if number < self.expected:
+        if number < self._expected:
             return [event]
         self.held[number] = None
         return [event, *self._released()]
 
-    def flush(self) -> list[ServerEvent]:
-        """Everything that waits, in order: what is missing will not come."""
+    def _flush(self) -> list[ServerEvent]:
         if not self.held:
             return []
         numbers = sorted(self.held)
-        for number in numbers:
-            self.recent[number & RECENT] = self.held[number]
-        events = [event for number in numbers if (event := self.held[number]) is not None]
-        self.held.clear()
-        self.expected = numbers[-1] + 1
+        events = [event for number in numbers if (event := self._passed_on(number)) is not None]
+        self._expected = numbers[-1] + 1
         return events
 
     def _released(self) -> list[ServerEvent]:
         events = []
-        while self.expected in self.held:
-            event = self.held.pop(self.expected)
-            self.recent[self.expected & RECENT] = event
-            self.expected += 1
+        while self._expected in self.held:
+            event = self._passed_on(self._expected)
+            self._expected += 1
             if event is not None:
                 events.append(event)
         return events
+
+    def _passed_on(self, number: int) -> ServerEvent | None:
+        event = self.held.pop(number)
+        self.recent[number & RECENT] = hash(event.raw) if event is not None else 0
+        return event

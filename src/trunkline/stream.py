@@ -20,8 +20,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from .attempt import Attempt
 from .errors import ClientClosed, TurnError, UsageError
 from .events import OutputTextDelta, ResponseCompleted, ResponseCreated, ResponseIncomplete, ServerEvent
 from .history import History
@@ -29,6 +30,8 @@ from .items import Item, TurnInput
 from .metrics import TurnMetrics
 from .response import Response
 from .turn import Answer, Turn
+
+_NOTHING: Final[deque[ServerEvent]] = deque()
 
 
 class Outcome(Enum):
@@ -71,6 +74,23 @@ class ResponseStream:
         TurnError: the turn ended without a response; see `trunkline.errors`.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_ended",
+        "_entered",
+        "_events",
+        "_on_end",
+        "_on_event",
+        "_on_heard",
+        "_recovering",
+        "_response",
+        "_responses",
+        "_text",
+        "_text_before",
+        "_turn",
+    )
+
     def __init__(
         self,
         turn: Turn,
@@ -78,14 +98,15 @@ class ResponseStream:
         on_heard: Callable[[ResponseStream, str], None] | None = None,
     ) -> None:
         self._turn = turn
+        self._attempt: Attempt | None = None
         self._on_end = on_end
         self._on_heard = on_heard
-        self._events: deque[ServerEvent] = deque()
-        self._text: list[str] = []
+        self._on_event: Callable[[ServerEvent], object] | None = None
+        self._events: deque[ServerEvent] = _NOTHING
+        self._text = bytearray()  # UTF-8: as a list of pieces it would take up ten times as much
         self._text_before = 0
         self._responses = 0
         self._entered = False
-        self._open = False
         self._recovering = False
         self._ended = False
         self._response: Response | None = None
@@ -119,7 +140,7 @@ class ResponseStream:
     @property
     def received_text(self) -> str:
         """The text that was received until now."""
-        return "".join(self._text)
+        return self._text.decode()
 
     async def text(self) -> AsyncIterator[str]:
         """The text alone, piece by piece, as it comes."""
@@ -127,10 +148,22 @@ class ResponseStream:
             if type(event) is OutputTextDelta:
                 yield event.delta
 
-    async def finish(self) -> Response:
-        """Read to the end. The final response."""
-        async for _ in self:
-            pass
+    async def finish(self, on_event: Callable[[ServerEvent], object] | None = None) -> Response:
+        """Read to the end. The final response.
+
+        Args:
+            on_event: called with every event, in order. Text is given to it as soon as it has been read from
+                the socket, without waking the task that waits here: with many answers at once, this is the
+                cheapest way to read. It has to return soon, because everything else waits meanwhile. What it
+                raises is raised here.
+        """
+        self._listen(on_event)
+        try:
+            async for event in self:
+                if on_event is not None:
+                    on_event(event)
+        finally:
+            self._listen(None)
         return self.response
 
     async def steer(self, input: TurnInput) -> None:  # noqa: A002 - the name of the Responses API
@@ -177,7 +210,7 @@ class ResponseStream:
     async def __aenter__(self) -> Self:
         if self._entered or self._ended:
             raise UsageError("a stream can be entered once; send again for another turn")
-        self._entered = self._open = True
+        self._entered = True
         try:
             await self._turn.start()
         except (TurnError, ClientClosed):
@@ -197,19 +230,33 @@ class ResponseStream:
         return self
 
     async def __anext__(self) -> ServerEvent:
-        # `_events` is empty until the caller has taken something of this attempt: see `_next`.
+        # Until the caller has taken something there is no `_attempt`, and nothing in `_events`: see `_next`.
         if not self._events:
-            waiter = self._turn.attempt.wait() if self._open else None
-            if waiter is not None:
-                await waiter
+            if self._attempt is not None:
+                await self._attempt
             if not self._events:
                 return await self._next()
         event = self._events.popleft()
         if type(event) is OutputTextDelta:
-            self._text.append(event.delta)
+            self._text += event.delta.encode()
         elif type(event) is ResponseCreated:
             self._begin_response()
         return event
+
+    def _listen(self, on_event: Callable[[ServerEvent], object] | None) -> None:
+        self._on_event = on_event
+        if self._attempt is not None:
+            self._attempt.hear = self._hear if on_event is not None else None
+
+    def _hear(self, event: OutputTextDelta) -> None:
+        """Text that came while `finish` waited."""
+        self._text += event.delta.encode()
+        if self._on_event is None or self._attempt is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self._attempt.end_with(error)
 
     def _begin_response(self) -> None:
         self._responses += 1
@@ -225,14 +272,15 @@ class ResponseStream:
             attempt = self._turn.attempt
             if attempt.events:
                 attempt.taken = True
-                self._events = attempt.events
+                self._attempt, self._events = attempt, attempt.events
+                self._listen(self._on_event)
                 return await self.__anext__()
             if attempt.final is not None:
                 return self._conclude(attempt.final)
             if attempt.error is not None:
                 await self._recover(attempt.error)
-            elif (waiter := attempt.wait()) is not None:
-                await waiter
+            else:
+                await attempt
         raise StopAsyncIteration
 
     async def _recover(self, error: TurnError) -> None:
@@ -256,16 +304,16 @@ class ResponseStream:
         if self._ended:
             return
         self._ended = True
-        self._open = False
+        self._attempt = None
         taken = self._turn.attempt.taken
         self._turn.leave()
-        self._events = deque()
+        self._events = _NOTHING
         if self._on_end is not None and self._entered:
             self._on_end(self._ending(outcome, answer, taken))
 
     def _ending(self, outcome: Outcome, answer: Answer | None, output_seen: bool) -> Ending:
         steered = max(0, self._responses - 1)
-        text = "".join(self._text[self._text_before :])
+        text = self._text[self._text_before :].decode()
         said = self._turn.attempt.steers.said_after(steered)
         return Ending(outcome, answer, self._turn.asked_until(steered), text, said, output_seen)
 

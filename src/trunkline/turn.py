@@ -21,6 +21,7 @@ from .errors import ClientClosed, DeadlineExceeded, TurnError, UsageError
 from .events import ResponseCompleted, ResponseIncomplete
 from .history import History
 from .items import Item, TurnInput
+from .metrics import TurnMetrics
 from .placement import can_continue
 from .pool import Place
 from .question import Question, TurnSettings
@@ -52,13 +53,12 @@ class Turn:
 
     Attributes:
         question: what is asked.
-        metrics: its figures.
         attempt: the attempt that runs, or the last one.
     """
 
     def __init__(self, transports: Transports, question: Question, settings: TurnSettings) -> None:
         self.question = question
-        self.metrics = question.new_metrics()
+        self._metrics = question.new_metrics()
         self._transports = transports
         self._pool = transports.pool
         self._settings = settings
@@ -72,6 +72,12 @@ class Turn:
         self._number = 0
         self.attempt = self._new_attempt()
 
+    @property
+    def metrics(self) -> TurnMetrics:
+        """Its figures, so far."""
+        self.attempt.count_bytes()
+        return self._metrics
+
     async def start(self) -> None:
         """Send the request, as often as it takes. Cancelling gives the place back.
 
@@ -81,8 +87,8 @@ class Turn:
         self._started_at = self._again_at = monotonic()
         self._pool.metrics.turns += 1
         self._number = self._pool.metrics.turns
-        self.metrics.attempts = 1
-        self._settings.hooks.started(self.metrics)
+        self._metrics.attempts = 1
+        self._settings.hooks.started(self._metrics)
         await self._until_sent()
 
     async def recover(self, error: TurnError) -> None:
@@ -105,8 +111,8 @@ class Turn:
         attempt = self.attempt
         asked = self.asked_until(len(attempt.steers.segments))
         answer = Answer(asked, _output_of(final.response), tuple(attempt.steers.waiting))
-        self.metrics.usage = final.response.usage
-        self.metrics.note_response(final.response)
+        self._metrics.usage = final.response.usage
+        self._metrics.note_response(final.response)
         self._finish("answered")
         if isinstance(final, ResponseCompleted):
             self._remember(final.response, answer)
@@ -189,7 +195,7 @@ class Turn:
         if not place.connection.is_ready:
             await self._bounded(place.connection.ready())
         self._transports.websocket_made()
-        self.metrics.connected_s = monotonic() - self._started_at
+        self._metrics.connected_s = monotonic() - self._started_at
         self._parent = parent = place.plan.parent
         request = frame(
             self.question.fields,
@@ -210,7 +216,7 @@ class Turn:
             plan.delta,
             previous_response_id=parent.response_id if parent is not None else None,
         )
-        place = f"http turn {self._number}.{self.metrics.attempts}"
+        place = f"http turn {self._number}.{self._metrics.attempts}"
         sink = sink_over_http(attempt, place, body, shows_content=self._settings.log_content)
         attempt.exchange = self._transports.http.exchange(sink)
         attempt.begin(body)
@@ -218,7 +224,13 @@ class Turn:
 
     def _new_attempt(self) -> Attempt:
         settings = self._settings
-        return Attempt(settings.deadlines, settings.max_buffered_events, self.metrics, self._started_at)
+        return Attempt(
+            settings.deadlines,
+            settings.max_buffered_events,
+            self._metrics,
+            self._started_at,
+            self._pool.wakeups,
+        )
 
     async def _take_place(self, attempt: Attempt) -> Place:
         question = self.question
@@ -248,7 +260,7 @@ class Turn:
         return can_continue(parent if self._transports.keeps_responses else parent.unstored())
 
     def _count(self, plan: Plan, size_bytes: int, place: Place | None) -> None:
-        metrics, pool = self.metrics, self._pool.metrics
+        metrics, pool = self._metrics, self._pool.metrics
         lane = place.run.lane.name if place is not None else None
         metrics.mode = "full" if plan.is_full else "delta"
         metrics.transport = "websocket" if place is not None else "http"
@@ -266,16 +278,17 @@ class Turn:
         """What recovery decides, up to the moment of asking again."""
         attempt, parent = self.attempt, self._parent
         attempt.leave()
+        attempt.count_bytes()
         error.output_seen = attempt.taken
         decision = decide(self._facts(error), self._policy())
         if parent is not None and decision.forget_parent:
             self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
         if decision.action is Action.RAISE or decision.cause is None:
             self._fail(error)
-        self.metrics.recoveries.append(decision.cause)
+        self._metrics.recoveries.append(decision.cause)
         self._pool.metrics.recoveries[decision.cause] += 1
         connection = self._place.connection.number if self._place is not None else None
-        log_recovery(self._number, self.metrics.attempts, connection, error, decision)
+        log_recovery(self._number, self._metrics.attempts, connection, error, decision)
         self._go_on(decision)
 
     def _policy(self) -> Policy:
@@ -296,7 +309,7 @@ class Turn:
             self._transports.fall_back(tried=self._place is not None)
         if decision.action is Action.ELSEWHERE and self._place is not None:
             self._avoiding.append(self._place.connection)
-        self.metrics.attempts += 1
+        self._metrics.attempts += 1
         self._again_at = monotonic() + decision.delay_s
 
     def _facts(self, error: TurnError) -> Facts:
@@ -305,7 +318,7 @@ class Turn:
         return Facts(
             error=error,
             output_seen=self.attempt.taken,
-            attempt=self.metrics.attempts,
+            attempt=self._metrics.attempts,
             remaining_s=None if total is None else self._started_at + total - monotonic(),
             may_replay=not acts and not self.attempt.steers.sent,
             names_parent=self._parent is not None,
@@ -327,15 +340,15 @@ class Turn:
             raise DeadlineExceeded(due.phase, due.waited_s) from None
 
     def _fail(self, error: TurnError | ClientClosed) -> NoReturn:
-        self.metrics.error = type(error).__name__
-        self.metrics.error_code = getattr(error, "code", None)
+        self._metrics.error = type(error).__name__
+        self._metrics.error_code = getattr(error, "code", None)
         self._finish("failed")
         raise error
 
     def _finish(self, outcome: Literal["answered", "left", "failed"]) -> None:
-        if self.metrics.outcome is None:
-            self.metrics.outcome = outcome
-            self.metrics.total_s = monotonic() - self._started_at
+        if self._metrics.outcome is None:
+            self._metrics.outcome = outcome
+            self._metrics.total_s = monotonic() - self._started_at
             if self._number:  # a stream that was never entered has not begun
                 self._settings.hooks.finished(self.metrics)
 

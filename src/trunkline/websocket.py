@@ -15,6 +15,7 @@ from picows import WSMsgType, WSTransport, ws_connect
 from .dialing import Route, connect, default_ssl_context, discard, route_to, translated
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .frames import FrameListener, Receiver
+from .wakeups import Wakeups
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
 # matters reaches the Receiver or is raised, so that its logger stays silent at every level.
@@ -74,6 +75,7 @@ async def dial(
     *,
     headers: Mapping[str, str],
     receiver: Receiver,
+    wakeups: Wakeups | None = None,
     ssl_context: ssl.SSLContext | None = None,
     ping_interval_s: float = 20.0,
     ping_timeout_s: float = 20.0,
@@ -87,6 +89,7 @@ async def dial(
         url: ``ws://`` or ``wss://``. Redirects are not followed: they would take the credentials along.
         headers: sent with the upgrade request.
         receiver: gets messages and the end. Not called any more when ``dial`` raises.
+        wakeups: the tasks that wait for what the receiver gets; they go on when everything was read.
         ssl_context: for ``wss`` (and an ``https`` proxy); by default certificates and names are verified
             against the system's authorities, which are loaded once.
         ping_interval_s: after so many silent seconds the server is pinged.
@@ -111,6 +114,7 @@ async def dial(
     context = ssl_context or default_ssl_context() if route.secure or route.secure_proxy else None
     listener = FrameListener(
         receiver,
+        wakeups or Wakeups(),
         max_message_bytes=max_message_bytes,
         ping_timeout_s=ping_timeout_s,
         close_timeout_s=close_timeout_s,
