@@ -17,7 +17,7 @@ _BARS = {
     "delta-one": ("cpu_us", "CPU per text delta, one stream (µs)"),
     "delta-64": ("cpu_us", "CPU per text delta, 64 lanes (µs)"),
     "paced": ("cpu_us", "CPU per text delta, 50 a second on each stream (µs)"),
-    "bytes": ("bytes_per_response", "Bytes sent per response"),
+    "bytes": ("bytes_per_turn", "Bytes sent per turn: a question, a tool call and an answer"),
     "barge-in": ("request_ms", "From the next question to its request at the server (ms)"),
     "memory-resident": ("idle_kb", "Resident memory per idle conversation (KB)"),
     "imports": ("cpu_ms", "Import (ms of CPU)"),

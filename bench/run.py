@@ -24,7 +24,7 @@ import environment
 HERE = Path(__file__).parent
 QUICK = "docs/benchmarks/quick"
 FULL = "docs/benchmarks"
-LOOK = ("floor", "floor-task", "trunkline", "trunkline-keyed", "livekit", "openai-lane")
+LOOK = ("floor", "floor-task", "trunkline", "trunkline-push", "trunkline-keyed", "livekit", "openai-lane")
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import statistics
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from msgspec import json
@@ -81,12 +83,19 @@ class Cost:
     wall_s: float
 
 
-async def cost_of(what: Callable[[], Awaitable[object]]) -> Cost:
-    """Run it, and say what it cost this process."""
-    gc.collect()
+async def cost_of(what: Callable[[], Awaitable[object]], *, collect: bool = True) -> Cost:
+    """Run it, and say what it cost this process. What was left over before is collected first."""
+    if collect:
+        gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
     await what()
     return Cost(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def resident_bytes() -> int:
+    """The resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def median(values: list[float]) -> float:

@@ -18,6 +18,7 @@ _ALL = (
     "pydantic-ai",
     "pipecat",
 )
+_READING = ("floor-task", "trunkline-push")  # two more ways to read, for the cases about reading
 _HTTP = ("openai-http", "openai-http-chained")
 
 
@@ -48,9 +49,9 @@ class Case:
 
 
 CASES = {
-    "delta-one": Case(deltas.one_stream, ("floor-task", *_ALL, "openai-http", "trunkline-http"), "cpu_us"),
-    "delta-64": Case(deltas.many_lanes, ("floor-task", *_ALL), "cpu_us"),
-    "paced": Case(deltas.paced, ("floor-task", *_without("trunkline-keyed")), "cpu_us"),
+    "delta-one": Case(deltas.one_stream, (*_READING, *_ALL, "openai-http", "trunkline-http"), "cpu_us"),
+    "delta-64": Case(deltas.many_lanes, (*_READING, *_ALL), "cpu_us"),
+    "paced": Case(deltas.paced, (*_READING, *_without("trunkline-keyed")), "cpu_us"),
     "turn-grows": Case(turns.grows, (*_ALL, "openai-lane-full", "openai-http"), "cpu_ms_2000"),
     "turn-fresh": Case(
         turns.fresh,
@@ -58,7 +59,7 @@ CASES = {
         "cpu_ms_2000",
     ),
     "bytes": Case(
-        turns.bytes_on_wire, (*_ALL, "openai-lane-full", *_HTTP, "trunkline-http"), "bytes_per_response"
+        turns.bytes_on_wire, (*_ALL, "openai-lane-full", *_HTTP, "trunkline-http"), "bytes_per_turn"
     ),
     "handshakes": Case(turns.handshakes, _without("floor"), "per_1000"),
     "memory-resident": Case(memory.resident, _without("pipecat"), "idle_kb"),

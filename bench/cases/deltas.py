@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
+import gc
 import time
 
-from cases.bench import Bench, Figures, cost_of, quantile
+from cases.bench import Bench, Figures, cost_of, quantile, resident_bytes
 from clients.base import Seed, Talk
 from load.order import Order, text_of
 
@@ -65,14 +65,18 @@ async def paced(bench: Bench) -> Figures:
     client = await bench.open()
     bench.counts()
     conversations = (200 if bench.quick else 1000) if client.speed >= _SLOW else 20 if bench.quick else 100
+    before = resident_bytes()
     talks = await bench.talks(conversations, Seed())
     seconds = 3 if bench.quick else 6
     delays = _Delays()
     for talk in talks:
         talk.say(text_of(Order(deltas=50 * seconds, rate=50, stamp=1)))
     tasks = [asyncio.create_task(_heard(talk, delays)) for talk in talks]
-    await asyncio.sleep(1.5)  # until all are under way
-    cost = await cost_of(lambda: delays.collect(seconds - 2))
+    await asyncio.sleep(0.5)  # until all are under way
+    gc.collect()
+    await asyncio.sleep(1.0)  # until what that held up has come in
+    memory = resident_bytes() - before
+    cost = await cost_of(lambda: delays.collect(seconds - 2), collect=False)
     heard = delays.all
     for task in tasks:
         task.cancel()
@@ -86,7 +90,7 @@ async def paced(bench: Bench) -> Figures:
         "arrived_share": len(heard) / (conversations * 50 * cost.wall_s),
         "p50_ms": quantile(heard, 0.5),
         "p99_ms": quantile(heard, 0.99),
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "kb_each": memory / conversations / 1024,
         "server_late_ms": counts["late_ms"],
     }
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import tracemalloc
-from pathlib import Path
+from collections.abc import Callable
 
 from msgspec import json
 
-from cases.bench import Bench, Figures
+from cases.bench import Bench, Figures, resident_bytes
 from clients.base import Seed
 from load.order import Order, text_of
 
@@ -22,7 +21,7 @@ _OWN_BYTES = (
 
 async def resident(bench: Bench) -> Figures:
     """Idle conversations with 22 messages, then the same while they are answered: resident memory."""
-    return await _measured(bench, _resident)
+    return await _measured(bench, resident_bytes)
 
 
 async def traced(bench: Bench) -> Figures:
@@ -31,8 +30,7 @@ async def traced(bench: Bench) -> Figures:
     return await _measured(bench, lambda: tracemalloc.get_traced_memory()[0])
 
 
-async def _measured(bench: Bench, now: object) -> Figures:
-    assert callable(now)
+async def _measured(bench: Bench, now: Callable[[], int]) -> Figures:
     client = await bench.open()
     count = 100 if client.speed < 100_000 else 500
     warming = await bench.talks(20, _SEED)
@@ -57,8 +55,3 @@ async def _measured(bench: Bench, now: object) -> Figures:
         "live_kb": live / count / 1024,
         "own_words_kb": _OWN_BYTES / 1024,
     }
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

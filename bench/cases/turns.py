@@ -12,6 +12,7 @@ from load.order import Order, text_of
 
 HISTORIES = (2, 20, 200, 2000, 5000)
 _TOOLS = 10
+_TURNS = 50
 
 
 async def grows(bench: Bench) -> Figures:
@@ -51,21 +52,20 @@ async def _by_length(bench: Bench, *, renewed: bool) -> Figures:
 
 
 async def bytes_on_wire(bench: Bench) -> Figures:
-    """A conversation of 50 responses, every other of which calls a tool."""
+    """A conversation of 50 turns, each a question, a tool call, its output and an answer: 100 responses."""
     client = await bench.open()
     talk = await client.talk(Seed(0, _TOOLS))
     bench.counts()
-    responses = 0
-    for number in range(25):
+    for number in range(_TURNS):
         talk.say(f"Question number {number}, of some length, as people ask. " + text_of(Order(call=1)))
-        responses += (await talk.work()).responses
+        await talk.work()
     counts = bench.counts()
     await client.close()
     return {
-        "responses": counts["requests"],
-        "frames": counts["frames"],
+        "bytes_per_turn": counts["bytes"] / _TURNS,
+        "frames_per_turn": counts["frames"] / _TURNS,
         "bytes": counts["bytes"],
-        "bytes_per_response": counts["bytes"] / counts["requests"],
+        "responses": counts["requests"],
         "chained": counts["chained"],
     }
 

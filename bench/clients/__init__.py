@@ -10,6 +10,7 @@ NAMES = {
     "floor": "floor:Floor",
     "floor-task": "floor:FloorTask",
     "trunkline": "trunkline_conversation:TrunklineConversation",
+    "trunkline-push": "trunkline_conversation:TrunklinePush",
     "trunkline-keyed": "trunkline_keyed:TrunklineKeyed",
     "trunkline-http": "trunkline_conversation:TrunklineHttp",
     "livekit": "livekit_plugin:Livekit",

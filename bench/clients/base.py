@@ -22,8 +22,9 @@ def next_order(left: int) -> str:
     return text_of(Order(call=left)) if left else text_of(Order(deltas=1))
 
 
+@cache
 def tool_definition(index: int) -> JSON:
-    """One of the tools, as the API documents them."""
+    """One of the tools, as the API documents them; made once, as applications do. Not to be changed."""
     return {
         "type": "function",
         "name": f"tool_{index}",

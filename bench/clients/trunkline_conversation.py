@@ -14,23 +14,14 @@ class TrunklineTalk(Talk):
     """A conversation."""
 
     def __init__(self, client: Trunkline, seed: Seed) -> None:
-        self._client = client
-        self._seed = seed
         self._new = ""
-        self._items = seed.messages()
-        self._make()
-
-    def _make(self) -> None:
-        tools = [tool_function(index) for index in range(self._seed.tools)]
-        self._chat = self._client.conversation(
-            model=MODEL, instructions=self._seed.instructions, tools=tools, items=self._items
+        tools = [tool_function(index) for index in range(seed.tools)]
+        self._chat = client.conversation(
+            model=MODEL, instructions=seed.instructions, tools=tools, items=seed.messages()
         )
 
     def say(self, text: str) -> None:
         self._new = text
-
-    def renew(self) -> None:
-        self._items = self._chat.items
 
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
         deltas = 0
@@ -58,11 +49,32 @@ class TrunklineTalk(Talk):
         await self._chat.warm()
 
 
+class PushTalk(TrunklineTalk):
+    """A conversation whose events are given to a function."""
+
+    async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
+        if limit:
+            return await super().ask(heard, limit)
+        deltas = 0
+
+        def hear(event: ServerEvent) -> None:
+            nonlocal deltas
+            if type(event) is OutputTextDelta:
+                deltas += 1
+                if heard is not None:
+                    heard(event.delta)
+
+        async with self._chat.send(self._new) as stream:
+            await stream.finish(hear)
+        return Told(deltas)
+
+
 class TrunklineConversation(Client):
     """One client, one pool."""
 
     speed = 250_000
     transport = "websocket"
+    talks = TrunklineTalk
 
     async def open(self, url: str) -> None:
         self._client = Trunkline(
@@ -75,13 +87,19 @@ class TrunklineConversation(Client):
         )
 
     async def talk(self, seed: Seed) -> Talk:
-        return TrunklineTalk(self._client, seed)
+        return self.talks(self._client, seed)
 
     async def warm(self, sockets: int) -> None:
         await self._client.warm(model=MODEL, connections=sockets)
 
     async def close(self) -> None:
         await self._client.close()
+
+
+class TrunklinePush(TrunklineConversation):
+    """The same, read with `finish(on_event)`."""
+
+    talks = PushTalk
 
 
 class TrunklineHttp(TrunklineConversation):
