@@ -8,9 +8,12 @@ import pytest
 
 import trunkline
 from trunkline import Deadlines, Policy
+from trunkline.attempt import Attempt
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
-from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
+from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent, decode
+from trunkline.metrics import TurnMetrics
+from trunkline.wakeups import Wakeups
 
 from .peer import Server, frame
 from .talk import DELTA, ask, client_of, collect, first_text, let_the_reader_begin, read, types_of
@@ -329,3 +332,16 @@ def test_terminal_events_are_read_without_their_output() -> None:
     event = trunkline.events.decode(b'{"type":"response.completed","response":{"id":"r"}}')
     assert isinstance(event, ResponseCompleted)
     assert event.response.output == []
+
+
+async def test_a_number_that_is_no_integer_does_no_harm() -> None:
+    async with Emulator(frames=100) as emulator, client_of(emulator) as client:
+        stream = await ask(client.conversation(model="echo"), "hello there")
+        frames = [json.loads(frame.data) for frame in emulator.frames if frame.sent]
+    attempt = Attempt(Deadlines(), 100, TurnMetrics(), 0.0, Wakeups())
+    for event in frames:
+        if event["type"] == DELTA:
+            event["sequence_number"] = float(event["sequence_number"])
+        attempt.deliver(decode(json.dumps(event).encode()))
+    deltas = [event.delta for event in attempt.events if isinstance(event, OutputTextDelta)]
+    assert "".join(deltas) == stream.received_text == "hello there"

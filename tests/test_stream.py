@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +14,7 @@ from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta
 
-from .talk import DELTA, ask, client_of, first_text, read, texts, types_of
+from .talk import DELTA, ask, assert_kept, client_of, first_text, read, texts, types_of
 from .waiting import runs_briefly, soon, until
 
 
@@ -507,3 +508,60 @@ async def test_over_http_a_function_is_given_the_events_too(emulator: Emulator) 
             response = await stream.finish(heard.append)
         deltas = [event.delta for event in heard if isinstance(event, OutputTextDelta)]
         assert "".join(deltas) == response.output_text
+
+
+async def test_a_stream_that_was_read_by_a_function_leaves_no_cycle(client: trunkline.Client) -> None:
+    async with client.conversation(model="words-20").send("go") as stream:
+        await stream.finish(lambda event: None)
+    gone = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# From within the callback that read the socket, whoever is woken may do anything.
+
+
+async def test_whoever_is_woken_may_close_the_client(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+    client = client_of(emulator)
+    async with client.conversation(model="words-20").send("go") as stream:
+        await first_text(stream)
+        await anext(stream)
+        await soon(client.close())
+        with pytest.raises((trunkline.ClientClosed, trunkline.ConnectionLost)):
+            await soon(stream.finish())
+    assert client.connections == 0
+
+
+async def test_whoever_is_woken_may_ask_the_next_question_at_once(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 500)
+    async with client_of(emulator) as client:
+        chat = client.conversation(model="words-20")
+        for _ in range(10):
+            async with chat.send("go") as stream:
+                await first_text(stream)
+                await anext(stream)
+        emulator.pace = Pace()
+        assert_kept(emulator, chat, (await ask(chat, "and now?")).response)
+
+
+async def test_a_function_may_drop_the_socket_of_its_own_answer(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 500)
+    limits = trunkline.PoolLimits(close_abandoned=True)
+    async with client_of(emulator, limits=limits) as client:
+        chat = client.conversation(model="words-20")
+
+        def hear(event: trunkline.ServerEvent) -> None:
+            if isinstance(event, OutputTextDelta) and asyncio.current_task() is None:
+                stream.close()
+
+        async with chat.send("go") as stream:
+            with pytest.raises(trunkline.UsageError):
+                await soon(stream.finish(hear))
+        await until(lambda: not emulator.live_connections, "the socket is gone")
+        emulator.pace = Pace()
+        assert_kept(emulator, chat, (await ask(chat, "and now?")).response)

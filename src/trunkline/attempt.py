@@ -169,9 +169,10 @@ class Attempt(Wait):
     def deliver(self, event: ServerEvent) -> None:
         """Take one event of this request's response."""
         self._progress_at = monotonic()
-        frame, number, sequence = event.raw, event.sequence_number, self._sequence
+        frame, sequence = event.raw, self._sequence
         self._received_bytes += len(frame)
-        if number != sequence.next:
+        number = sequence.next
+        if event.sequence_number != number:
             self._put_in_order(event)
             return
         sequence.next = number + 1

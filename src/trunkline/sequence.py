@@ -36,8 +36,8 @@ class Sequence:
             or something waits. Whoever passes it on counts it up, and keeps the frame's hash in `recent`.
         held: what came too early, by number; ``None`` where it was passed on already.
         recent: hashes of the frames that were passed on last, by the last digits of their numbers, to know a
-            repetition by. Keeping the events themselves would take up kilobytes for each answer, and freeing
-            one long after it was last touched takes as long as all the rest of the way.
+            repetition by. The events themselves would take up kilobytes for each answer, and freeing one that
+            is in no cache of the processor any more is slow.
     """
 
     __slots__ = ("_expected", "_last", "held", "next", "recent")

@@ -250,13 +250,14 @@ class ResponseStream:
 
     def _hear(self, event: OutputTextDelta) -> None:
         """Text that came while `finish` waited."""
+        on_event, attempt = self._on_event, self._attempt
+        assert on_event is not None  # see `_listen`
+        assert attempt is not None
         self._text += event.delta.encode()
-        if self._on_event is None or self._attempt is None:
-            return
         try:
-            self._on_event(event)
+            on_event(event)
         except Exception as error:
-            self._attempt.end_with(error)
+            attempt.end_with(error)
 
     def _begin_response(self) -> None:
         self._responses += 1
@@ -304,6 +305,7 @@ class ResponseStream:
         if self._ended:
             return
         self._ended = True
+        self._listen(None)
         self._attempt = None
         taken = self._turn.attempt.taken
         self._turn.leave()
