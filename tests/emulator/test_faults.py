@@ -12,8 +12,8 @@ import pytest
 
 from trunkline.emulator import Action, Emulator, Fault, Faults, load_faults, parse_faults
 from trunkline.emulator.events import Event
+from trunkline.emulator.fault import Place
 from trunkline.emulator.fault_file import describe
-from trunkline.emulator.faults import Place
 from trunkline.emulator.mishaps import strike
 from trunkline.emulator.moves import HangUp, Raw, Wait
 

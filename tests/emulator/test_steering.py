@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.emulator import Emulator, Prompt, Say, Step
-from trunkline.emulator.faults import Action, Fault, Faults
+from trunkline.emulator import Action, Emulator, Fault, Faults, Prompt, Say, Step
 from trunkline.emulator.steering import MAX_PENDING
 
 from .wire import WEATHER, Event, Socket, wired

@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .behaviour import Expectation
 from .context import Item
 from .faults import Faults
 from .frame_log import FrameLog, FrameRecord
+from .loop_thread import LoopThread
 from .models import Model
 from .pace import Pace
 from .records import ConnectionRecord, RequestRecord, ResponseRecord
@@ -20,7 +21,6 @@ from .service import Service, Settings
 
 if TYPE_CHECKING:
     from .server import Server
-    from .threads import ThreadedEmulator
 
 
 class Emulator:
@@ -142,8 +142,6 @@ class Emulator:
 
     def run_in_thread(self) -> ThreadedEmulator:
         """This emulator as a plain context manager, its server in a thread of its own."""
-        from .threads import ThreadedEmulator
-
         return ThreadedEmulator(self)
 
     async def start(self) -> None:
@@ -200,3 +198,51 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+class ThreadedEmulator:
+    """A running emulator whose event loop lives in another thread.
+
+    Every attribute of `Emulator` can be read here; what acts on connections runs over there and is awaited.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self._thread = LoopThread("trunkline emulator")
+
+    def start(self) -> None:
+        """Listen. The port is known when this returns."""
+        self._thread.start()
+        self._thread.run(self.emulator.start())
+
+    def stop(self) -> None:
+        """Close every socket, stop listening and end the thread."""
+        self._thread.run(self.emulator.stop())
+        self._thread.stop()
+
+    def drop_connections(self, code: int | None = None) -> None:
+        """Close all sockets, as `Emulator.drop_connections` does."""
+        self._thread.run(self.emulator.drop_connections(code))
+
+    def forget(self, response_id: str | None = None) -> None:
+        """Drop what lanes remember, as `Emulator.forget` does."""
+        self._thread.call(lambda: self.emulator.forget(response_id))
+
+    def delete(self, response_id: str) -> None:
+        """Drop a response from memory and store, as `Emulator.delete` does."""
+        self._thread.call(lambda: self.emulator.delete(response_id))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.emulator, name)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -7,7 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from .faults import Action, Fault, Faults
+from .action import Action
+from .fault import Fault
+from .faults import Faults
 
 
 def load_faults(path: str | Path) -> Faults:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from ._wire.backend import Backend
+from .action import Action
 from .compaction import listed
 from .errors import ApiError
-from .faults import Action, Place
+from .fault import Place
 from .generation import Generation
 from .headers import answer_headers
 from .http_session import complete, stream
@@ -20,9 +22,6 @@ from .mishaps import rejection
 from .records import RequestRecord, ResponseRecord
 from .request import check_create, decode
 from .schema import choice, integer
-
-if TYPE_CHECKING:
-    from .emulator import Emulator
 
 MODELS = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
 """What ``GET /v1/models`` lists; every other name is accepted too."""
@@ -34,9 +33,9 @@ _LIMIT = integer(1, 100)
 class Routes:
     """Handlers of everything but the socket."""
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-        self._service = emulator.service
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._service = backend.service
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def add_to(self, app: web.Application) -> None:
@@ -69,14 +68,14 @@ class Routes:
     async def _create(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body, generation, place = self._noted("response.create", raw, self._start)
-        moves = self._emulator.faults.play(generation.moves(), place)
+        moves = self._backend.faults.play(generation.moves(), place)
         asked = check_create(body, transport="http")
         if asked.background and not asked.stream:
             return self._in_background(generation)
         try:
             if asked.stream:
-                return await stream(request, moves, self._emulator.pace, self.headers(request))
-            failure = await complete(moves, self._emulator.pace, request)
+                return await stream(request, moves, self._backend.pace, self.headers(request))
+            failure = await complete(moves, self._backend.pace, request)
         finally:
             self._service.abandon(generation)
         if failure is not None:
@@ -86,11 +85,11 @@ class Routes:
     def _start(self, body: dict[str, Any], seen: RequestRecord) -> tuple[dict[str, Any], Generation, Place]:
         model = body.get("model")
         place = Place(
-            request=self._emulator.count_request(),
+            request=self._backend.count_request(),
             model=model if isinstance(model, str) else None,
             transport="http",
         )
-        for fault in self._emulator.faults.at_request(place):
+        for fault in self._backend.faults.at_request(place):
             if fault.action is Action.REJECT:
                 raise rejection(fault)
         generation = self._service.create(body, seen)
@@ -111,7 +110,7 @@ class Routes:
         record.status = "in_progress"
         record.resource = record.resource | {"status": "in_progress"}
         try:
-            await complete(generation.moves(), self._emulator.pace)
+            await complete(generation.moves(), self._backend.pace)
         finally:
             self._service.abandon(generation)
 
@@ -169,7 +168,7 @@ class Routes:
             self._service.refused(seen, error)
             raise
         finally:
-            self._emulator.notify(seen)
+            self._backend.notify(seen)
 
 
 def _model(name: str) -> dict[str, Any]:

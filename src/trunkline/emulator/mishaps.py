@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from .action import Action
 from .errors import ApiError, connection_limit_reached, type_of_status
 from .events import Event, error_event
+from .fault import Fault
 from .moves import HangUp, Move, Raw, Wait
-
-if TYPE_CHECKING:
-    from .faults import Fault
 
 _encode = msgspec.json.Encoder().encode
 
 
 def strike(moves: list[Move], event: Event, fault: Fault, lane: str | None) -> tuple[list[Move], bool]:
     """The moves that take the place of an event's, and whether the response ends there."""
-    action = str(fault.action)
+    action = Action(fault.action)
     if action in _ENDINGS:
         return _ENDINGS[action](fault, lane), True
     if action in _BEFORE:
@@ -41,20 +40,20 @@ def rejection(fault: Fault) -> ApiError:
     )
 
 
-def _doubled(moves: list[Move], action: str) -> list[Move]:
-    return moves * 2 if action == "duplicate" else moves
+def _doubled(moves: list[Move], action: Action) -> list[Move]:
+    return moves * 2 if action is Action.DUPLICATE else moves
 
 
 def _limit(fault: Fault, lane: str | None) -> list[Move]:
     return [error_event(connection_limit_reached(), None), HangUp(1000)]
 
 
-_ENDINGS: Mapping[str, Callable[[Fault, str | None], list[Move]]] = {
-    "drop": lambda fault, lane: [HangUp()],
-    "reset": lambda fault, lane: [HangUp(reset=True)],
-    "close": lambda fault, lane: [HangUp(fault.close_code)],
-    "fail": lambda fault, lane: [error_event(rejection(fault), lane)],
-    "connection_limit": _limit,
+_ENDINGS: Mapping[Action, Callable[[Fault, str | None], list[Move]]] = {
+    Action.DROP: lambda fault, lane: [HangUp()],
+    Action.RESET: lambda fault, lane: [HangUp(reset=True)],
+    Action.CLOSE: lambda fault, lane: [HangUp(fault.close_code)],
+    Action.FAIL: lambda fault, lane: [error_event(rejection(fault), lane)],
+    Action.CONNECTION_LIMIT: _limit,
 }
 
 
@@ -66,10 +65,10 @@ def _unknown_event(fault: Fault, lane: str | None) -> list[Move]:
     return [Event(kind, _encode(fields))]
 
 
-_BEFORE: Mapping[str, Callable[[Fault, str | None], list[Move]]] = {
-    "stall": lambda fault, lane: [Wait(fault.seconds)],
-    "delay": lambda fault, lane: [Wait(fault.seconds or 0.0)],
-    "unknown_event": _unknown_event,
+_BEFORE: Mapping[Action, Callable[[Fault, str | None], list[Move]]] = {
+    Action.STALL: lambda fault, lane: [Wait(fault.seconds)],
+    Action.DELAY: lambda fault, lane: [Wait(fault.seconds or 0.0)],
+    Action.UNKNOWN_EVENT: _unknown_event,
 }
 
 
@@ -94,13 +93,15 @@ def _without(content: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name not in names}
 
 
-_CHANGES: Mapping[str, Callable[[Event, Fault], Move]] = {
-    "truncate": lambda event, fault: Raw(event.data[: len(event.data) // 2]),
-    "corrupt": lambda event, fault: Raw(b"\x00garbage" + event.data[:-1]),
-    "duplicate": lambda event, fault: event,
-    "fragment": lambda event, fault: Raw(event.data, fragments=3),
-    "unknown_field": lambda event, fault: _changed(event, lambda content: content | {"unheard_of": {"x": 1}}),
-    "omit": lambda event, fault: _changed(event, lambda content: _without(content, fault.fields)),
-    "oversize": _padded,
-    "flat_error": lambda event, fault: _changed(event, _flat),
+_CHANGES: Mapping[Action, Callable[[Event, Fault], Move]] = {
+    Action.TRUNCATE: lambda event, fault: Raw(event.data[: len(event.data) // 2]),
+    Action.CORRUPT: lambda event, fault: Raw(b"\x00garbage" + event.data[:-1]),
+    Action.DUPLICATE: lambda event, fault: event,
+    Action.FRAGMENT: lambda event, fault: Raw(event.data, fragments=3),
+    Action.UNKNOWN_FIELD: lambda event, fault: _changed(
+        event, lambda content: content | {"unheard_of": {"x": 1}}
+    ),
+    Action.OMIT: lambda event, fault: _changed(event, lambda content: _without(content, fault.fields)),
+    Action.OVERSIZE: _padded,
+    Action.FLAT_ERROR: lambda event, fault: _changed(event, _flat),
 }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .threads import ThreadedEmulator
+    from .emulator import ThreadedEmulator
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,8 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def trunkline_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmulator]:
     """A running emulator: its URL, requests, responses, effective contexts and faults."""
     # Imported here, so that a run which needs no emulator does not load a web server.
-    from .emulator import Emulator
-    from .threads import ThreadedEmulator
+    from .emulator import Emulator, ThreadedEmulator
 
     options: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("trunkline_emulator"))):

@@ -7,13 +7,15 @@ import hmac
 import socket as sockets
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from ._wire.backend import Backend
+from .action import Action
 from .connection import Connection
 from .errors import ApiError
-from .faults import Action, Fault, Place
+from .fault import Fault, Place
 from .frames import close_frame
 from .http_routes import Routes
 from .http_session import refusal
@@ -21,9 +23,6 @@ from .moves import HangUp
 from .outbox import Outbox
 from .records import ConnectionRecord
 from .socket_session import SocketSession
-
-if TYPE_CHECKING:
-    from .emulator import Emulator
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_AGE_S = 60 * 60
@@ -63,10 +62,10 @@ class SocketLine:
 class Server:
     """Pumps bytes between aiohttp and the service."""
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-        self._service = emulator.service
-        self._routes = Routes(emulator)
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._service = backend.service
+        self._routes = Routes(backend)
         self._runner: web.AppRunner | None = None
         self._open: dict[str, tuple[Connection, SocketSession]] = {}
         self._age_check: asyncio.TimerHandle | None = None
@@ -136,15 +135,15 @@ class Server:
                 " using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
                 status=401,
             )
-        expected = self._emulator.api_key
+        expected = self._backend.api_key
         if expected is not None and not hmac.compare_digest(given.encode(), expected.encode()):
             raise ApiError("Incorrect API key provided.", status=401, code="invalid_api_key")
 
     async def _open_socket(self, request: web.Request) -> web.StreamResponse:
-        self._emulator.handshakes += 1
+        self._backend.handshakes += 1
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise ApiError("Expected a WebSocket upgrade.", status=426, code="upgrade_required")
-        fault = self._emulator.faults.at_upgrade(Place(connection=self._emulator.handshakes))
+        fault = self._backend.faults.at_upgrade(Place(connection=self._backend.handshakes))
         if fault is not None:
             return await _struck_upgrade(fault, request)
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
@@ -155,7 +154,7 @@ class Server:
             return socket
         connection = Connection(self._record(request))
         outbox = Outbox(transport.write, writer.drain, asyncio.get_running_loop())
-        session = SocketSession(self._emulator, connection, outbox, SocketLine(transport))
+        session = SocketSession(self._backend, connection, outbox, SocketLine(transport))
         self._open[connection.id] = (connection, session)
         try:
             await self._read(socket, connection, session)
@@ -179,7 +178,7 @@ class Server:
                 await session.ready()
 
     def _is_old(self, connection: Connection) -> bool:
-        return self._emulator.clock() - connection.record.opened_at >= MAX_AGE_S
+        return self._backend.clock() - connection.record.opened_at >= MAX_AGE_S
 
     def _check_ages(self) -> None:
         for connection, session in list(self._open.values()):
@@ -190,12 +189,12 @@ class Server:
     def _record(self, request: web.Request) -> ConnectionRecord:
         record = ConnectionRecord(
             self._service.ids.new("conn"),
-            number=self._emulator.handshakes,
+            number=self._backend.handshakes,
             headers=dict(request.headers),
             query=dict(request.query),
-            opened_at=self._emulator.clock(),
+            opened_at=self._backend.clock(),
         )
-        self._emulator.opened(record)
+        self._backend.opened(record)
         return record
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from ._wire.backend import Backend
+from .action import Action
 from .connection import Connection, Job
 from .errors import ApiError, connection_limit_reached
 from .events import Event, error_event
-from .faults import Action, Place
+from .fault import Place
 from .frames import frame
 from .generation import Generation
 from .mishaps import rejection
@@ -21,11 +23,6 @@ from .records import RequestRecord
 from .request import decode, lane_of
 from .schema import missing, unsupported_value, wrong_type
 from .steering_desk import SteeringDesk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .emulator import Emulator
 
 MAX_QUEUED = 1024
 """How many requests may wait for their lanes before nothing more is read from the client."""
@@ -49,9 +46,9 @@ class Line(Protocol):
 class SocketSession:
     """What the server does with one open socket. It never waits: bytes come in by `feed`."""
 
-    def __init__(self, emulator: Emulator, connection: Connection, outbox: Outbox, line: Line) -> None:
-        self._emulator = emulator
-        self._service = emulator.service
+    def __init__(self, backend: Backend, connection: Connection, outbox: Outbox, line: Line) -> None:
+        self._backend = backend
+        self._service = backend.service
         self._connection = connection
         self._outbox = outbox
         self._line = line
@@ -80,12 +77,12 @@ class SocketSession:
 
     def write(self, event: Event) -> None:
         """Send an event."""
-        self._emulator.log.sent(self._connection.id, event.data)
+        self._backend.log.sent(self._connection.id, event.data)
         self._outbox.write(frame(event.data))
 
     def write_raw(self, message: Raw) -> None:
         """Send what is no whole event, perhaps in several frames."""
-        self._emulator.log.sent(self._connection.id, message.data)
+        self._backend.log.sent(self._connection.id, message.data)
         size = -(-len(message.data) // message.fragments) or 1
         parts = [message.data[start : start + size] for start in range(0, len(message.data), size)]
         for index, part in enumerate(parts):
@@ -101,7 +98,7 @@ class SocketSession:
     def feed(self, raw: str | bytes) -> None:
         """Take a message from the client."""
         data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-        self._emulator.log.received(self._connection.id, data)
+        self._backend.log.received(self._connection.id, data)
         seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
         self._service.requests.append(seen)
         try:
@@ -137,7 +134,7 @@ class SocketSession:
         seen.kind = kind
         if kind == "response.steer":
             self._desk.take(body, seen)
-            self._emulator.notify(seen)
+            self._backend.notify(seen)
         elif kind == "response.create":
             seen.lane = lane_of(body)
             lanes = self._connection.lanes
@@ -171,12 +168,12 @@ class SocketSession:
             self._refuse(error, seen, place)
             self._desk.not_created(steers, seen.lane)
             return False
-        self._emulator.notify(seen)
+        self._backend.notify(seen)
         self._play(generation, job, place)
         return True
 
     def _strike(self, place: Place) -> None:
-        for fault in self._emulator.faults.at_request(place):
+        for fault in self._backend.faults.at_request(place):
             if fault.action is Action.FORGET:
                 self._connection.cache.forget()
             elif fault.action is Action.SLOW_READ:
@@ -197,29 +194,29 @@ class SocketSession:
                 self._connection.lanes.finish(record.lane)
                 self._start_waiting()
 
-        player = self._player(self._emulator.faults.play(generation.moves(), place), ended)
+        player = self._player(self._backend.faults.play(generation.moves(), place), ended)
         self._playing[player] = generation
         # Not at once, so that one request does not play inside the reading of another.
         self._loop.call_soon(player.start)
 
     def _player(self, moves: Iterator[Move], ended: Callable[[], None]) -> Player:
-        return Player(moves, self, self._emulator.pace, self._loop, ended)
+        return Player(moves, self, self._backend.pace, self._loop, ended)
 
     def _place(self, job: Job) -> Place:
         model = job.body.get("model")
         return Place(
             connection=self._connection.record.number,
             connection_id=self._connection.id,
-            request=self._emulator.count_request(),
+            request=self._backend.count_request(),
             lane=job.request.lane,
             model=model if isinstance(model, str) else None,
         )
 
     def _refuse(self, error: ApiError, seen: RequestRecord, place: Place | None = None) -> None:
         self._service.refused(seen, error)
-        self._emulator.notify(seen)
+        self._backend.notify(seen)
         event = error_event(error, seen.lane)
-        faults = self._emulator.faults
+        faults = self._backend.faults
         if not faults:
             self.write(event)
             return

@@ -1,0 +1,1 @@
+"""The emulator's server: HTTP, server-sent events and WebSocket."""
