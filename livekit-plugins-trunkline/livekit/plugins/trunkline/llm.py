@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -24,10 +23,9 @@ from openai.types import Reasoning
 from openai.types.shared_params import ResponsesModel
 from trunkline import Client, Deadlines
 
-from .conversations import Conversations
+from .access import Access
 from .options import Options, ServiceTier, Verbosity, lowest_effort
 from .stream import LLMStream
-from .tools import Definitions
 
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 
@@ -91,16 +89,15 @@ class LLM(llm.LLM[Any]):
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
         )
-        self.connect_s = timeout.connect if timeout is not None else None
-        self._make = _maker(api_key, base_url, use_websocket, timeout)
-        self._owns_client = client is None
-        self._client = client if client is not None else self._make()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._use_websocket = use_websocket
-        self.definitions = Definitions()
-        self.conversations = Conversations(
-            self._forget, breakpoints=self._sends_breakpoints(prompt_cache_breakpoints)
+        make = _maker(api_key, base_url, use_websocket, timeout)
+        used = client if client is not None else make()
+        self._access = Access(
+            used,
+            remake=make if client is None else None,
+            breakpoints=self._sends_breakpoints(prompt_cache_breakpoints, used.url),
+            connect_s=timeout.connect if timeout is not None else None,
         )
+        self._use_websocket = use_websocket
 
     @property
     def model(self) -> str:
@@ -110,18 +107,12 @@ class LLM(llm.LLM[Any]):
     @property
     def provider(self) -> str:
         """The host that is asked, with its port if it is given."""
-        return urlsplit(self._client.url).netloc
+        return urlsplit(self._access.url).netloc
 
     @property
     def client(self) -> Client:
-        """What asks. A client of our own is made anew when the event loop that it belongs to is closed."""
-        loop = asyncio.get_running_loop()
-        if self._owns_client and self._loop is not None and self._loop.is_closed():
-            self.conversations.clear()
-            self._client = self._make()
-            self._loop = None
-        self._loop = self._loop or loop
-        return self._client
+        """The `trunkline.Client` in use. This LLM's own one is replaced once its event loop is closed."""
+        return self._access.client
 
     def chat(
         self,
@@ -154,26 +145,28 @@ class LLM(llm.LLM[Any]):
             response_format=response_format,
             extra_kwargs=extra_kwargs,
         )
-        return LLMStream(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options, fields=fields)
+        return LLMStream(
+            self,
+            self._access,
+            chat_ctx=chat_ctx,
+            tools=tools or [],
+            conn_options=conn_options,
+            fields=fields,
+        )
 
     async def aclose(self) -> None:
         """Forget every conversation; close the client, unless it was given."""
         await super().aclose()
-        self.conversations.clear()
-        if self._owns_client:
-            await self._client.close()
+        await self._access.close()
 
     async def _prewarm_impl(self) -> None:
         if self._use_websocket:
             await self.client.warm(model=self.model)
 
-    def _forget(self, key: Hashable) -> None:
-        self._client.forget(key)
-
-    def _sends_breakpoints(self, setting: bool | Literal["auto"]) -> bool:
+    def _sends_breakpoints(self, setting: bool | Literal["auto"], url: str) -> bool:
         if isinstance(setting, bool):
             return setting
-        host = (urlsplit(self._client.url).hostname or "").rstrip(".")
+        host = (urlsplit(url).hostname or "").rstrip(".")
         return host == _OPENAI_HOST and supports_prompt_cache_breakpoints(self.model)
 
 

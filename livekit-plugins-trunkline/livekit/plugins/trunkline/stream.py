@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from livekit.agents import llm
 from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage, FunctionToolCall
@@ -18,12 +18,10 @@ from trunkline.events import (
     ResponseIncomplete,
 )
 
+from .access import Access
 from .conversations import Conversation
 from .failures import AT_ONCE, livekit_error
 from .log import logger
-
-if TYPE_CHECKING:
-    from .llm import LLM
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -35,7 +33,8 @@ class LLMStream(llm.LLMStream):
 
     def __init__(
         self,
-        llm: LLM,
+        llm: llm.LLM[Any],
+        access: Access,
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
@@ -43,7 +42,7 @@ class LLMStream(llm.LLMStream):
         fields: JSON,
     ) -> None:
         super().__init__(llm, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
-        self._model = llm
+        self._access = access
         self._fields = fields
         self._conversation: Conversation | None = None
         self._response_id = ""
@@ -68,13 +67,13 @@ class LLMStream(llm.LLMStream):
     def _ask(self) -> ResponseStream:
         items = self._chat_ctx.items
         if self._conversation is None:
-            self._conversation = self._model.conversations.of(items)
-        client, limit = self._model.client, self._conn_options.timeout
-        request = {"tools": self._model.definitions.of(self._tools) or None, **self._fields}
+            self._conversation = self._access.conversations.of(items)
+        client, limit = self._access.client, self._conn_options.timeout
+        request = {"tools": self._access.definitions.of(self._tools) or None, **self._fields}
         return client.stream(
             input=self._conversation.transcript.following(items),
             key=self._conversation,
-            deadlines=replace(client.deadlines, connect=self._model.connect_s or limit, first_event=limit),
+            deadlines=replace(client.deadlines, connect=self._access.connect_s or limit, first_event=limit),
             policy=AT_ONCE,
             **request,
         )
@@ -137,7 +136,7 @@ class LLMStream(llm.LLMStream):
 
     def _acts(self) -> bool:
         """Whether tools of the service may change something, so that asking twice is not harmless."""
-        tools = self._fields.get("tools") or self._model.definitions.of(self._tools)
+        tools = self._fields.get("tools") or self._access.definitions.of(self._tools)
         return "conversation" in self._fields or any(tool.get("type") == "mcp" for tool in tools)
 
 
