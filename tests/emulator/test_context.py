@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trunkline.emulator import ApiError, Emulator
-from trunkline.emulator.compaction import fitted
+from trunkline.emulator._service.compaction import fitted
 from trunkline.emulator.context import Context, common_tokens
 
 from .wire import Event, Socket, Wire, wired

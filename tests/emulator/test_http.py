@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from trunkline.emulator import Emulator
-from trunkline.emulator import server as server_module
+from trunkline.emulator._wire import server as server_module
 
 from .wire import WEATHER, Socket, Wire, text_of, wired
 

@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from trunkline.emulator import Emulator
-from trunkline.emulator.outbox import HIGH_WATER_BYTES
-from trunkline.emulator.socket_session import MAX_QUEUED
+from trunkline.emulator._wire.outbox import HIGH_WATER_BYTES
+from trunkline.emulator._wire.socket_session import MAX_QUEUED
 
 from .wire import Wire, wired
 

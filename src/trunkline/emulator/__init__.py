@@ -1,16 +1,16 @@
 """A strict stand-in for the Responses API: a real server on loopback with deterministic models."""
 
-from .action import Action
+from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
+from ._wire.frame_log import FrameRecord
 from .behaviour import Expectation
 from .emulator import Emulator, ThreadedEmulator
 from .errors import ApiError
-from .fault import Fault, Fired
-from .fault_file import load_faults, parse_faults
-from .faults import Faults
-from .frame_log import FrameRecord
+from .faults.action import Action
+from .faults.fault import Fault, Fired
+from .faults.faults import Faults
+from .faults.file import load_faults, parse_faults
 from .models import Model
 from .prompt import Prompt
-from .records import ConnectionRecord, RequestRecord, ResponseRecord
 from .steps import Call, Compact, Fail, Reason, Refuse, Say, Step
 from .testing import assert_context
 

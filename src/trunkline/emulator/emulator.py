@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
+from ._service.service import Service, Settings
+from ._wire.frame_log import FrameLog, FrameRecord
 from .behaviour import Expectation
 from .context import Item
-from .faults import Faults
-from .frame_log import FrameLog, FrameRecord
+from .faults.faults import Faults
 from .loop_thread import LoopThread
 from .models import Model
 from .pace import Pace
-from .records import ConnectionRecord, RequestRecord, ResponseRecord
-from .service import Service, Settings
 
 if TYPE_CHECKING:
-    from .server import Server
+    from ._wire.server import Server
 
 
 class Emulator:
@@ -147,7 +147,7 @@ class Emulator:
     async def start(self) -> None:
         """Listen. The port is known when this returns."""
         # Imported here: tests of others load this package and shall not pay for a web server.
-        from .server import Server
+        from ._wire.server import Server
 
         self._server = Server(self)
         self._port = await self._server.start(self._host, self._port)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..faults import Faults
-from ..frame_log import FrameLog
+from .._service.records import ConnectionRecord, RequestRecord
+from .._service.service import Service
+from ..faults.faults import Faults
 from ..pace import Pace
-from ..records import ConnectionRecord, RequestRecord
-from ..service import Service
+from .frame_log import FrameLog
 
 
 class Backend(Protocol):

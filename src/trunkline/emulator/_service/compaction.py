@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .context import Context, Item, call_id_of, tokens_of
-from .errors import context_length_exceeded
+from ..context import Context, Item, call_id_of, tokens_of
+from ..errors import context_length_exceeded
+from ..items import text_of, type_of
+from ..request import CreateRequest
 from .generation import seal
 from .ids import Ids
-from .items import text_of, type_of
-from .request import CreateRequest
 
 
 def compaction_item(ids: Ids, items: list[Item]) -> Item:

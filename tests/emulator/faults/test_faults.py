@@ -11,13 +11,13 @@ import aiohttp
 import pytest
 
 from trunkline.emulator import Action, Emulator, Fault, Faults, load_faults, parse_faults
+from trunkline.emulator._service.moves import HangUp, Raw, Wait
 from trunkline.emulator.events import Event
-from trunkline.emulator.fault import Place
-from trunkline.emulator.fault_file import describe
-from trunkline.emulator.mishaps import strike
-from trunkline.emulator.moves import HangUp, Raw, Wait
+from trunkline.emulator.faults import Place
+from trunkline.emulator.faults.file import describe
+from trunkline.emulator.faults.strike import strike
 
-from .wire import Socket, Wire, wired
+from ..wire import Socket, Wire, wired
 
 DELTA = "response.output_text.delta"
 

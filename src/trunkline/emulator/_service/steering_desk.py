@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..context import Item
+from ..errors import ApiError
+from ..events import Event, EventWriter
 from .connection import Connection, Job
-from .context import Item
-from .errors import ApiError
-from .events import Event, EventWriter
 from .generation import Generation
 from .records import RequestRecord
 from .service import Service

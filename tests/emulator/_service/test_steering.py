@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from trunkline.emulator import Action, Emulator, Fault, Faults, Prompt, Say, Step
-from trunkline.emulator.steering import MAX_PENDING
+from trunkline.emulator._service.steering import MAX_PENDING
 
-from .wire import WEATHER, Event, Socket, wired
+from ..wire import WEATHER, Event, Socket, wired
 
 
 @asynccontextmanager

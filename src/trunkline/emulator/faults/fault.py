@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..events import Event
 from .action import Action
-from .events import Event
 
 
 @dataclass(frozen=True, slots=True)

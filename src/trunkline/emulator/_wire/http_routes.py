@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ._wire.backend import Backend
-from .action import Action
-from .compaction import listed
-from .errors import ApiError
-from .fault import Place
-from .generation import Generation
+from .._service.compaction import listed
+from .._service.generation import Generation
+from .._service.records import RequestRecord, ResponseRecord
+from ..errors import ApiError
+from ..faults.action import Action
+from ..faults.fault import Place
+from ..faults.strike import rejection
+from ..request import check_create, decode
+from ..schema import choice, integer
+from .backend import Backend
 from .headers import answer_headers
 from .http_session import complete, stream
-from .mishaps import rejection
-from .records import RequestRecord, ResponseRecord
-from .request import check_create, decode
-from .schema import choice, integer
 
 MODELS = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
 """What ``GET /v1/models`` lists; every other name is accepted too."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
-from .errors import ApiError
-from .events import Event
-from .moves import HangUp, Move, Raw
+from .._service.moves import HangUp, Move, Raw
+from ..errors import ApiError
+from ..events import Event
+from ..pace import Pace
 from .outbox import HIGH_WATER_BYTES
-from .pace import Pace
 from .player import Player
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .context import Item
-from .errors import ApiError, item_not_found
+from ..context import Item
+from ..errors import ApiError, item_not_found
+from ..items import type_of
+from ..schema import missing
 from .generation import unseal
-from .items import type_of
-from .schema import missing
 from .store import Store
 
 _MADE_BY_MODELS = frozenset(("function_call", "custom_tool_call", "reasoning", "compaction"))

@@ -6,10 +6,10 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 
-from .events import Event
-from .moves import HangUp, Move, Pause, Raw, Wait
+from .._service.moves import HangUp, Move, Pause, Raw, Wait
+from ..events import Event
+from ..pace import Pace
 from .outbox import Sink
-from .pace import Pace
 
 _BATCH = 64
 _GRID_S = 0.001

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .behaviour import Behaviour
+from ..behaviour import Behaviour
+from ..context import Context, Item, common_tokens
+from ..errors import ApiError, previous_response_not_found, response_not_found
+from ..prompt import Prompt
+from ..request import CreateRequest, check_compact, check_create
+from ..steps import Compact, Step
 from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
-from .context import Context, Item, common_tokens
-from .errors import ApiError, previous_response_not_found, response_not_found
 from .generation import Generation
 from .ids import Ids
-from .prompt import Prompt
 from .records import RequestRecord, ResponseRecord
-from .request import CreateRequest, check_compact, check_create
 from .resolving import resolved
 from .resource import new_resource
-from .steps import Compact, Step
 from .store import Store
 from .usage import cached_tokens, text_tokens, usage
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from ._wire.backend import Backend
-from .action import Action
-from .connection import Connection
-from .errors import ApiError
-from .fault import Fault, Place
+from .._service.connection import Connection
+from .._service.moves import HangUp
+from .._service.records import ConnectionRecord
+from ..errors import ApiError
+from ..faults.action import Action
+from ..faults.fault import Fault, Place
+from .backend import Backend
 from .frames import close_frame
 from .http_routes import Routes
 from .http_session import refusal
-from .moves import HangUp
 from .outbox import Outbox
-from .records import ConnectionRecord
 from .socket_session import SocketSession
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.emulator.frames import close_frame, frame
+from trunkline.emulator._wire.frames import close_frame, frame
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .events import Event, EventWriter
+from ..events import Event, EventWriter
+from ..steps import Call, Compact, Fail, Reason, Refuse, Say, Step
 from .ids import Ids
 from .moves import Move, Pause
 from .records import ResponseRecord
-from .steps import Call, Compact, Fail, Reason, Refuse, Say, Step
 
 _CHUNK = re.compile(r".{1,12}", re.DOTALL)
 _SEAL = "sealed:"

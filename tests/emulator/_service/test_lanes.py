@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from trunkline.emulator import ApiError, Emulator
-from trunkline.emulator.lanes import Lanes
+from trunkline.emulator._service.lanes import Lanes
 
-from .wire import Socket, wired
+from ..wire import Socket, wired
 
 
 def test_a_lane_never_overlaps() -> None:

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ._wire.backend import Backend
-from .action import Action
-from .connection import Connection, Job
-from .errors import ApiError, connection_limit_reached
-from .events import Event, error_event
-from .fault import Place
+from .._service.connection import Connection, Job
+from .._service.generation import Generation
+from .._service.moves import HangUp, Move, Raw
+from .._service.records import RequestRecord
+from .._service.steering_desk import SteeringDesk
+from ..errors import ApiError, connection_limit_reached
+from ..events import Event, error_event
+from ..faults.action import Action
+from ..faults.fault import Place
+from ..faults.strike import rejection
+from ..request import decode, lane_of
+from ..schema import missing, unsupported_value, wrong_type
+from .backend import Backend
 from .frames import frame
-from .generation import Generation
-from .mishaps import rejection
-from .moves import HangUp, Move, Raw
 from .outbox import Outbox
 from .player import Player
-from .records import RequestRecord
-from .request import decode, lane_of
-from .schema import missing, unsupported_value, wrong_type
-from .steering_desk import SteeringDesk
 
 MAX_QUEUED = 1024
 """How many requests may wait for their lanes before nothing more is read from the client."""

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from .context import Item, call_id_of
-from .errors import ApiError
-from .events import Event, EventWriter
+from ..context import Item, call_id_of
+from ..errors import ApiError
+from ..events import Event, EventWriter
+from ..items import CONTENT, TEXT, user_message
+from ..schema import array, by_type, choice, fields, missing, tagged, unknown, wrong_type
 from .generation import Generation
-from .items import CONTENT, TEXT, user_message
 from .records import ResponseRecord
-from .schema import array, by_type, choice, fields, missing, tagged, unknown, wrong_type
 
 MAX_PENDING = 8
 """How many steers one response takes before the next is refused."""

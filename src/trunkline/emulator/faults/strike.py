@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from .._service.moves import HangUp, Move, Raw, Wait
+from ..errors import ApiError, connection_limit_reached, type_of_status
+from ..events import Event, error_event
 from .action import Action
-from .errors import ApiError, connection_limit_reached, type_of_status
-from .events import Event, error_event
 from .fault import Fault
-from .moves import HangUp, Move, Raw, Wait
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,7 +10,7 @@ import pytest
 
 from trunkline.emulator import Emulator, RequestRecord
 
-from .wire import Socket, Wire, text_of, wired
+from ..wire import Socket, Wire, text_of, wired
 
 
 async def test_a_socket_streams_a_response_in_the_services_order(socket: Socket) -> None:

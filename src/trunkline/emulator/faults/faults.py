@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .._service.moves import Move
+from ..events import Event
 from .action import Action
-from .events import Event
 from .fault import Fault, Fired, Place
-from .mishaps import strike
-from .moves import Move
+from .strike import strike
 
 _LAST = (Action.REORDER, Action.TRUNCATE, Action.CORRUPT, Action.FRAGMENT)
 _AT_UPGRADE = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)

@@ -1,0 +1,1 @@
+"""The Responses API without sockets: responses, storage, lanes, steering and compaction."""
