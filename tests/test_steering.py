@@ -13,8 +13,8 @@ import pytest
 import trunkline
 from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
 from trunkline.emulator import Call, Emulator, Prompt, Say, Step
+from trunkline.emulator._models.steps import words
 from trunkline.emulator.pace import Pace
-from trunkline.emulator.steps import words
 from trunkline.events import (
     FunctionCallArgumentsDelta,
     OutputTextDelta,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trunkline.emulator import Emulator, Prompt, Refuse, Step
-from trunkline.emulator.events import EVENT_TYPES
+from trunkline.emulator._protocol.events import EVENT_TYPES
 
 from .openai_schema import check_compacted, check_item
 from .wire import WEATHER, Wire, calls_of, output, wired

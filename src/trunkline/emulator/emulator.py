@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ._models.behaviour import Expectation
+from ._models.context import Item
+from ._models.models import Model
 from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
 from ._service.service import Service, Settings
 from ._wire.frame_log import FrameLog, FrameRecord
-from .behaviour import Expectation
-from .context import Item
 from .faults.faults import Faults
 from .loop_thread import LoopThread
-from .models import Model
 from .pace import Pace
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from trunkline.emulator import Action, Emulator, Fault, Faults, load_faults, parse_faults
+from trunkline.emulator._protocol.events import Event
 from trunkline.emulator._service.moves import HangUp, Raw, Wait
-from trunkline.emulator.events import Event
 from trunkline.emulator.faults import Place
 from trunkline.emulator.faults.file import describe
 from trunkline.emulator.faults.strike import strike

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..context import Context, Item, call_id_of, tokens_of
-from ..errors import context_length_exceeded
-from ..items import text_of, type_of
-from ..request import CreateRequest
+from .._models.context import Context, Item, call_id_of, tokens_of
+from .._protocol.errors import context_length_exceeded
+from .._protocol.items import text_of, type_of
+from .._protocol.request import CreateRequest
 from .generation import seal
 from .ids import Ids
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..events import Event, EventWriter
-from ..steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from .._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from .._protocol.events import Event, EventWriter
 from .ids import Ids
 from .moves import Move, Pause
 from .records import ResponseRecord

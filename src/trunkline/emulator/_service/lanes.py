@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ..errors import stream_limit_reached
+from .._protocol.errors import stream_limit_reached
 
 Job = TypeVar("Job")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ..events import Event
+from .._protocol.events import Event
 
 
 class Pause(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..context import Context, Item
+from .._models.context import Context, Item
 
 
 @dataclass(slots=True, eq=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..context import Item
-from ..errors import ApiError, item_not_found
-from ..items import type_of
-from ..schema import missing
+from .._models.context import Item
+from .._protocol.errors import ApiError, item_not_found
+from .._protocol.items import type_of
+from .._protocol.schema import missing
 from .generation import unseal
 from .store import Store
 

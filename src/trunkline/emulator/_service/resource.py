@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..request import CreateRequest
+from .._protocol.request import CreateRequest
 
 
 def new_resource(

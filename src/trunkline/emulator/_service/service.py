@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..behaviour import Behaviour
-from ..context import Context, Item, common_tokens
-from ..errors import ApiError, previous_response_not_found, response_not_found
-from ..prompt import Prompt
-from ..request import CreateRequest, check_compact, check_create
-from ..steps import Compact, Step
+from .._models.behaviour import Behaviour
+from .._models.context import Context, Item, common_tokens
+from .._models.prompt import Prompt
+from .._models.steps import Compact, Step
+from .._protocol.errors import ApiError, previous_response_not_found, response_not_found
+from .._protocol.request import CreateRequest, check_compact, check_create
 from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
 from .generation import Generation

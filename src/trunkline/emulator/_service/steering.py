@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..context import Item, call_id_of
-from ..errors import ApiError
-from ..events import Event, EventWriter
-from ..items import CONTENT, TEXT, user_message
-from ..schema import array, by_type, choice, fields, missing, tagged, unknown, wrong_type
+from .._models.context import Item, call_id_of
+from .._protocol.errors import ApiError
+from .._protocol.events import Event, EventWriter
+from .._protocol.items import CONTENT, TEXT, user_message
+from .._protocol.schema import array, by_type, choice, fields, missing, tagged, unknown, wrong_type
 from .generation import Generation
 from .records import ResponseRecord
 

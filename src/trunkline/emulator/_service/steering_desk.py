@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..context import Item
-from ..errors import ApiError
-from ..events import Event, EventWriter
+from .._models.context import Item
+from .._protocol.errors import ApiError
+from .._protocol.events import Event, EventWriter
 from .connection import Connection, Job
 from .generation import Generation
 from .records import RequestRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from ..context import Context, Item
+from .._models.context import Context, Item
 from .records import ResponseRecord
 
 

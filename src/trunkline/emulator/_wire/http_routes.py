@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from .._protocol.errors import ApiError
+from .._protocol.request import check_create, decode
+from .._protocol.schema import choice, integer
 from .._service.compaction import listed
 from .._service.generation import Generation
 from .._service.records import RequestRecord, ResponseRecord
-from ..errors import ApiError
 from ..faults.action import Action
 from ..faults.fault import Place
 from ..faults.strike import rejection
-from ..request import check_create, decode
-from ..schema import choice, integer
 from .backend import Backend
 from .headers import answer_headers
 from .http_session import complete, stream

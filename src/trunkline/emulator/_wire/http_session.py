@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
+from .._protocol.errors import ApiError
+from .._protocol.events import Event
 from .._service.moves import HangUp, Move, Raw
-from ..errors import ApiError
-from ..events import Event
 from ..pace import Pace
 from .outbox import HIGH_WATER_BYTES
 from .player import Player

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .._protocol.events import Event
 from .._service.moves import HangUp, Raw
-from ..events import Event
 
 HIGH_WATER_BYTES = 256 * 1024
 

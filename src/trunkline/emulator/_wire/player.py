@@ -6,8 +6,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 
+from .._protocol.events import Event
 from .._service.moves import HangUp, Move, Pause, Raw, Wait
-from ..events import Event
 from ..pace import Pace
 from .outbox import Sink
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from .._protocol.errors import ApiError
 from .._service.connection import Connection
 from .._service.moves import HangUp
 from .._service.records import ConnectionRecord
-from ..errors import ApiError
 from ..faults.action import Action
 from ..faults.fault import Fault, Place
 from .backend import Backend

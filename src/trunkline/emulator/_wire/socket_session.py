@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+from .._protocol.errors import ApiError, connection_limit_reached
+from .._protocol.events import Event, error_event
+from .._protocol.request import decode, lane_of
+from .._protocol.schema import missing, unsupported_value, wrong_type
 from .._service.connection import Connection, Job
 from .._service.generation import Generation
 from .._service.moves import HangUp, Move, Raw
 from .._service.records import RequestRecord
 from .._service.steering_desk import SteeringDesk
-from ..errors import ApiError, connection_limit_reached
-from ..events import Event, error_event
 from ..faults.action import Action
 from ..faults.fault import Place
 from ..faults.strike import rejection
-from ..request import decode, lane_of
-from ..schema import missing, unsupported_value, wrong_type
 from .backend import Backend
 from .frames import frame
 from .outbox import Outbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..events import Event
+from .._protocol.events import Event
 from .action import Action
 
 

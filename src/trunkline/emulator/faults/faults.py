@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .._protocol.events import Event
 from .._service.moves import Move
-from ..events import Event
 from .action import Action
 from .fault import Fault, Fired, Place
 from .strike import strike

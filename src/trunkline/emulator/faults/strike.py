@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from .._protocol.errors import ApiError, connection_limit_reached, type_of_status
+from .._protocol.events import Event, error_event
 from .._service.moves import HangUp, Move, Raw, Wait
-from ..errors import ApiError, connection_limit_reached, type_of_status
-from ..events import Event, error_event
 from .action import Action
 from .fault import Fault
 

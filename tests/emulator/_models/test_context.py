@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from trunkline.emulator import ApiError, Emulator
+from trunkline.emulator._models.context import Context, common_tokens
 from trunkline.emulator._service.compaction import fitted
-from trunkline.emulator.context import Context, common_tokens
 
-from .wire import Event, Socket, Wire, wired
+from ..wire import Event, Socket, Wire, wired
 
 
 def user(text: str) -> Event:

@@ -8,7 +8,7 @@ import pytest
 
 from trunkline.emulator import Emulator
 
-from .wire import WEATHER, Socket, Wire, calls_of, output, text_of
+from ..wire import WEATHER, Socket, Wire, calls_of, output, text_of
 
 
 async def test_a_reply_is_given_to_the_input_it_was_laid_down_for(emulator: Emulator, socket: Socket) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from .._protocol.items import text_of, type_of
+from .._protocol.tools import allowed, must_call
 from .context import Context, Item, call_id_of
-from .items import text_of, type_of
-from .tools import allowed, must_call
 
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _CALLS = ("function_call", "custom_tool_call")

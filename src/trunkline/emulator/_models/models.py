@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from .errors import ApiError, type_of_status
+from .._protocol.errors import ApiError, type_of_status
 from .prompt import Prompt
 from .sampling import sample, subjects
 from .steps import Call, Fail, Reason, Say, Step, words

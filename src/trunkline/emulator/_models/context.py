@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from .errors import call_missing, output_missing
-from .items import type_of
+from .._protocol.errors import call_missing, output_missing
+from .._protocol.items import type_of
 
 Item = dict[str, Any]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from .errors import ApiError, type_of_status
-from .items import text_of
+from .._protocol.errors import ApiError, type_of_status
+from .._protocol.items import text_of
 from .models import Model, script
 from .prompt import Prompt
 from .steps import Call, Fail, Reason, Refuse, Say, Step, words

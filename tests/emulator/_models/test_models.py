@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from trunkline.emulator import Call, Emulator, Prompt, Reason, Say, Step
-from trunkline.emulator.context import Context
-from trunkline.emulator.models import script
-from trunkline.emulator.sampling import sample, subjects
+from trunkline.emulator._models.context import Context
+from trunkline.emulator._models.models import script
+from trunkline.emulator._models.sampling import sample, subjects
 
-from .wire import WEATHER, Socket, Wire, calls_of, output, text_of, wired
+from ..wire import WEATHER, Socket, Wire, calls_of, output, text_of, wired
 
 CALENDAR = {
     "type": "function",

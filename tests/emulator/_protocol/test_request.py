@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.emulator import ApiError
-from trunkline.emulator.request import check_create, decode
-from trunkline.emulator.request_fields import FIELDS
+from trunkline.emulator._protocol.request import check_create, decode
+from trunkline.emulator._protocol.request_fields import FIELDS
 
-from .wire import WEATHER, Socket, Wire
+from ..wire import WEATHER, Socket, Wire
 
 FORMAT = {"type": "json_schema", "name": "x", "schema": {"type": "object"}}
 

@@ -1,0 +1,1 @@
+"""Deterministic models: from a prompt to the steps of an answer."""

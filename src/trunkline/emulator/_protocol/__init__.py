@@ -1,0 +1,1 @@
+"""Requests, items, events and errors of the Responses API, as data."""
