@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..client import DEFAULT_BASE_URL
-from ..emulator import Emulator
-from ..endpoint import Endpoint, auth_headers
-from .doctor_findings import Finding, Verdict, skipped
-from .doctor_network import network
-from .doctor_service import HTTP_TURN, WEBSOCKET_TURN, Service, service
-from .terminal import printable
+from ...client import DEFAULT_BASE_URL
+from ...emulator import Emulator
+from ...endpoint import Endpoint, auth_headers
+from ..terminal import printable
+from .findings import Finding, Verdict, skipped
+from .network import network
+from .service import HTTP_TURN, WEBSOCKET_TURN, Service, service
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
 _OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TURN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
-from ..errors import (
+from ...errors import (
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
 
-from .. import websocket
-from ..client import Client
-from ..conversation import Conversation
-from ..endpoint import OPENAI_HOST, Endpoint
-from ..errors import ConnectionLost, ProtocolViolation, UpgradeRefused
-from ..events import TERMINAL, ErrorEvent, ServerEvent, decode
-from ..recovery import Policy
-from ..websocket import WebSocket
-from .doctor_findings import Finding, Found, Verdict, advice_for, examine, skipped
+from ... import websocket
+from ...client import Client
+from ...conversation import Conversation
+from ...endpoint import OPENAI_HOST, Endpoint
+from ...errors import ConnectionLost, ProtocolViolation, UpgradeRefused
+from ...events import TERMINAL, ErrorEvent, ServerEvent, decode
+from ...recovery import Policy
+from ...websocket import WebSocket
+from .findings import Finding, Found, Verdict, advice_for, examine, skipped
 
 WEBSOCKET_TURN = "first token, WebSocket"
 HTTP_TURN = "first token, HTTP"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from trunkline.cli.doctor_findings import Verdict, advice_for, examine
+from trunkline.cli.doctor.findings import Verdict, advice_for, examine
 from trunkline.emulator import Emulator
 from trunkline.errors import (
     ConnectFailed,
@@ -21,7 +21,7 @@ from trunkline.errors import (
     UpgradeRefused,
 )
 
-from .command import ESCAPE, environment, in_terminal, trunkline
+from ..command import ESCAPE, environment, in_terminal, trunkline
 
 KEY = "sk-secret-key-0123456789"
 CHECKS = [

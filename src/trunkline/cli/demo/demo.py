@@ -6,15 +6,15 @@ import asyncio
 
 from rich.console import Console
 
-from ..client import Client
-from ..conversation import Conversation
-from ..emulator import Emulator
-from ..events import OutputItemDone, OutputTextDelta, ServerEvent
-from ..metrics import Hooks, TurnMetrics
-from .contexts import difference
-from .demo_report import Row, print_report
-from .demo_script import INSTRUCTIONS, SCENES, Scene, find_trains, get_weather, model
-from .terminal import printable
+from ...client import Client
+from ...conversation import Conversation
+from ...emulator import Emulator
+from ...events import OutputItemDone, OutputTextDelta, ServerEvent
+from ...metrics import Hooks, TurnMetrics
+from ..contexts import difference
+from ..terminal import printable
+from .report import Row, print_report
+from .script import INSTRUCTIONS, SCENES, Scene, find_trains, get_weather, model
 
 MODEL = "gpt-6-astra"
 FIRST_TOKEN_S = 0.2

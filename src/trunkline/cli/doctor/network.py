@@ -9,9 +9,9 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from ..dialing import Route, connect, default_ssl_context, route_to, translated
-from ..errors import ConnectFailed
-from .doctor_findings import Finding, Found, Verdict, examine
+from ...dialing import Route, connect, default_ssl_context, route_to, translated
+from ...errors import ConnectFailed
+from .findings import Finding, Found, Verdict, examine
 
 _SHOWN_ADDRESSES = 3
 _IN_THE_CLEAR = "The key goes over the network for everyone to read: use https in the base URL."

@@ -6,11 +6,11 @@ import subprocess
 import pytest
 
 from trunkline import Conversation
-from trunkline.cli import demo
-from trunkline.cli.demo_script import SCENES
+from trunkline.cli.demo import demo
+from trunkline.cli.demo.script import SCENES
 from trunkline.cli.terminal import output_console
 
-from .command import ESCAPE, environment, in_terminal, trunkline
+from ..command import ESCAPE, environment, in_terminal, trunkline
 
 ROW = re.compile(
     r"^(\d+|)\s+(full|delta)\s+(\d+)\s+([\d,]+)\s+([\d,]+)\s+(\S+)\s+(\d+) ms\s+(answered|interrupted)\s*$",

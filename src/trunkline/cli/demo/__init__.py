@@ -1,0 +1,5 @@
+"""``trunkline demo``."""
+
+from .demo import run
+
+__all__ = ["run"]

@@ -1,0 +1,5 @@
+"""``trunkline doctor``."""
+
+from .doctor import Settings, run
+
+__all__ = ["Settings", "run"]
