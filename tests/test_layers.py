@@ -1,9 +1,13 @@
-"""Imports go down only. The lists here are the house: a new module takes its place in one of them."""
+"""Imports go down only, and never in a circle. A new module takes its place in one of the lists here.
+
+An import counts wherever it is: in a function and under ``TYPE_CHECKING`` too.
+"""
 
 from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -44,59 +48,96 @@ IO = (
     "connection",
     "pool",
 )
+EMULATOR = (
+    "",
+    "pytest_plugin",
+    "emulator",
+    "_wire",
+    "faults",
+    "_service",
+    "_models",
+    "_protocol",
+    "loop_thread",
+    "pace",
+    "testing",
+)
+"""The emulator's files and folders; each may import those that follow it. "" is the package's own file."""
+EMULATOR_MAY_USE = {"errors", "events"}
+"""What the emulator may import from the library: names of errors and events, and no logic.
+
+The emulator judges the library, so that it must not share the library's mistakes.
+"""
+CLI = ("", "app", "chat", "demo", "doctor", "emulate", "contexts", "loop_thread", "terminal")
+"""The command line's files and folders; each may import those that follow it, and all of the library."""
+PUBLIC = {"trunkline", "trunkline.emulator", "trunkline.errors", "trunkline.events"}
 LOOPS = {"asyncio", "concurrent", "multiprocessing", "queue", "signal", "subprocess", "threading"}
 WIRES = {"http", "httpx2", "picows", "select", "selectors", "socket", "ssl", "urllib"}
 NOT_PURE = {*LOOPS, *WIRES, "importlib", "os", "random", "secrets", "sys", "time", "uuid"}
 CORE_DEPENDENCIES = {"picows", "msgspec", "httpx2"}
 
 
-def modules() -> list[str]:
-    """The modules of the package, named from the package on; the package itself is the empty name."""
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(ROOT.rglob("*.py"))]
-    return [name.removesuffix("__init__").removesuffix(".") for name in names]
+@dataclass(frozen=True)
+class Package:
+    """The source files of a package and their imports. Modules are named from the package on."""
+
+    name: str
+    root: Path
+
+    def modules(self) -> list[str]:
+        """All modules; the package itself has the empty name."""
+        files = sorted(self.root.rglob("*.py"))
+        names = [".".join(path.relative_to(self.root).with_suffix("").parts) for path in files]
+        return [name.removesuffix("__init__").removesuffix(".") for name in names]
+
+    def path_of(self, module: str) -> Path:
+        path = self.root.joinpath(*module.split("."))
+        return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+    def inner(self, module: str) -> set[str]:
+        """The modules of this package that a module imports."""
+        return {
+            name.removeprefix(self.name).removeprefix(".")
+            for name in self.imports(module)
+            if self._contains(name)
+        }
+
+    def outer(self, module: str) -> set[str]:
+        """The top-level packages of others that a module imports."""
+        others = [name for name in self.imports(module) if not self._contains(name)]
+        return {name.partition(".")[0] for name in others} - {"__future__"}
+
+    @cache  # noqa: B019 - the two packages below live as long as the process
+    def imports(self, module: str) -> frozenset[str]:
+        """The absolute names of all that a module imports."""
+        path = self.path_of(module)
+        parts = [*self.name.split("."), *(module.split(".") if module else [])]
+        package = parts if path.name == "__init__.py" else parts[:-1]
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else []
+                source = ".".join([*base, node.module] if node.module else base)
+                found |= {self._named(source, name.name) for name in node.names}
+        return frozenset(found)
+
+    def _named(self, source: str, name: str) -> str:
+        """``from . import errors`` imports a module; ``from .errors import TurnError`` a name of one."""
+        inside = f"{source}.{name}".removeprefix(f"{self.name}.")
+        is_module = self._contains(source) and self.path_of(inside).exists()
+        return f"{source}.{name}" if is_module else source
+
+    def _contains(self, name: str) -> bool:
+        return name == self.name or name.startswith(f"{self.name}.")
 
 
-def path_of(module: str) -> Path:
-    path = ROOT.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@cache
-def imports(module: str) -> frozenset[str]:
-    """What a module imports, also in functions and for type checkers alone, by absolute names."""
-    path = path_of(module)
-    parts = ["trunkline", *(module.split(".") if module else [])]
-    package = parts if path.name == "__init__.py" else parts[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            source = ".".join([*base, node.module] if node.module else base)
-            found |= {named(source, name.name) for name in node.names}
-    return frozenset(found)
-
-
-def named(source: str, name: str) -> str:
-    """``from . import errors`` imports a module; ``from .errors import TurnError`` a name of one."""
-    inside = f"{source}.{name}".removeprefix("trunkline.")
-    is_module = source.partition(".")[0] == "trunkline" and path_of(inside).exists()
-    return f"{source}.{name}" if is_module else source
-
-
-def inner(module: str) -> set[str]:
-    """The modules of trunkline that a module imports, named from the package on."""
-    return {
-        name.removeprefix("trunkline").removeprefix(".")
-        for name in imports(module)
-        if name.partition(".")[0] == "trunkline"
-    }
-
-
-def outer(module: str) -> set[str]:
-    """The packages of others that a module imports."""
-    return {name.partition(".")[0] for name in imports(module)} - {"trunkline", "__future__"}
+TRUNKLINE = Package("trunkline", ROOT)
+PLUGIN = Package(
+    "livekit.plugins.trunkline",
+    Path(__file__).parents[1] / "livekit-plugins-trunkline" / "livekit" / "plugins" / "trunkline",
+)
+modules, inner, outer = TRUNKLINE.modules, TRUNKLINE.inner, TRUNKLINE.outer
 
 
 def layer(module: str) -> int:
@@ -107,7 +148,14 @@ def part_of(module: str) -> str:
     return module.partition(".")[0]
 
 
+def place_of(module: str) -> str:
+    """The file or folder of a part in which a module of it lies: ``_wire`` for ``emulator._wire.server``."""
+    return module.split(".")[1] if "." in module else ""
+
+
 LIBRARY = [name for name in modules() if part_of(name) not in ("emulator", "cli")]
+STACKS = {"emulator": EMULATOR, "cli": CLI}
+STACKED = [name for name in modules() if part_of(name) in STACKS]
 
 
 def test_the_imports_of_this_very_package_are_seen() -> None:
@@ -135,15 +183,38 @@ def test_pure_modules_import_what_stands_before_them() -> None:
         assert inner(module) <= set(PURE[:position]), module
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
-    TopologicalSorter({name: inner(name) - {name} for name in LIBRARY}).prepare()
+@pytest.mark.parametrize("package", [TRUNKLINE, PLUGIN], ids=lambda package: package.name)
+def test_there_is_no_import_cycle(package: Package) -> None:
+    names = package.modules()
+    assert len(names) > 5
+    TopologicalSorter({name: package.inner(name) - {name} for name in names}).prepare()
 
 
-def test_the_emulator_imports_nothing_of_the_client() -> None:
-    emulator = [name for name in modules() if part_of(name) == "emulator"]
-    assert emulator
-    for module in emulator:
-        assert {name for name in inner(module) if part_of(name) != "emulator"} == set(), module
+@pytest.mark.parametrize("module", STACKED)
+def test_emulator_and_command_line_import_what_follows_in_their_list(module: str) -> None:
+    order = STACKS[part_of(module)]
+    assert place_of(module) in order, f"{module} has no place in the list of its package"
+    own = {other for other in inner(module) if part_of(other) == part_of(module)}
+    above = {other for other in own if order.index(place_of(other)) < order.index(place_of(module))}
+    assert not above, f"{module} imports {above} from above its own place"
+
+
+def test_the_lists_name_what_exists() -> None:
+    for part, order in STACKS.items():
+        assert {place_of(module) for module in STACKED if part_of(module) == part} == set(order)
+
+
+def test_the_emulator_imports_no_logic_of_the_library() -> None:
+    for module in STACKED:
+        if part_of(module) == "emulator":
+            used = {name for name in inner(module) if part_of(name) != "emulator"}
+            assert used <= EMULATOR_MAY_USE, module
+
+
+def test_the_plugin_imports_public_names_only() -> None:
+    for module in PLUGIN.modules():
+        used = {name for name in PLUGIN.imports(module) if part_of(name) == "trunkline"}
+        assert used <= PUBLIC, module
 
 
 def test_only_the_command_line_imports_the_emulator() -> None:
