@@ -42,7 +42,7 @@ from .pool import PoolLimits
 from .recovery import Cause, Policy
 from .response import Response
 from .stream import ResponseStream
-from .tools import FunctionTool, tool
+from .tools import FunctionTool, ToolFailure, tool
 
 __version__ = "0.1.0"
 
@@ -74,6 +74,7 @@ __all__ = [
     "ServiceError",
     "SlowConsumer",
     "SteerRefused",
+    "ToolFailure",
     "TrunklineError",
     "TurnError",
     "TurnMetrics",

@@ -23,7 +23,7 @@ from .plain_json import JSON
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .response import Response
 from .stream import Ending, Outcome, ResponseStream
-from .tools import Tool, Toolbox
+from .tools import OnToolError, Tool, Toolbox, ToolThreads
 from .turn import Turn
 
 DEFAULT_MAX_TURNS = 10
@@ -60,6 +60,7 @@ class Conversation:
         self._tools = tools
         self._history = history
         self._owner = owner or Owner()
+        self._threads = ToolThreads()
         self._running: weakref.ref[ResponseStream] | None = None
         self._last: _LastAnswer | None = None
 
@@ -94,6 +95,7 @@ class Conversation:
         *,
         max_turns: int = DEFAULT_MAX_TURNS,
         tool_timeout_s: float = DEFAULT_TOOL_TIMEOUT_S,
+        on_tool_error: OnToolError | None = None,
         on_event: EventHook | None = None,
         deadlines: Deadlines | None = None,
         **fields: Any,
@@ -101,7 +103,8 @@ class Conversation:
         """Send, execute the Python tools that the model calls, and send their outputs, until it is done.
 
         The calls of one response run together. A tool that raises, takes too long or gets arguments that do
-        not fit is reported to the model as an error. Calls of tools that are no Python functions end the
+        not fit is reported to the model as an error; its traceback goes to the logger ``trunkline.tools``.
+        Calls of tools that are no Python functions end the
         loop: answer them with the next ``send``.
 
         Cancelling is barge-in: the answer is left, and calls that had begun are cancelled and reported so.
@@ -110,6 +113,8 @@ class Conversation:
             input: as for `send`.
             max_turns: how many responses there may be.
             tool_timeout_s: how long one call may take, in seconds, unless the tool has a time of its own.
+            on_tool_error: returns what the model gets when a call fails, unless the tool has an ``on_error``
+                of its own; by default the model gets the type of the exception and not its message.
             on_event: called with every event; awaited if it returns an awaitable.
             deadlines: as for `send`, for each turn.
             fields: as for `send`, for each turn.
@@ -125,7 +130,7 @@ class Conversation:
                     pending = on_event(event) if on_event is not None else None
                     if isawaitable(pending):
                         await pending
-            if not await self._execute(stream.response.tool_calls, tools, tool_timeout_s):
+            if not await self._execute(stream.response.tool_calls, tools, tool_timeout_s, on_tool_error):
                 return stream.response
             items = []
         raise MaxTurnsExceeded(max_turns)
@@ -215,10 +220,12 @@ class Conversation:
             raise UsageError("the conversation has gone on since this answer: heard() comes too late")
         self._history = last.asked.extended(last.as_heard(text))
 
-    async def _execute(self, calls: Sequence[JSON], tools: Toolbox, timeout_s: float) -> bool:
+    async def _execute(
+        self, calls: Sequence[JSON], tools: Toolbox, timeout_s: float, on_error: OnToolError | None
+    ) -> bool:
         """Run the calls that are ours and put their outputs into the history. Whether the model is next."""
         ours = [call for call in calls if _is_ours(call, tools)]
-        tasks = [asyncio.create_task(_answer(call, tools, timeout_s)) for call in ours]
+        tasks = [asyncio.create_task(self._answer(call, tools, timeout_s, on_error)) for call in ours]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -230,6 +237,14 @@ class Conversation:
             outputs = [_output_of(call, task) for call, task in zip(ours, tasks, strict=True)]
             self._history = self._history.extended(outputs)
         return bool(ours) and not self._history.open_calls
+
+    async def _answer(
+        self, call: JSON, tools: Toolbox, timeout_s: float, on_error: OnToolError | None
+    ) -> str:
+        name, arguments = call.get("name") or "", call.get("arguments") or ""
+        return await tools.call(
+            name, arguments, timeout_s=timeout_s, on_error=on_error, threads=self._threads
+        )
 
     def __repr__(self) -> str:
         return f"<Conversation {self._fields.model}: {len(self._history)} items>"
@@ -268,13 +283,6 @@ def _is_ours(call: JSON, tools: Toolbox) -> bool:
         return False
     name = call.get("name") or ""
     return tools.get(name) is not None or name not in tools.names
-
-
-async def _answer(call: JSON, tools: Toolbox, timeout_s: float) -> str:
-    function = tools.get(call.get("name") or "")
-    if function is None:
-        return '{"error":"there is no tool of this name"}'
-    return await function.call(call.get("arguments") or "", timeout_s=timeout_s)
 
 
 def _output_of(call: JSON, task: asyncio.Task[str]) -> Item:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.errors import ConfigurationError
-from trunkline.signature import Signature
+from trunkline.tools.signature import Signature
 
 
 class Unit(enum.Enum):

@@ -1,0 +1,228 @@
+"""A Python function as a tool: its definition for the model, and its calls.
+
+The signature is the schema, and the model's arguments are checked against it before the function is called.
+A failed call has an error result, which the model reads and can act upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any, NamedTuple, TypeVar
+
+from ..errors import ConfigurationError
+from .failure import OnToolError, ToolFailure, error_text, logger, report
+from .result import result_text
+from .signature import Signature, layers
+from .threads import ToolThreads, ToolThreadsFull
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SETTINGS = "__trunkline_tool__"
+_MADE = "__trunkline_function_tool__"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Settings(NamedTuple):
+    timeout_s: float | None = None
+    name: str | None = None
+    description: str | None = None
+    on_error: OnToolError | None = None
+    strict: bool = False
+
+
+def tool(
+    *,
+    timeout_s: float | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    on_error: OnToolError | None = None,
+    strict: bool = False,
+) -> Callable[[F], F]:
+    """A decorator with settings for a function that is used as a tool. The function stays what it is.
+
+    Args:
+        timeout_s: how long one call may take, in seconds, whatever ``run`` allows.
+        name: what the model calls it by; by default the function's name.
+        description: by default the function's docstring, without its section about parameters.
+        on_error: returns what the model gets when a call fails, whatever ``run`` says; by default the model
+            gets the type of the exception and not its message.
+        strict: ask the service to keep the model to the schema. Every parameter becomes required, and null
+            means the function's default.
+
+    Raises:
+        ConfigurationError: the function takes no settings, as methods of an instance and built-in ones.
+    """
+
+    def decorate(function: F) -> F:
+        try:
+            setattr(function, _SETTINGS, _Settings(timeout_s, name, description, on_error, strict))
+        except AttributeError:
+            raise ConfigurationError(
+                f"{function!r} cannot be decorated: decorate the function in its class, or wrap it in one"
+            ) from None
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionTool:
+    """A Python function that the model can call. Made by ``of``.
+
+    Attributes:
+        name: what the model calls it by.
+        definition: the tool as the Responses API documents it.
+        timeout_s: how long one call may take, in seconds; ``None`` leaves it to the caller.
+    """
+
+    name: str
+    definition: dict[str, Any]
+    timeout_s: float | None
+    _function: Callable[..., Any]
+    _signature: Signature
+    _settings: _Settings
+    _threads: ToolThreads = field(default_factory=ToolThreads)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, timeout_s: float | None = None) -> FunctionTool:
+        """Make a tool of a function.
+
+        Parameters may have any type that msgspec knows, and pydantic models. Without an annotation a
+        parameter takes anything. Its description comes from ``Annotated[str, "…"]``, from an object there
+        with a ``description``, as pydantic's ``Field`` and ``msgspec.Meta``, or from the docstring. The rest
+        of the docstring describes the tool. The model does not see what a ``functools.partial`` has bound.
+
+        Args:
+            function: a function, a bound method, a ``functools.partial``, or an object with ``__call__``.
+            timeout_s: goes before the one given to the decorator ``tool``.
+
+        Raises:
+            ConfigurationError: the function cannot be a tool; the message says why, and what to do.
+        """
+        settings = _settings_of(function)
+        signature = Signature.of(function, strict=settings.strict)
+        name = settings.name or signature.name
+        if name is None or not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{name or 'a lambda'} is no name for a tool: give one with trunkline.tool(name=…), "
+                "of at most 64 letters, digits, - and _"
+            )
+        definition: dict[str, Any] = {"type": "function", "name": name}
+        if description := settings.description or signature.description:
+            definition["description"] = description
+        definition |= {"parameters": signature.parameters, "strict": settings.strict}
+        if timeout_s is None:
+            timeout_s = settings.timeout_s
+        return cls(name, definition, timeout_s, function, signature, settings)
+
+    @classmethod
+    def shared(cls, function: FunctionType) -> FunctionTool:
+        """The tool of a function, made once for all conversations that use it.
+
+        It is kept as an attribute of the function, and so as long as the function. A wrapper has the
+        attributes of what it wraps, and settings may have come since: then it is made again.
+        """
+        made: FunctionTool | None = getattr(function, _MADE, None)
+        if made is None or made._function is not function or made._settings != _settings_of(function):
+            made = cls.of(function)
+            setattr(function, _MADE, made)
+        return made
+
+    async def call(
+        self,
+        arguments: str,
+        *,
+        timeout_s: float,
+        on_error: OnToolError | None = None,
+        threads: ToolThreads | None = None,
+    ) -> str:
+        """Call the function with the model's arguments, and return the text for ``function_call_output``.
+
+        Async functions are awaited, others run in a thread, both with the caller's context variables. A
+        string is returned as it is, anything else as JSON.
+
+        Arguments that do not fit give ``{"error": "…"}``, which says where. A failed call gives
+        ``{"error": "get_weather failed: LookupError"}``, without the message of the exception, and is
+        logged with its traceback by the logger ``trunkline.tools``. A call fails if the function raises,
+        takes too long, or returns something that is not JSON.
+
+        Args:
+            arguments: a JSON object; nothing at all counts as an empty one.
+            timeout_s: how long it may take, in seconds, unless the tool has a time of its own. A thread
+                cannot be stopped: it runs on, and its result is dropped.
+            on_error: returns the text for a failed call, unless the tool has an ``on_error`` of its own.
+            threads: where synchronous functions run; by default, threads of this tool.
+
+        Cancelling cancels an async function; a thread runs on.
+        """
+        on_error = self._settings.on_error or on_error
+        limit_s = self.timeout_s if self.timeout_s is not None else timeout_s
+        limit = asyncio.timeout(limit_s)
+        try:
+            given = self._signature.keywords(arguments)
+        except ValueError as error:
+            # Not a fault of the tool. The message may quote the arguments, so that only the model gets it.
+            logger.info("the model called %s with arguments that do not fit", self.name)
+            return error_text(_with_type(error))
+        except Exception as error:  # raised by a constructor or a validator of a parameter's type
+            return self._failed(error, on_error)
+        try:
+            if self._signature.is_async:
+                async with limit:
+                    result = await self._function(**given)
+            else:
+                result = await self._call_in_thread(given, limit, threads or self._threads)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            return self._failed(error, on_error)  # only something that the tool waited for was cancelled
+        except ToolThreadsFull as error:
+            return self._failed(error, on_error, _with_type(error))
+        except TimeoutError as error:
+            if not limit.expired():
+                return self._failed(error, on_error)
+            late = TimeoutError(f"{self.name} took longer than {limit_s:g} s")
+            late.__cause__ = error
+            return self._failed(late, on_error, _with_type(late))
+        except Exception as error:
+            return self._failed(error, on_error)
+        try:
+            return result_text(result)
+        except Exception as error:
+            kind = type(result).__name__
+            unfit = TypeError(f"the result of {self.name}, of the type {kind}, cannot be written as JSON")
+            unfit.__cause__ = error
+            return self._failed(unfit, on_error, _with_type(unfit))
+
+    async def _call_in_thread(
+        self, given: dict[str, Any], limit: asyncio.Timeout, threads: ToolThreads
+    ) -> Any:
+        await threads.room(self.name)  # the time of a call begins when it has a thread
+        async with limit:
+            result = await threads.run(self.name, self._function, given)
+            return await result if inspect.isawaitable(result) else result
+
+    def _failed(self, error: BaseException, on_error: OnToolError | None, message: str | None = None) -> str:
+        text = error_text(message or f"{self.name} failed: {type(error).__name__}")
+        return report(ToolFailure(self.name, error, text), on_error)
+
+    def __repr__(self) -> str:
+        return f"<FunctionTool {self.name}>"
+
+
+def _settings_of(function: Callable[..., Any]) -> _Settings:
+    return next(filter(None, (getattr(layer, _SETTINGS, None) for layer in layers(function))), _Settings())
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _with_type(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,70 @@
+"""The result of a tool as text for ``function_call_output``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping, Sequence, Set, ValuesView
+from typing import Any
+
+import msgspec
+
+_BUILTINS: tuple[Any, ...] = (str, bytes, int, float)
+
+
+def result_text(result: Any) -> str:
+    """A string as it is, anything else as JSON.
+
+    msgspec writes built-in types, dataclasses, TypedDicts, attrs classes, enums, dates, ``Decimal`` and
+    ``UUID``. Other objects are written by what they offer: pydantic models by ``model_dump``, paths by
+    ``__fspath__``, arrays by ``tolist``, other collections by their items, and the rest by a ``__str__`` of
+    its own. No library is imported for this.
+
+    Raises:
+        TypeError: an object offers none of these.
+    """
+    if isinstance(result, str):
+        return encodable(str.__str__(result))
+    try:
+        return msgspec.json.encode(result, enc_hook=_written).decode()
+    except UnicodeEncodeError:  # half a surrogate pair somewhere inside
+        plain = msgspec.to_builtins(result, enc_hook=_written, str_keys=True)
+        return encodable(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+
+
+def encodable(text: str) -> str:
+    """The text with surrogates that UTF-8 can carry: pairs joined, and lone halves as question marks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        return joined.encode("utf-8", "replace").decode()
+    return text
+
+
+def _written(value: Any) -> Any:
+    """A value of a type that msgspec does not know, by something that it knows."""
+    kind: Any = type(value)
+    if value is None or isinstance(value, bool):  # here and in the next case, as a key of a dict
+        return json.dumps(value)
+    if isinstance(value, tuple | frozenset):
+        return str(value)
+    if callable(dump := getattr(kind, "model_dump", None)):
+        return dump(value, mode="json")
+    for builtin in _BUILTINS:  # subclasses, as numpy's float64
+        if isinstance(value, builtin):
+            return builtin(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if callable(to_list := getattr(kind, "tolist", None)):
+        return to_list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | Set | ValuesView) and not isinstance(value, memoryview):
+        return list(value)
+    if kind.__str__ is not object.__str__ and not isinstance(value, BaseException | type):
+        return str(value)
+    raise TypeError(f"objects of the type {kind.__name__} cannot be written as JSON")
