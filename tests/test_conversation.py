@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import trunkline
-from trunkline.emulator import Emulator, assert_context
+from trunkline.emulator import Call, Emulator, Prompt, Say, Step, assert_context
 from trunkline.emulator.pace import Pace
 
 from .talk import (
@@ -556,8 +556,52 @@ async def test_what_goes_wrong_in_a_tool_is_told_to_the_model(
 
     chat = client.conversation(model="tools", tools=[get_weather])
     answer = await chat.run("weather in Oslo")
-    assert outputs(chat) == ['{"error":"LookupError: no such city"}']
+    assert outputs(chat) == ['{"error":"get_weather failed: LookupError"}']
     assert_kept(emulator, chat, answer)
+
+
+async def test_what_the_model_learns_of_a_failure_can_be_chosen(client: trunkline.Client) -> None:
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        raise LookupError("no such city")
+
+    def explain(failure: trunkline.ToolFailure) -> str:
+        return f"{failure.tool}: {failure.error}"
+
+    chat = client.conversation(model="tools", tools=[get_weather])
+    await chat.run("weather in Oslo", on_tool_error=explain)
+    assert outputs(chat) == ["get_weather: no such city"]
+
+
+async def test_hung_tools_stop_no_tool_of_another_conversation(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    release = threading.Event()
+
+    def hang() -> str:
+        release.wait()
+        return "late"
+
+    def answer(prompt: Prompt) -> list[Step]:
+        if prompt.outputs:
+            return [Say(["done"])]
+        return [Call("quick", "{}")] if "quick" in prompt.user_text else [Call("hang", "{}")] * 32
+
+    def quick() -> str:
+        return "quickly"
+
+    emulator.add_model("caller", answer)
+    hung, other = (client.conversation(model="caller", tools=[hang, quick]) for _ in range(2))
+    try:
+        await soon(hung.run("hang", tool_timeout_s=runs_briefly(0.1)))
+        assert len(outputs(hung)) == 32
+        assert all("took longer" in output for output in outputs(hung))
+        await soon(hung.run("quick"))
+        assert "quick was not called: 32 calls of tools" in outputs(hung)[-1]
+        await soon(other.run("quick"))
+        assert outputs(other) == ["quickly"]
+    finally:
+        release.set()
 
 
 async def test_arguments_that_do_not_fit_are_told_to_the_model(

@@ -99,10 +99,8 @@ def test_every_reference_leads_into_the_schema_itself() -> None:
     assert schema["$defs"]["Place"]["description"] == "Where it is."
 
 
-def test_the_description_is_the_whole_docstring_cleaned() -> None:
-    assert (
-        Signature.of(everything).description == "Look everything up.\n\nArgs:\n    text: described here too."
-    )
+def test_the_description_is_the_docstring_without_its_parameters() -> None:
+    assert Signature.of(everything).description == "Look everything up."
 
 
 def test_a_function_without_parameters_has_an_empty_object() -> None:
@@ -272,7 +270,7 @@ def test_defaults_are_left_to_the_function_whatever_they_are() -> None:
     }
 
 
-@pytest.mark.parametrize("nothing", ["", " \n", "{}"])
+@pytest.mark.parametrize("nothing", ["", " \n", "{}", "null"])
 def test_no_arguments_are_an_empty_object(nothing: str) -> None:
     def now(zone: str = "UTC") -> None:
         pass
@@ -301,6 +299,20 @@ def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: str, 
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - what it says is looked at
         Signature.of(everything).keywords(arguments)
     assert where in str(raised.value)
+
+
+def test_whole_floats_are_integers_and_half_surrogates_are_replaced() -> None:
+    def look(days: int, share: float, words: list[str]) -> None: ...
+
+    keywords = Signature.of(look).keywords
+    assert keywords('{"days":5.0,"share":1.5,"words":["\\ud83d","\\ud83d\\ude00"]}') == {
+        "days": 5,
+        "share": 1.5,
+        "words": ["?", "😀"],
+    }
+    assert keywords('{"days":1,"share":2,"words":["\ud83d"]}')["words"] == ["?"]
+    with pytest.raises(ValueError, match=r"\$\.days"):
+        keywords('{"days":5.5,"share":1,"words":[]}')
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"])), st.integers(-(2**63), 2**63 - 1), st.booleans())

@@ -11,7 +11,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import ConfigurationError
@@ -23,6 +22,11 @@ from .threads import ToolThreads, ToolThreadsFull
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SETTINGS = "__trunkline_tool__"
 _MADE = "__trunkline_function_tool__"
+
+
+class _TookTooLong(TimeoutError):
+    """The time limit of a call, and not one inside of the tool, has passed."""
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,8 +125,8 @@ class FunctionTool:
         return cls(name, definition, timeout_s, function, signature, settings)
 
     @classmethod
-    def shared(cls, function: FunctionType) -> FunctionTool:
-        """The tool of a function, made once for all conversations that use it.
+    def shared(cls, function: Callable[..., Any]) -> FunctionTool:
+        """The tool of a plain function, made once for all conversations that use it.
 
         It is kept as an attribute of the function, and so as long as the function. A wrapper has the
         attributes of what it wraps, and settings may have come since: then it is made again.
@@ -161,8 +165,6 @@ class FunctionTool:
         Cancelling cancels an async function; a thread runs on.
         """
         on_error = self._settings.on_error or on_error
-        limit_s = self.timeout_s if self.timeout_s is not None else timeout_s
-        limit = asyncio.timeout(limit_s)
         try:
             given = self._signature.keywords(arguments)
         except ValueError as error:
@@ -172,23 +174,15 @@ class FunctionTool:
         except Exception as error:  # raised by a constructor or a validator of a parameter's type
             return self._failed(error, on_error)
         try:
-            if self._signature.is_async:
-                async with limit:
-                    result = await self._function(**given)
-            else:
-                result = await self._call_in_thread(given, limit, threads or self._threads)
+            result = await self._run(given, timeout_s, threads or self._threads)
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
             return self._failed(error, on_error)  # only something that the tool waited for was cancelled
         except ToolThreadsFull as error:
             return self._failed(error, on_error, _with_type(error))
-        except TimeoutError as error:
-            if not limit.expired():
-                return self._failed(error, on_error)
-            late = TimeoutError(f"{self.name} took longer than {limit_s:g} s")
-            late.__cause__ = error
-            return self._failed(late, on_error, _with_type(late))
+        except _TookTooLong as error:
+            return self._failed(error, on_error, f"TimeoutError: {error}")
         except Exception as error:
             return self._failed(error, on_error)
         try:
@@ -199,13 +193,21 @@ class FunctionTool:
             unfit.__cause__ = error
             return self._failed(unfit, on_error, _with_type(unfit))
 
-    async def _call_in_thread(
-        self, given: dict[str, Any], limit: asyncio.Timeout, threads: ToolThreads
-    ) -> Any:
-        await threads.room(self.name)  # the time of a call begins when it has a thread
-        async with limit:
-            result = await threads.run(self.name, self._function, given)
-            return await result if inspect.isawaitable(result) else result
+    async def _run(self, given: dict[str, Any], timeout_s: float, threads: ToolThreads) -> Any:
+        if not self._signature.is_async:
+            await threads.room(self.name)
+        limit_s = self.timeout_s if self.timeout_s is not None else timeout_s
+        limit = asyncio.timeout(limit_s)  # begins when the call has a thread
+        try:
+            async with limit:
+                if self._signature.is_async:
+                    return await self._function(**given)
+                result = await threads.run(self.name, self._function, given)
+                return await result if inspect.isawaitable(result) else result
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise _TookTooLong(f"{self.name} took longer than {limit_s:g} s") from error
 
     def _failed(self, error: BaseException, on_error: OnToolError | None, message: str | None = None) -> str:
         text = error_text(message or f"{self.name} failed: {type(error).__name__}")
