@@ -6,6 +6,7 @@ import socket
 import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from .command import ESCAPE, Running, environment, in_pipe, in_terminal, trunkline
@@ -41,6 +42,24 @@ def test_the_log_shows_what_is_continued_and_what_is_refused() -> None:
         assert f"1 item after {first} -> resp_" in server.wait_for("\n")
         trunkline("chat", "-p", "Hi", "--model", "refuse-400-bad_thing", env=env)
         assert server.wait_for("\n").endswith("-> 400 bad_thing\n")
+
+
+async def test_a_refused_steer_is_logged_and_its_socket_stays_open() -> None:
+    with in_pipe("emulate", "--port", "0") as server:
+        env = announced(server)
+        headers = {"Authorization": f"Bearer {env['OPENAI_API_KEY']}"}
+        url = f"{env['OPENAI_BASE_URL']}/responses"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as socket:
+            await socket.send_json(
+                {"type": "response.steer", "previous_response_id": "resp_x", "input": "Hi"}
+            )
+            refused = await socket.receive_json(timeout=10)
+            assert refused["type"] == "response.steer.failed"
+            assert server.wait_for("\n").endswith(" 1 item after resp_x -> response_not_found\n")
+            await socket.send_json({"type": "response.create", "model": "echo", "input": "Hi"})
+            created = await socket.receive_json(timeout=10)
+            assert created["type"] == "response.created"
+    assert "Traceback" not in server.seen
 
 
 def test_http_is_logged_as_such() -> None:

@@ -158,7 +158,9 @@ def _items(body: dict[str, Any]) -> str:
 
 def _result(request: RequestRecord) -> str:
     if request.error is not None:
-        return f"-> {request.error['status']} {request.error['code'] or request.error['message']}"
+        # A refused steer has a code and no status.
+        parts = (request.error.get("status"), request.error["code"] or request.error["message"])
+        return " ".join(["->", *(str(part) for part in parts if part is not None)])
     return f"-> {request.response_id}" if request.response_id else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import deque
@@ -21,6 +22,8 @@ from .pace import Pace
 
 if TYPE_CHECKING:
     from ._wire.server import Server
+
+_logger = logging.getLogger("trunkline.emulator")
 
 
 class Emulator:
@@ -174,9 +177,15 @@ class Emulator:
         self.service.store.delete(response_id)
 
     def notify(self, request: RequestRecord) -> None:
-        """Tell those who listen that a request was accepted or refused."""
-        for callback in self.on_request:
-            callback(request)
+        """Report an accepted or refused request to the observers in `on_request`.
+
+        An exception of an observer is logged to ``trunkline.emulator`` and changes nothing else.
+        """
+        for callback in list(self.on_request):
+            try:
+                callback(request)
+            except Exception:
+                _logger.exception("a callback in Emulator.on_request raised an exception")
 
     def count_request(self) -> int:
         """The number of a request for a response, from 1."""

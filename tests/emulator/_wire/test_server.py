@@ -178,3 +178,25 @@ async def test_listeners_hear_of_every_request(wire: Wire) -> None:
     assert heard[1].response_id in wire.emulator.responses
     assert heard[3].body is None
     assert heard[3].size_bytes == 7
+
+
+async def test_a_failing_observer_is_logged_and_ends_no_connection(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(request: RequestRecord) -> None:
+        raise LookupError("in the observer")
+
+    heard: list[RequestRecord] = []
+    wire.emulator.on_request += [failing, heard.append]
+    await wire.post(input="hello")
+    async with wire.socket() as socket:
+        await socket.response(input="hello")
+        await socket.refused(input=7)
+        await socket.send(type="response.steer", previous_response_id="resp_x", input="hello")
+        assert (await socket.receive())["type"] == "response.steer.failed"
+        await socket.response(input="hello again")
+        assert len(wire.emulator.live_connections) == 1
+    assert heard == wire.emulator.requests
+    assert len(heard) == 5
+    logged = [record.exc_info for record in caplog.records if record.name == "trunkline.emulator"]
+    assert [info[0] for info in logged if info] == [LookupError] * 5

@@ -66,7 +66,10 @@ class RequestRecord:
     connection_id: str | None = None
     lane: str | None = None
     error: dict[str, Any] | None = None
-    """The refusal, ``{"status", "message", "type", "param", "code"}``, or None."""
+    """The refusal, ``{"status", "message", "type", "param", "code"}``, or None.
+
+    The error of a refused steer has only ``code`` and ``message``; the message may be None.
+    """
     response_id: str | None = None
 
 
