@@ -12,8 +12,7 @@ import pytest
 
 import trunkline
 from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
-from trunkline.emulator import Call, Emulator, Prompt, Say, Step
-from trunkline.emulator._models.steps import words
+from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
 from trunkline.emulator.pace import Pace
 from trunkline.events import (
     FunctionCallArgumentsDelta,

@@ -3,7 +3,7 @@
 from ._models.behaviour import Expectation
 from ._models.models import Model
 from ._models.prompt import Prompt
-from ._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from ._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step, words
 from ._protocol.errors import ApiError
 from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
 from ._wire.frame_log import FrameRecord
@@ -12,6 +12,7 @@ from .faults.action import Action
 from .faults.fault import Fault, Fired
 from .faults.faults import Faults
 from .faults.file import load_faults, parse_faults
+from .pace import Pace
 from .testing import assert_context
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Fired",
     "FrameRecord",
     "Model",
+    "Pace",
     "Prompt",
     "Reason",
     "Refuse",
@@ -39,4 +41,5 @@ __all__ = [
     "assert_context",
     "load_faults",
     "parse_faults",
+    "words",
 ]

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...emulator import Call, Prompt, Say, Step
-from ...emulator._models.steps import words
+from ...emulator import Call, Prompt, Say, Step, words
 
 INSTRUCTIONS = (
     "You answer the telephone of a railway. Be brief and friendly: you are heard, not read. "
