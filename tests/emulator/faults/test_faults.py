@@ -297,8 +297,8 @@ def test_faults_are_read_from_files(tmp_path: Path, suffix: str) -> None:
     [
         ("drop", "expected a list of faults"),
         ([7], "fault 1: expected an object"),
-        ([{"action": "explode"}], "fault 1: unknown action 'explode'; there are refuse_upgrade"),
-        ([{"action": "drop"}, {"action": "drop", "when": 1}], "fault 2: unknown 'when'"),
+        ([{"action": "explode"}], "fault 1: unknown action 'explode'; use one of refuse_upgrade"),
+        ([{"action": "drop"}, {"action": "drop", "when": 1}], "fault 2: unknown field 'when'"),
     ],
 )
 def test_nonsense_in_a_file_is_named(content: Any, complaint: str) -> None:

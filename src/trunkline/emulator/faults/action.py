@@ -1,4 +1,4 @@
-"""The things that a fault can do."""
+"""The actions of faults."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What a fault does."""
+    """The action of a fault."""
 
     # At an upgrade.
     REFUSE_UPGRADE = "refuse_upgrade"
     """Answer with `status`, `headers` and `body` instead of a WebSocket."""
     IGNORE_UPGRADE = "ignore_upgrade"
-    """Say nothing for `seconds`, or for ever."""
+    """Send no answer for `seconds`, or ever."""
     # At a request.
     REJECT = "reject"
     """Answer with an error: `status`, `code`, `message`, `headers`."""
     FORGET = "forget"
-    """Drop every lane's memory before the request is looked at."""
+    """Empty the caches of all lanes before the request is handled."""
     SLOW_READ = "slow_read"
-    """Read nothing more from the client for `seconds`."""
+    """Stop reading from the client for `seconds`."""
     # At an event.
     DROP = "drop"
-    """Break off without a close frame."""
+    """Close the connection without a close frame."""
     RESET = "reset"
-    """Break off with a TCP reset."""
+    """Close the connection with a TCP reset."""
     CLOSE = "close"
-    """Close with `close_code`."""
+    """Close the connection with `close_code`."""
     STALL = "stall"
-    """Send nothing of this response for `seconds`, or for ever."""
+    """Pause this response for `seconds`, or for ever."""
     DELAY = "delay"
     """Send the event `seconds` later."""
     TRUNCATE = "truncate"
     """Send half of the event."""
     CORRUPT = "corrupt"
-    """Send something that is no JSON."""
+    """Send invalid JSON instead of the event."""
     DUPLICATE = "duplicate"
     """Send the event twice."""
     REORDER = "reorder"
@@ -42,11 +42,11 @@ class Action(StrEnum):
     FRAGMENT = "fragment"
     """Send the event in several WebSocket frames; this is legal."""
     UNKNOWN_EVENT = "unknown_event"
-    """Send an event of a type that nobody knows, before this one; this is legal."""
+    """Send an event of an unknown type before this one; this is legal."""
     UNKNOWN_FIELD = "unknown_field"
-    """Add a field that nobody knows; this is legal."""
+    """Add an unknown field; this is legal."""
     OMIT = "omit"
-    """Leave out the `fields`."""
+    """Remove the `fields` from the event."""
     OVERSIZE = "oversize"
     """Pad the event to `size_bytes`."""
     FLAT_ERROR = "flat_error"
@@ -54,4 +54,4 @@ class Action(StrEnum):
     FAIL = "fail"
     """End the response with an ``error`` event: `status`, `code` (null by default), `headers`."""
     CONNECTION_LIMIT = "connection_limit"
-    """Say that the connection's time is up, and close it."""
+    """Send the connection limit error and close the connection."""

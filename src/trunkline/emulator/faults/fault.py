@@ -1,4 +1,4 @@
-"""Faults, the place where each may strike, and the record of one that has struck."""
+"""Faults, the requests that they are matched against, and records of applied faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .action import Action
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a fault may strike. Numbers count from 1."""
+    """The connection and request that a fault is matched against. Numbers count from 1."""
 
     connection: int | None = None
     connection_id: str | None = None
@@ -24,7 +24,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong. Every condition that is given has to hold; numbers count from 1."""
+    """One fault: an action, its conditions and its parameters.
+
+    All given conditions must hold. Numbers count from 1.
+    """
 
     action: Action | str
     connection: int | None = None
@@ -39,9 +42,9 @@ class Fault:
     model: str | None = None
     transport: str | None = None
     probability: float = 1.0
-    """How likely it strikes where it could; decided by the seed of `Faults`."""
+    """Probability that a match is applied; drawn with the seed of `Faults`."""
     times: int | None = 1
-    """How often it strikes at most; None is without limit."""
+    """Maximum number of applications; None: unlimited."""
     status: int = 503
     code: str | None = None
     message: str = "The emulator was told to fail."
@@ -53,11 +56,11 @@ class Fault:
     fields: tuple[str, ...] = ("sequence_number",)
 
     def __post_init__(self) -> None:
-        # The name of an action will do, as in a file.
+        # Accept an action's name, as fault files use it.
         object.__setattr__(self, "action", Action(self.action))
 
     def holds_at(self, place: Place) -> bool:
-        """Whether the conditions on connection and request hold."""
+        """Whether the conditions on the connection and the request hold."""
         for name in ("connection", "request", "lane", "model", "transport"):
             wanted = getattr(self, name)
             if wanted is not None and wanted != getattr(place, name):
@@ -71,7 +74,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A fault that has struck."""
+    """Record of an applied fault."""
 
     fault: Fault
     place: Place
@@ -80,5 +83,5 @@ class Fired:
 
     @property
     def action(self) -> Action:
-        """What it did."""
+        """The action of the fault."""
         return Action(self.fault.action)

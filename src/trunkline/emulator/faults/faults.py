@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong, where, how often, and what of it has happened."""
+"""The set of faults of an emulator: matching and applying them, and the record of the applied ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
 
 
 class Faults:
-    """The faults laid down, and those that have struck (`fired`, in order)."""
+    """The faults of an emulator, and the applied ones (`fired`, in order)."""
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
         self.fired: list[Fired] = []
@@ -29,10 +29,10 @@ class Faults:
             self.add(fault)
 
     def add(self, fault: Fault | Action | str, /, **details: Any) -> Fault:
-        """Lay down a fault, given whole or as an action with details."""
+        """Add a fault, given as an object or as an action with its fields."""
         if not isinstance(fault, Fault):
             fault = Fault(Action(fault), **details)
-        # Each has dice of its own, so that adding one fault does not change when another strikes.
+        # One generator each, so that adding a fault does not change when the others are applied.
         self._laid.append((fault, random.Random(f"{self._seed}:{len(self._laid)}")))
         return fault
 
@@ -40,22 +40,22 @@ class Faults:
         return bool(self._laid)
 
     def clear(self) -> None:
-        """Take back all faults; what has struck stays on record."""
+        """Remove all faults; `fired` is kept."""
         self._laid.clear()
         self._struck.clear()
 
     def at_upgrade(self, place: Place) -> Fault | None:
-        """The fault that strikes an upgrade, if one does."""
+        """Return the fault to apply to an upgrade, or None."""
         for fault in self._strikes(place, _AT_UPGRADE):
             return fault
         return None
 
     def at_request(self, place: Place) -> list[Fault]:
-        """The faults that strike a request, in the order in which they were laid down."""
+        """Return the faults to apply to a request, in the order in which they were added."""
         return list(self._strikes(place, _AT_REQUEST))
 
     def play(self, moves: Iterator[Move], place: Place) -> Iterator[Move]:
-        """The moves of a response, with whatever strikes them."""
+        """Yield the moves of a response after applying the faults that match its events."""
         number = 0
         held: list[Move] = []
         for move in moves:
@@ -75,7 +75,7 @@ class Faults:
         moves: list[Move] = [event]
         over = False
         after, held[:] = held[:], []
-        # What makes a message of an event comes last: it cannot be changed as an event after that.
+        # Actions that turn an event into a raw message come last: later ones could not change it as an event.
         struck = sorted(self._event_faults(event, number, place), key=lambda fault: fault.action in _LAST)
         for fault in struck:
             if fault.action is Action.REORDER:
@@ -88,7 +88,7 @@ class Faults:
         return [*moves, *after], over
 
     def _struck_error(self, move: Move, number: int, place: Place) -> list[Move]:
-        """An error event that a fault has made can be struck itself."""
+        """Apply faults to an ``error`` event that another fault has created."""
         if type(move) is not Event or move.type != "error":
             return [move]
         return self._struck_event(move, number, place, [])[0]

@@ -1,4 +1,4 @@
-"""Faults as plain data, and in files."""
+"""Faults from plain data and from YAML or JSON files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_faults(path: str | Path) -> Faults:
     """Read faults from a YAML or JSON file: a list, or ``{"seed": …, "faults": […]}``.
 
     Raises:
-        ValueError: something in it is no fault; the message says what and where.
+        ValueError: an entry is not a valid fault; the message names the entry and the problem.
     """
     text = Path(path).read_text(encoding="utf-8")
     if Path(path).suffix == ".json":
@@ -29,21 +29,23 @@ def load_faults(path: str | Path) -> Faults:
 
 
 def parse_faults(content: Any) -> Faults:
-    """Faults from plain data, as a file holds them.
+    """Build faults from plain data, in the format of the files.
 
     Raises:
-        ValueError: something in it is no fault.
+        ValueError: an entry is not a valid fault.
     """
     if isinstance(content, list):
         content = {"faults": content}
     if not isinstance(content, dict) or not isinstance(content.get("faults"), list):
-        raise ValueError("expected a list of faults, or an object with 'faults' and 'seed'")
+        raise ValueError(
+            f"expected a list of faults, or an object with 'faults' and 'seed'; got {type(content).__name__}"
+        )
     faults = [_parse_fault(entry, index) for index, entry in enumerate(content["faults"])]
     return Faults(faults, seed=int(content.get("seed", 0)))
 
 
 def describe(fault: Fault) -> dict[str, Any]:
-    """A fault as plain data: its action and what differs from the defaults."""
+    """Return a fault as plain data: its action and the fields that differ from their defaults."""
     blank = asdict(Fault(fault.action))
     given = {name: value for name, value in asdict(fault).items() if value != blank[name]}
     return {"action": str(fault.action)} | given
@@ -55,12 +57,13 @@ def _parse_fault(entry: Any, index: int) -> Fault:
         raise ValueError(f"{where}: expected an object with an 'action'")
     unknown = set(entry) - {one.name for one in fields(Fault)}
     if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(sorted(map(repr, unknown)))}")
+        names = ", ".join(sorted(map(repr, unknown)))
+        raise ValueError(f"{where}: unknown field {names}; remove it or correct its name")
     try:
         action = Action(entry["action"])
     except ValueError:
         names = ", ".join(Action)
-        raise ValueError(f"{where}: unknown action {entry['action']!r}; there are {names}") from None
+        raise ValueError(f"{where}: unknown action {entry['action']!r}; use one of {names}") from None
     details = dict(entry)
     if "fields" in details:
         details["fields"] = tuple(details["fields"])

@@ -1,4 +1,4 @@
-"""What faults do to events."""
+"""The effect of faults on events and requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def strike(moves: list[Move], event: Event, fault: Fault, lane: str | None) -> tuple[list[Move], bool]:
-    """The moves that take the place of an event's, and whether the response ends there."""
+    """Return the moves that replace those of an event, and whether the response ends there."""
     action = Action(fault.action)
     if action in _ENDINGS:
         return _ENDINGS[action](fault, lane), True
@@ -30,7 +30,7 @@ def strike(moves: list[Move], event: Event, fault: Fault, lane: str | None) -> t
 
 
 def rejection(fault: Fault) -> ApiError:
-    """The error with which a fault refuses a request."""
+    """The error of a fault that refuses a request."""
     return ApiError(
         fault.message,
         status=fault.status,
