@@ -1,4 +1,4 @@
-"""A record of every message on every socket, for those who want to look."""
+"""Log of the messages on all sockets, for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FrameRecord:
 
     connection_id: str
     sent: bool
-    """True from the server to the client, false the other way."""
+    """True for messages from the server, false for messages from the client."""
     data: bytes
 
     @property
@@ -23,24 +23,24 @@ class FrameRecord:
         """The message as JSON.
 
         Raises:
-            msgspec.DecodeError: it is none.
+            msgspec.DecodeError: the message is not valid JSON.
         """
         return msgspec.json.decode(self.data)
 
 
 class FrameLog:
-    """The last messages, when `limit` is not zero."""
+    """The last `limit` messages; 0 disables the log."""
 
     def __init__(self, limit: int) -> None:
         self._enabled = limit > 0
         self.frames: deque[FrameRecord] = deque(maxlen=limit)
 
     def sent(self, connection_id: str, data: bytes) -> None:
-        """A message went to a client."""
+        """Record a message to a client."""
         if self._enabled:
             self.frames.append(FrameRecord(connection_id, True, data))
 
     def received(self, connection_id: str, data: bytes) -> None:
-        """A message came from a client."""
+        """Record a message from a client."""
         if self._enabled:
             self.frames.append(FrameRecord(connection_id, False, data))

@@ -1,4 +1,4 @@
-"""WebSocket frames as servers send them: never masked, never compressed."""
+"""WebSocket frames of a server: unmasked and uncompressed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FIN = 0x80
 
 
 def frame(payload: bytes, *, opcode: int = _TEXT, final: bool = True) -> bytes:
-    """One frame."""
+    """Encode one frame."""
     first = opcode | (_FIN if final else 0)
     size = len(payload)
     if size < 126:
@@ -21,5 +21,5 @@ def frame(payload: bytes, *, opcode: int = _TEXT, final: bool = True) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame with a code."""
+    """Encode a close frame with a code."""
     return frame(struct.pack("!H", code) + reason.encode()[:123], opcode=_CLOSE)

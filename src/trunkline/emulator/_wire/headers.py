@@ -1,4 +1,4 @@
-"""The headers that the service puts on its answers."""
+"""Response headers of the service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def answer_headers(
     """Headers of an HTTP answer or upgrade.
 
     Args:
-        request_id: what to quote to support.
-        organization: as the request named it, if it did.
-        requests: how many requests there were so far.
-        tokens: how many tokens they took.
+        request_id: identifies the request.
+        organization: the organization that the request named, or None.
+        requests: number of requests so far.
+        tokens: number of tokens used so far.
     """
     return {
         "x-request-id": request_id,

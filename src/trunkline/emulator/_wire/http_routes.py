@@ -1,4 +1,4 @@
-"""The HTTP side: making, reading, deleting, cancelling and compacting responses."""
+"""HTTP routes: create, retrieve, delete, cancel and compact responses; list models."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .headers import answer_headers
 from .http_session import complete, stream
 
 MODELS = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
-"""What ``GET /v1/models`` lists; every other name is accepted too."""
+"""Models listed by ``GET /v1/models``. Requests may name any other model too."""
 
 _ORDER = choice("asc", "desc")
 _LIMIT = integer(1, 100)
 
 
 class Routes:
-    """Handlers of everything but the socket."""
+    """Handlers of all routes except the WebSocket."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -39,7 +39,7 @@ class Routes:
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def add_to(self, app: web.Application) -> None:
-        """Put the handlers on their paths."""
+        """Register the handlers."""
         app.router.add_post("/v1/responses", self._create)
         app.router.add_post("/v1/responses/compact", self._compact)
         app.router.add_get("/v1/responses/{id}", self._retrieve)
@@ -50,7 +50,7 @@ class Routes:
         app.router.add_get("/v1/models/{id}", self._model)
 
     def headers(self, request: web.Request) -> dict[str, str]:
-        """The headers of an answer."""
+        """The response headers for a request."""
         return answer_headers(
             self._service.ids.new("req"),
             organization=request.headers.get("OpenAI-Organization"),
@@ -59,7 +59,7 @@ class Routes:
         )
 
     async def stop(self) -> None:
-        """Stop what runs in the background."""
+        """Cancel the background responses and wait for their tasks."""
         tasks = list(self._background.values())
         for task in tasks:
             task.cancel()
@@ -151,13 +151,13 @@ class Routes:
         return web.json_response(_model(request.match_info["id"]))
 
     def _known(self, kind: str, request: web.Request) -> ResponseRecord:
-        """The stored response that a request names."""
+        """The stored response named by the path."""
         response_id = request.match_info["id"]
         record: ResponseRecord = self._noted(kind, b"", lambda *_: self._service.stored(response_id))
         return record
 
     def _noted(self, kind: str, raw: bytes, answer: Callable[[dict[str, Any], RequestRecord], Any]) -> Any:
-        """Answer a request and keep a record of it."""
+        """Answer a request, record it and notify the observers."""
         seen = RequestRecord(kind, None, len(raw), "http")
         self._service.requests.append(seen)
         try:
@@ -176,7 +176,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _page(items: list[dict[str, Any]], query: Any) -> dict[str, Any]:
-    """A page of a list, newest first unless asked otherwise."""
+    """One page of a list; newest first by default."""
     order = query.get("order", "desc")
     _ORDER(order, "order")
     text = query.get("limit", "20")
@@ -200,7 +200,7 @@ def _page(items: list[dict[str, Any]], query: Any) -> dict[str, Any]:
 
 
 def _raised(failure: bytes) -> ApiError:
-    """The error that an ``error`` event tells of."""
+    """The error in an ``error`` event."""
     event = msgspec.json.decode(failure)
     error = event.get("error", event)
     return ApiError(

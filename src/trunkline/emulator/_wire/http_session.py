@@ -1,4 +1,4 @@
-"""One response over HTTP: as a whole, or as server-sent events."""
+"""One response over HTTP, as JSON or as server-sent events."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .player import Player
 
 
 class Collector:
-    """A sink that keeps events until somebody takes them."""
+    """A sink that buffers events, as server-sent events, until `take`."""
 
     def __init__(self, hang_up: Callable[[HangUp], None]) -> None:
         self.ended = False
         self.failure: bytes | None = None
-        """The ``error`` event in which the response ended, if it did."""
+        """The ``error`` event that ended the response, or None."""
         self._hang_up = hang_up
         self._chunks: list[bytes] = []
         self._changed = asyncio.Event()
@@ -30,17 +30,17 @@ class Collector:
 
     @property
     def congested(self) -> bool:
-        """Whether nobody takes them."""
+        """Whether the buffer is above its high-water mark."""
         return self._size > HIGH_WATER_BYTES
 
     def write(self, event: Event) -> None:
-        """Keep an event."""
+        """Buffer an event."""
         if event.type == "error":
             self.failure = event.data
         self._keep(b"event: %b\ndata: %b\n\n" % (event.type.encode(), event.data))
 
     def write_raw(self, message: Raw) -> None:
-        """Keep what is no whole event."""
+        """Buffer a message that is not a whole event."""
         self._keep(b"data: %b\n\n" % message.data)
 
     def hang_up(self, how: HangUp) -> None:
@@ -48,16 +48,16 @@ class Collector:
         self._hang_up(how)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call back once they were taken."""
+        """Call back after the next `take`."""
         self._waiting.append(callback)
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the end of the response."""
         self.ended = True
         self._changed.set()
 
     async def take(self) -> bytes:
-        """What has come since the last time; empty at the end."""
+        """Wait for data and return all that is buffered; empty at the end."""
         if not self._chunks and not self.ended:
             self._changed.clear()
             await self._changed.wait()
@@ -81,7 +81,7 @@ def _player(moves: Iterator[Move], collector: Collector, pace: Pace) -> Player:
 async def stream(
     request: web.Request, moves: Iterator[Move], pace: Pace, headers: dict[str, str]
 ) -> web.StreamResponse:
-    """Answer with server-sent events; cancelled when the client leaves."""
+    """Answer with server-sent events. aiohttp cancels this when the client disconnects."""
     answer = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"} | headers
     )
@@ -94,14 +94,14 @@ async def stream(
             await answer.write(data)
         await answer.write_eof()
     except ConnectionError:
-        pass  # the client has left
+        pass  # the client has disconnected
     finally:
         player.stop()
     return answer
 
 
 async def complete(moves: Iterator[Move], pace: Pace, request: web.Request | None = None) -> bytes | None:
-    """Run a response to its end, unseen; the ``error`` event is returned in which it ended, if it did."""
+    """Run a response to its end and return the ``error`` event that ended it, or None."""
     collector = Collector(lambda how: _abort(request))
     player = _player(moves, collector, pace)
     player.start()
@@ -114,7 +114,7 @@ async def complete(moves: Iterator[Move], pace: Pace, request: web.Request | Non
 
 
 def refusal(error: ApiError, headers: dict[str, str]) -> web.Response:
-    """An error over HTTP."""
+    """The HTTP answer for an error."""
     return web.json_response({"error": error.body()}, status=error.status, headers=headers | error.headers)
 
 

@@ -1,4 +1,4 @@
-"""Where bytes wait for a client that reads slowly: bounded, and holding up nobody else."""
+"""Bounded write buffer of one connection, and the interface that a player writes to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sink(Protocol):
         ...
 
     def write_raw(self, message: Raw) -> None:
-        """Send what is no whole event."""
+        """Send a message that is not a whole event."""
         ...
 
     def hang_up(self, how: HangUp) -> None:
@@ -33,12 +33,12 @@ class Sink(Protocol):
         ...
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call back once there is room again; not at all if the client is gone."""
+        """Call back when the buffer has room again; never if the client has disconnected."""
         ...
 
 
 class Outbox:
-    """Chunks for one transport. What is written within one turn of the loop leaves in one system call."""
+    """Write buffer of one transport. Chunks of one event loop iteration are sent in one system call."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class Outbox:
 
     @property
     def congested(self) -> bool:
-        """Whether the client has not read what was sent."""
+        """Whether more than the high-water mark is sent and not yet read by the client."""
         return self._drainer is not None
 
     def write(self, chunk: bytes) -> None:
-        """Send a chunk soon, in order."""
+        """Queue a chunk; it is sent in the next event loop iteration."""
         if self._closed:
             return
         self._chunks.append(chunk)
@@ -73,7 +73,7 @@ class Outbox:
             self._drainer = self._loop.create_task(self._wait_for_room())
 
     def flush(self) -> None:
-        """Send what waits now."""
+        """Send the queued chunks now."""
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
@@ -82,14 +82,14 @@ class Outbox:
             self._send(b"".join(chunks))
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call back once the client has read enough."""
+        """Call back when the client has read enough; in the next iteration if it already has."""
         if self._drainer is None:
             self._loop.call_soon(callback)
         else:
             self._waiting.append(callback)
 
     def close(self) -> None:
-        """Drop what waits; nothing is sent or called back after this."""
+        """Drop the queued chunks and the callbacks; later writes are ignored."""
         self._closed = True
         self._chunks.clear()
         self._waiting.clear()

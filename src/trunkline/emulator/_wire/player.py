@@ -1,4 +1,4 @@
-"""Plays the moves of one response to a sink, at the model's pace and the client's."""
+"""Sends the moves of one response to a sink, paced by the model and by the client's reading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GRID_S = 0.001
 
 
 class Player:
-    """Runs on timers instead of a task: thousands of slow responses cost a callback a token, nothing more."""
+    """Runs on timers instead of a task, so that a slow response costs one callback a token."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class Player:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin to play, now."""
+        """Start playing, in this call."""
         self._step()
 
     def stop(self) -> None:
-        """Play no more; `ended` is not called."""
+        """Stop playing; `ended` is not called."""
         self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
@@ -62,7 +62,7 @@ class Player:
         self._yield()
 
     def _pauses(self, move: Move) -> bool:
-        """Make a move that is no event; whether to go on later instead of now."""
+        """Perform a move that is not an event. Return whether playing continues later, by callback."""
         if isinstance(move, Pause):
             return self._paces(move)
         if isinstance(move, Wait):
@@ -76,7 +76,7 @@ class Player:
         return False
 
     def _yield(self) -> None:
-        """Let other responses have their turn, and a slow client its time."""
+        """Return to the event loop; resume in the next iteration, or when a slow client has read."""
         if self._sink.congested:
             self._sink.when_drained(self._step)
         else:
@@ -88,7 +88,7 @@ class Player:
             self._tokens += 1
         if due_s == 0.0:
             return False
-        # On a grid, so that tokens of many responses leave together.
+        # Due times lie on a grid, so that tokens of many responses share a system call.
         due = math.ceil((self._started_at + due_s) / _GRID_S) * _GRID_S
         if due <= self._loop.time():
             return False

@@ -32,13 +32,13 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class SocketLine:
-    """The wire under a WebSocket, for what a session does to it beyond sending."""
+    """The transport of a WebSocket: closing it and pausing its reads."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
 
     def hang_up(self, how: HangUp) -> None:
-        """Close: with a close code, without a word, or with a reset."""
+        """Close with a close code, without a close frame, or with a TCP reset."""
         if how.code is not None and not self._transport.is_closing():
             self._transport.write(close_frame(how.code))
             self._transport.close()
@@ -49,7 +49,7 @@ class SocketLine:
         self._transport.abort()
 
     def pause_reading(self, seconds: float | None) -> None:
-        """Read nothing for a while, or for ever."""
+        """Stop reading for some seconds; None: until the connection closes."""
         self._transport.pause_reading()
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, self._resume)
@@ -60,7 +60,7 @@ class SocketLine:
 
 
 class Server:
-    """Pumps bytes between aiohttp and the service."""
+    """Connects aiohttp's HTTP and WebSocket handlers to the service."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -71,7 +71,7 @@ class Server:
         self._age_check: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; the port is returned."""
+        """Listen, and return the port."""
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._answer_errors])
         app.router.add_get("/v1/responses", self._open_socket)
         self._routes.add_to(app)
@@ -96,19 +96,19 @@ class Server:
         while self._open and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.005)
         for session in sessions:
-            # Whoever has not read its close frame by now is not going to.
+            # The grace period is over: abort clients that have not completed the closing handshake.
             session.hang_up(HangUp())
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     def forget(self, response_id: str | None) -> None:
-        """Drop one response, or all, from the memory of every connection."""
+        """Drop one response from the caches of all connections, or all responses (None)."""
         for connection, _ in self._open.values():
             connection.cache.forget(response_id)
 
     def drop_sockets(self, code: int | None) -> None:
-        """Close every socket: with this code, or without a word."""
+        """Close every socket with this code, or without a close frame (None)."""
         for _, session in list(self._open.values()):
             session.hang_up(HangUp(code))
 

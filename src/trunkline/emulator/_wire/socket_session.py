@@ -1,4 +1,4 @@
-"""One WebSocket: frames in, lanes, events out."""
+"""Server side of one WebSocket connection."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from .outbox import Outbox
 from .player import Player
 
 MAX_QUEUED = 1024
-"""How many requests may wait for their lanes before nothing more is read from the client."""
+"""Number of queued requests from which reading from the client pauses."""
 
 _KINDS = ("response.create", "response.steer")
 _CONTINUATION = 0x0
 
 
 class Line(Protocol):
-    """The connection's wire, as far as a session handles it."""
+    """The transport operations that a session uses."""
 
     def hang_up(self, how: HangUp) -> None:
         """Close the connection."""
         ...
 
     def pause_reading(self, seconds: float | None) -> None:
-        """Read nothing from the client for a while, or for ever."""
+        """Stop reading from the client for some seconds; None: until the connection closes."""
         ...
 
 
 class SocketSession:
-    """What the server does with one open socket. It never waits: bytes come in by `feed`."""
+    """Handles the messages of one open socket, given to `feed`, and plays the responses. Never blocks."""
 
     def __init__(self, backend: Backend, connection: Connection, outbox: Outbox, line: Line) -> None:
         self._backend = backend
@@ -60,11 +60,11 @@ class SocketSession:
 
     @property
     def congested(self) -> bool:
-        """Whether the client does not read."""
+        """Whether the client reads too slowly for the write buffer."""
         return self._outbox.congested
 
     async def ready(self) -> None:
-        """Wait until another message may be read: the client reads too, and its requests do not pile up."""
+        """Wait until the next message may be read: the write buffer and the request queue have room."""
         while self.congested or self._connection.lanes.queued >= MAX_QUEUED:
             self._room.clear()
             if self.congested:
@@ -72,7 +72,7 @@ class SocketSession:
             await self._room.wait()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call back once the client has read enough."""
+        """Call back when the client has read enough."""
         self._outbox.when_drained(callback)
 
     def write(self, event: Event) -> None:
@@ -81,7 +81,7 @@ class SocketSession:
         self._outbox.write(frame(event.data))
 
     def write_raw(self, message: Raw) -> None:
-        """Send what is no whole event, perhaps in several frames."""
+        """Send a message that is not a whole event, in as many frames as it asks."""
         self._backend.log.sent(self._connection.id, message.data)
         size = -(-len(message.data) // message.fragments) or 1
         parts = [message.data[start : start + size] for start in range(0, len(message.data), size)]
@@ -96,7 +96,7 @@ class SocketSession:
         self.close()
 
     def feed(self, raw: str | bytes) -> None:
-        """Take a message from the client."""
+        """Handle a message from the client."""
         data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
         self._backend.log.received(self._connection.id, data)
         seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
@@ -107,12 +107,12 @@ class SocketSession:
             self._refuse(error, seen)
 
     def expire(self) -> None:
-        """The connection has reached its age."""
+        """Report the connection limit and close the connection."""
         self.write(error_event(connection_limit_reached(), None))
         self.hang_up(HangUp(1000))
 
     def close(self) -> None:
-        """The socket is gone: stop everything that ran on it."""
+        """Stop all responses of the socket after it has closed. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -157,7 +157,7 @@ class SocketSession:
             self._room.set()
 
     def _start(self, job: Job) -> bool:
-        """Start a response; whether it was not refused."""
+        """Start a response. Return False if the request was refused."""
         seen = job.request
         place = self._place(job)
         steers, items = self._desk.items_for(job)
@@ -196,7 +196,7 @@ class SocketSession:
 
         player = self._player(self._backend.faults.play(generation.moves(), place), ended)
         self._playing[player] = generation
-        # Not at once, so that one request does not play inside the reading of another.
+        # Deferred, so that one request does not play while another is being read.
         self._loop.call_soon(player.start)
 
     def _player(self, moves: Iterator[Move], ended: Callable[[], None]) -> Player:
