@@ -1,4 +1,4 @@
-"""Making contexts smaller: compaction by a model, and truncation by force."""
+"""Compaction of contexts into one item, and truncation to the context window."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .ids import Ids
 
 
 def compaction_item(ids: Ids, items: list[Item]) -> Item:
-    """The item that stands for a whole context; only the server can read it."""
+    """Create the item that replaces a whole context; only the server can read it."""
     last = next((text_of(item) for item in reversed(items) if item.get("role") == "user"), "")
     sealed = seal(f"{len(items)} items, the last user message being: {last}")
     return {"id": ids.new("cmp"), "type": "compaction", "encrypted_content": sealed}
 
 
 def compacted_window(ids: Ids, items: list[Item]) -> list[Item]:
-    """What ``POST /v1/responses/compact`` answers: all user messages, and one item for all the rest."""
+    """The output of ``POST /v1/responses/compact``: all user messages, then one compaction item."""
     kept = [listed(ids, item) for item in items if item.get("role") == "user"]
     return [*kept, compaction_item(ids, items)]
 
 
 def threshold(request: CreateRequest) -> int | None:
-    """From how many tokens on the request wants its context compacted."""
+    """The number of tokens from which the request's context is compacted, or None."""
     for entry in request.body.get("context_management") or []:
         if entry["type"] == "compaction" and entry.get("compact_threshold"):
             return int(entry["compact_threshold"])
@@ -34,10 +34,10 @@ def threshold(request: CreateRequest) -> int | None:
 
 
 def fitted(context: Context, *, budget: int, truncation: str) -> Context:
-    """A context that fits into the model's window.
+    """Return the context, truncated to the model's window if necessary.
 
     Raises:
-        ApiError: it does not, and may not be truncated.
+        ApiError: it does not fit and `truncation` is not ``"auto"``.
     """
     if context.tokens <= budget:
         return context
@@ -51,12 +51,12 @@ def fitted(context: Context, *, budget: int, truncation: str) -> Context:
             dropped.add(call_id_of(items[first]))
         tokens -= tokens_of(items[first])
         first += 1
-    # An output whose call is gone would answer nothing.
+    # Outputs of dropped calls are dropped too: an output without its call is invalid.
     return Context(None, tuple(item for item in items[first:] if item.get("call_id") not in dropped))
 
 
 def listed(ids: Ids, item: Item) -> Item:
-    """An input item as the service lists it: with an id, and with a message's content as parts."""
+    """Return an input item as the service lists it: with an id, and message content as parts."""
     name = type_of(item)
     if name != "message":
         prefix = _PREFIXES.get(str(name), "item")

@@ -1,4 +1,4 @@
-"""One socket's state on the server: its lanes, and what it remembers of them."""
+"""Per-connection state of the service: lanes, cache and steering."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .store import LaneCache
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request for a response that waits for its lane."""
+    """A request for a response, queued on its lane."""
 
     body: dict[str, Any]
     request: RequestRecord
@@ -22,14 +22,14 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """Everything that is lost when the socket closes."""
+    """State that is lost when the socket closes."""
 
     record: ConnectionRecord
     lanes: Lanes[Job] = field(default_factory=Lanes)
     cache: LaneCache = field(default_factory=LaneCache)
     steering: Steering = field(default_factory=Steering)
     running: dict[str, tuple[Generation, Job]] = field(default_factory=dict)
-    """The responses in flight, by id, each with the request that it came from."""
+    """Running responses by id, each with its request."""
 
     @property
     def id(self) -> str:

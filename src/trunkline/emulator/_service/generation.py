@@ -1,4 +1,4 @@
-"""From a model's script to the events and output items of one response."""
+"""Generation of the events and output items of one response from a model's steps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SEAL = "sealed:"
 
 
 def seal(text: str) -> str:
-    """Content that only the server can read, in the emulator as on the service."""
+    """Encode content that only the server reads; a stand-in for encryption."""
     return base64.urlsafe_b64encode(f"{_SEAL}{text}".encode()).decode()
 
 
 def unseal(content: str) -> str | None:
-    """What was sealed, or None when this is nothing that a server of this kind has sealed."""
+    """Return the content given to `seal`, or None if `seal` did not create this."""
     try:
         text = base64.urlsafe_b64decode(content.encode()).decode()
     except ValueError:
@@ -32,9 +32,9 @@ def unseal(content: str) -> str | None:
 
 
 class Generation:
-    """One response while it is made.
+    """One running response.
 
-    Iterate `moves`; `record.output` grows with it. `stop_for_steering` ends it early, at a safe boundary.
+    Iterating `moves` extends `record.output`. `stop_for_steering` ends it early, at a safe boundary.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Generation:
         self.error: dict[str, Any] | None = None
         self.ended = False
         self.owes_output = False
-        """Whether it has called tools that the client runs."""
+        """Whether the response has called tools that the client runs."""
         self._script = script
         self._ids = ids
         self._finish = finish
@@ -67,11 +67,11 @@ class Generation:
         self.writer = EventWriter(record.lane)
 
     def stop_for_steering(self) -> None:
-        """Ask for an early end, at the next word or item. After a tool call nothing is cut."""
+        """Request an early end, at the next word or item. Ignored after a tool call."""
         self._steered = True
 
     def moves(self) -> Iterator[Move]:
-        """The events of the response and the pauses between. It is remembered before the last one is out."""
+        """Yield the events of the response and the pauses between. It is stored before the last event."""
         resource = self.record.resource
         yield self.writer.event("response.created", response=resource)
         if resource["background"]:
@@ -110,7 +110,7 @@ class Generation:
     def _spoken(self, deltas: Iterable[str], make: Callable[[str], Event], said: list[str]) -> Iterator[Move]:
         for delta in deltas:
             yield Pause.TOKEN
-            # Read anew for each word: a steer may have come in since the last one.
+            # Checked for each word: a steer may have arrived since the last one.
             if (self._steered or self.output_tokens >= self._limit) and self._must_stop(inside_item=True):
                 return
             self.output_tokens += 1
@@ -178,7 +178,7 @@ class Generation:
     def _called(
         self, item: dict[str, Any], step: Call, kind: str, field: str, said: list[str]
     ) -> Iterator[Move]:
-        # From here on the response owes an output: steering waits for it instead of cutting it off.
+        # The response now waits for a tool output: steering is held until then and ends nothing.
         self.owes_output = True
         index = len(self.record.output)
         spot = {"item_id": item["id"], "output_index": index}
@@ -200,7 +200,7 @@ class Generation:
         deltas = list(step.deltas)
         if deltas:
             for move in self._message(deltas, _TEXT, None):
-                # The message stays open: nothing of it is done when the model fails.
+                # The message stays open: a failing model sends no ``done`` events.
                 if isinstance(move, Event) and move.type.endswith(".done"):
                     break
                 yield move
@@ -219,7 +219,7 @@ class Generation:
 
 
 class _Shape:
-    """How a message's part and its events look: as text or as a refusal."""
+    """The content part and event names of a message: text or refusal."""
 
     def __init__(self, kind: str, event: str, field: str, **extra: Any) -> None:
         self._kind = kind

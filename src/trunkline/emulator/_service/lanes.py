@@ -1,4 +1,4 @@
-"""The lanes of one connection: first in, first out on each; at most so many at once on all of them."""
+"""Lanes of one connection: first in, first out on each, with a limit on running responses in total."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Lane(Generic[Job]):
 
 
 class Lanes(Generic[Job]):
-    """Decides which job may start. A lane is a name, or None for the default lane."""
+    """Queues jobs by lane and decides which may start. A lane is a name, or None for the default lane."""
 
     def __init__(self, *, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES) -> None:
         self._max_in_flight = max_in_flight
@@ -39,10 +39,10 @@ class Lanes(Generic[Job]):
         return [name for name in self._lanes if name is not None]
 
     def admit(self, lane: str | None) -> None:
-        """Count a lane's name.
+        """Register a lane's name.
 
         Raises:
-            ApiError: it would be one too many.
+            ApiError: the limit of distinct names is reached.
         """
         if lane in self._lanes:
             return
@@ -60,7 +60,7 @@ class Lanes(Generic[Job]):
             heapq.heappush(self._ready, (self._ticket, lane or ""))
 
     def take(self) -> tuple[str | None, Job] | None:
-        """Start the job that waits longest among those that may start, or None."""
+        """Start the oldest job that may start and return it, or None."""
         if self.in_flight >= self._max_in_flight or not self._ready:
             return None
         _, name = heapq.heappop(self._ready)
@@ -73,7 +73,7 @@ class Lanes(Generic[Job]):
         return lane, job
 
     def finish(self, lane: str | None) -> None:
-        """The job that runs on a lane has ended."""
+        """Mark the running job of a lane as ended."""
         state = self._lanes[lane]
         state.busy = False
         self.in_flight -= 1

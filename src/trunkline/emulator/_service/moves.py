@@ -1,4 +1,4 @@
-"""What playing a response is made of: events to send, pauses to make, and, under faults, breaking off."""
+"""Moves, the units of a played response: events, pauses, and the effects of faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._protocol.events import Event
 
 
 class Pause(Enum):
-    """A pause whose length is the pace's affair."""
+    """A pause whose length the pace determines."""
 
     FIRST_OUTPUT = "first output"
     TOKEN = "token"
@@ -17,14 +17,14 @@ class Pause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A pause of so many seconds; None is for ever."""
+    """A pause in seconds; None never ends."""
 
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close the connection: with a close code, or without a word; `reset` throws away what is under way."""
+    """Close the connection with a close code, or without a close frame; `reset` sends a TCP reset."""
 
     code: int | None = None
     reset: bool = False
@@ -32,11 +32,11 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A message that is no whole event any more, to be sent as it is."""
+    """A message that is not a whole event, sent unchanged."""
 
     data: bytes
     fragments: int = 1
-    """In how many WebSocket frames it goes."""
+    """Number of WebSocket frames."""
 
 
 Move = Event | Pause | Wait | HangUp | Raw

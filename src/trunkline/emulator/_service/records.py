@@ -1,4 +1,4 @@
-"""What the emulator remembers for those who test against it."""
+"""Records of responses, requests and connections, for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._models.context import Context, Item
 
 @dataclass(slots=True, eq=False)
 class ResponseRecord:
-    """A response, from its start on."""
+    """A response, running or ended."""
 
     id: str
     model: str
@@ -23,26 +23,26 @@ class ResponseRecord:
     previous_response_id: str | None
     generate: bool
     store: bool
-    """Whether the response is really kept: false under zero data retention, whatever was asked for."""
+    """Whether the response is stored: always false under zero data retention."""
     input: list[Item]
-    """The items that came in this request; a string is already a user message."""
+    """The items of this request; a string is converted to a user message."""
     instructions: str | None
     tools: list[dict[str, Any]]
     request_bytes: int
     context: Context = field(repr=False)
     """The chain behind `effective_context`."""
     resource: dict[str, Any] = field(repr=False)
-    """The response resource as sent last."""
+    """The response resource, as last sent."""
     status: str = "in_progress"
     output: list[Item] = field(default_factory=list)
     successor_of: str | None = None
-    """The response that was steered into this one."""
+    """Id of the steered response that this one succeeds."""
     steerable: bool = True
-    """Whether the way it is made allows for steering; the model has to, as well."""
+    """Whether the request's settings allow steering; the model must support it too."""
 
     @property
     def after(self) -> Context:
-        """What a continuation of this response begins with: all of it, or what compaction has left."""
+        """The context of a continuation: the whole context and output, or the output from a compaction on."""
         for index, item in enumerate(self.output):
             if item["type"] == "compaction":
                 return Context(None, tuple(self.output[index:]))
@@ -50,16 +50,16 @@ class ResponseRecord:
 
     @property
     def effective_context(self) -> list[Item]:
-        """All items that the model saw when it made this response."""
+        """All items in the model's context for this response."""
         return self.context.items()
 
 
 @dataclass(slots=True, eq=False)
 class RequestRecord:
-    """A frame or HTTP request, whether it was accepted or refused."""
+    """A frame or HTTP request, accepted or refused."""
 
     kind: str
-    """``response.create``, ``response.steer``, ``response.retrieve``, …; ``invalid`` when it was not JSON."""
+    """``response.create``, ``response.steer``, ``response.retrieve``, …; ``invalid`` if it was not JSON."""
     body: dict[str, Any] | None
     size_bytes: int
     transport: str
@@ -79,14 +79,14 @@ class ConnectionRecord:
 
     id: str
     number: int
-    """Upgrades are counted from 1, refused ones too."""
+    """Number of the upgrade request, from 1; refused ones count."""
     headers: Mapping[str, str]
     query: Mapping[str, str]
     opened_at: float
-    """On the emulator's clock, in seconds."""
+    """Seconds on the emulator's clock."""
     open: bool = True
     peak_in_flight: int = 0
-    """The most responses that ran at one time."""
+    """Maximum number of responses that ran at the same time."""
     lane_names: list[str] = field(default_factory=list)
     """Distinct named lanes, in order of first use."""
     close_code: int | None = None

@@ -1,4 +1,4 @@
-"""Input items as the model will see them."""
+"""Resolution of item references, and checks of items that only the server can create."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MADE_BY_MODELS = frozenset(("function_call", "custom_tool_call", "reasoning", "
 
 
 def resolved(item: Item, path: str, store: Store) -> Item:
-    """Look up a reference; refuse what only a server that stored it could know.
+    """Return the item, or the stored item that it references.
 
     Raises:
-        ApiError: an id of an item that is not stored, or reasoning that nobody can read.
+        ApiError: the item's id is not stored, or its encrypted content is invalid.
     """
     name = type_of(item)
     item_id = item.get("id")

@@ -1,4 +1,4 @@
-"""The response resource, with every field that the service always sends."""
+"""The response resource, with all fields that the service always sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def new_resource(
     previous_response_id: str | None,
     store: bool,
 ) -> dict[str, Any]:
-    """The resource of a response that starts."""
+    """Create the resource of a new response."""
     body = request.body
     reasoning = body.get("reasoning") or {}
     text = body.get("text") or {}

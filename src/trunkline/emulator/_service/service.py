@@ -1,4 +1,4 @@
-"""The service without its sockets: requests in, generations and refusals out."""
+"""The Responses API without sockets: turns requests into generations or refusals."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _FINISHED = ("completed", "incomplete")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service behaves.
+    """Settings of the service.
 
     Attributes:
-        zdr: zero data retention: nothing is stored, whatever a request asks for.
-        shows_zdr: whether responses say so in ``store``, or repeat what was asked for.
-        history: how many records are kept for tests to read; the oldest go first.
-        stored: how many responses the store keeps; the oldest go first.
-        context_window: the most tokens that a model reads.
-        default_model: which of the models stands behind unknown names.
-        steers_cut_words: whether a steer cuts a message at its next word, or lets the item be completed.
+        zdr: zero data retention: no response is stored, even with ``store=true``.
+        shows_zdr: whether the ``store`` of responses is false under `zdr`, or repeats the request's.
+        history: maximum number of records kept for tests; the oldest are dropped.
+        stored: maximum number of stored responses; the oldest are dropped.
+        context_window: maximum number of input tokens of a model.
+        default_model: the deterministic model for unknown names.
+        steers_cut_words: whether a steer ends a message at its next word; else the item is completed first.
     """
 
     zdr: bool = False
@@ -52,7 +52,7 @@ class Settings:
 
 
 class Service:
-    """What all connections share: the store, the models, and the records."""
+    """State shared by all connections: the store, the models and the records."""
 
     def __init__(self, settings: Settings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
@@ -72,10 +72,10 @@ class Service:
         *,
         steered: Iterable[Item] = (),
     ) -> Generation:
-        """Start a response; `steered` are items that go before the request's own.
+        """Start a response. `steered` are items placed before the request's own.
 
         Raises:
-            ApiError: the request is refused. A parent that it named on its own lane is evicted then.
+            ApiError: the request is refused. If it continues the lane's latest response, that one is evicted.
         """
         try:
             return self._create(body, seen, connection, list(steered))
@@ -87,14 +87,14 @@ class Service:
             raise
 
     def refused(self, seen: RequestRecord, error: ApiError) -> None:
-        """Note that a request was refused."""
+        """Record the refusal of a request."""
         seen.error = {"status": error.status, **error.body()}
 
     def stored(self, response_id: str) -> ResponseRecord:
-        """A stored response.
+        """Return a stored response.
 
         Raises:
-            ApiError: there is none with this id.
+            ApiError: no response with this id is stored.
         """
         record = self.store.get(response_id)
         if record is None:
@@ -102,7 +102,7 @@ class Service:
         return record
 
     def abandon(self, generation: Generation) -> None:
-        """The client is gone, or has cancelled, before the response ended."""
+        """Cancel a response unless it has ended, after the client has disconnected or cancelled it."""
         record = generation.record
         if generation.ended:
             return
@@ -111,7 +111,7 @@ class Service:
         record.resource = record.resource | {"status": "cancelled"}
 
     def compact(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer of ``POST /v1/responses/compact``.
+        """Return the answer of ``POST /v1/responses/compact``.
 
         Raises:
             ApiError: the request is refused.
@@ -153,7 +153,7 @@ class Service:
     def _context(
         self, request: CreateRequest, connection: Connection | None, steered: list[Item]
     ) -> tuple[list[Item], Context]:
-        """The request's items as the model sees them, and all that it sees."""
+        """Return the request's resolved items and the whole context."""
         parent = self._parent(request, connection)
         given = [resolved(item, f"input[{index}]", self.store) for index, item in enumerate(request.input)]
         items = steered + given
@@ -220,7 +220,7 @@ class Service:
     def _cached(
         self, request: CreateRequest, context: Context, connection: Connection | None, lane: str | None
     ) -> int:
-        """Tokens of this prompt that the lane's last prompt begins with, too."""
+        """Number of tokens that this prompt and the lane's last prompt have in common, from the start."""
         if connection is None:
             return 0
         key = request.prompt_key

@@ -1,4 +1,4 @@
-"""Steering: user input queued for a response that runs, and committed by a successor."""
+"""Steering: user input queued for a running response and committed by its successor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .generation import Generation
 from .records import ResponseRecord
 
 MAX_PENDING = 8
-"""How many steers one response takes before the next is refused."""
+"""Maximum number of pending steers of one response."""
 
 _UNSUPPORTED = re.compile(r"(?:gpt-[1-5]|o\d|chatgpt|codex|computer-use)\b")
 _USER_MESSAGE = fields(
@@ -44,7 +44,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """One submission, as it came."""
+    """One steer, as received."""
 
     target: str
     given: Any
@@ -59,22 +59,22 @@ class Steer:
 
 @dataclass(slots=True, eq=False)
 class Steering:
-    """One connection's steers: those of responses that run, and those that wait for tool outputs."""
+    """Pending steers of one connection, for running responses and for those waiting for tool outputs."""
 
     queued: dict[str, list[Steer]] = field(default_factory=dict)
-    """By the response they steer, from acceptance to its end."""
+    """Steers of running responses, by response id."""
     pending: dict[str, tuple[Generation, list[Steer]]] = field(default_factory=dict)
-    """By the response that owes the model tool outputs, from its end to the create that brings them."""
+    """Steers of ended responses whose tool outputs are missing, by response id."""
 
     def accept(self, generation: Generation, steer: Steer) -> Event:
-        """Queue a steer for a response that runs."""
+        """Queue a steer for a running response."""
         self.queued.setdefault(steer.target, []).append(steer)
         generation.stop_for_steering()
         fields_ = {"id": steer.id, "previous_response_id": steer.target}
         return generation.writer.event("response.steer.accepted", steer=fields_)
 
     def refusal(self, target: str, generation: Generation | None, known: ResponseRecord | None) -> str | None:
-        """The code with which a steer of this response is to be refused, or None."""
+        """Return the code to refuse a steer of this response with, or None."""
         if generation is None or generation.ended:
             return _code_of_ended(known)
         if not supports_steering(generation.record):
@@ -83,7 +83,7 @@ class Steering:
         return "too_many_pending_steers" if full else None
 
     def hold(self, generation: Generation, steers: list[Steer]) -> list[Event]:
-        """The response owes tool outputs: keep the steers for the request that brings them."""
+        """Hold steers until the request that brings the response's tool outputs."""
         record = generation.record
         self.pending[record.id] = (generation, steers)
         stubs = [stub for item in record.output if (stub := required_input(item)) is not None]
@@ -98,7 +98,7 @@ class Steering:
         ]
 
     def release(self, lane: str | None, parent: str | None) -> tuple[list[Steer], list[Event]]:
-        """A create starts on this lane: the steers that go with it, and the failures of the others."""
+        """Return the steers for a request starting on this lane, and failure events for the others."""
         taken: list[Steer] = []
         failures: list[Event] = []
         for target, (generation, steers) in list(self.pending.items()):
@@ -113,10 +113,10 @@ class Steering:
 
 
 def check_steer(body: dict[str, Any]) -> tuple[str, Any]:
-    """The target and the input of a steer whose form is right.
+    """Return the target and input of a steer.
 
     Raises:
-        ApiError: target or input are missing or of a wrong type, so that they cannot even be handed back.
+        ApiError: target or input is missing or of the wrong type, so that it cannot be returned.
     """
     for name in ("previous_response_id", "input"):
         if name not in body:
@@ -129,10 +129,10 @@ def check_steer(body: dict[str, Any]) -> tuple[str, Any]:
 
 
 def check_input(body: dict[str, Any]) -> None:
-    """Check what a steer carries.
+    """Check the fields and the input of a steer.
 
     Raises:
-        ApiError: something else than text, images and files of a user, or a field too many.
+        ApiError: an unknown field, or input other than text, images and files of a user.
     """
     for name in body:
         if name not in ("type", "previous_response_id", "input"):
@@ -143,7 +143,7 @@ def check_input(body: dict[str, Any]) -> None:
 
 
 def failed(steer: Steer, code: str, writer: EventWriter, message: str | None = None) -> Event:
-    """The event that hands a steer's input back."""
+    """The event that returns the input of a failed steer."""
     returned: dict[str, Any] = {"previous_response_id": steer.target, "input": steer.given}
     if steer.id is not None:
         returned = {"id": steer.id} | returned
@@ -152,12 +152,12 @@ def failed(steer: Steer, code: str, writer: EventWriter, message: str | None = N
 
 
 def supports_steering(record: ResponseRecord) -> bool:
-    """Whether the model is new enough, and the response made in a way that can be steered."""
+    """Whether the model and the request's settings support steering."""
     return not _UNSUPPORTED.match(record.model) and record.steerable
 
 
 def required_input(item: Item) -> Item | None:
-    """The stub of what the client owes for an output item, or None."""
+    """Return a stub of the input that the client must send for an output item, or None."""
     kind = item["type"]
     if kind == "function_call":
         return {"type": "function_call_output", "call_id": item["call_id"], "name": item["name"]}

@@ -1,4 +1,4 @@
-"""Steering on one socket: takes steers in, and makes successors of the responses they steered."""
+"""Steering on one socket: accepts steers and creates the successors of steered responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .steering import Steer, check_input, check_steer, failed
 
 
 class SteeringDesk:
-    """Between a connection's steers and the service. `send` takes events, `play` starts a successor."""
+    """Handles the steers of one connection. `send` sends events, `play` starts a successor."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class SteeringDesk:
         self._play = play
 
     def take(self, body: dict[str, Any], seen: RequestRecord) -> None:
-        """Take in a steer: it is accepted, or handed back.
+        """Accept a steer, or return its input.
 
         Raises:
-            ApiError: it is so malformed that it cannot be handed back.
+            ApiError: it is too malformed to be returned.
         """
         target, given = check_steer(body)
         known = self._service.responses.get(target)
@@ -62,7 +62,7 @@ class SteeringDesk:
             self._send(failed(steer, code, writer, message))
 
     def items_for(self, job: Job) -> tuple[list[Steer], list[Item]]:
-        """The steers held for this request, and their items; those held for another are handed back."""
+        """Return the steers held for this request and their items; fail those held for another."""
         parent = job.body.get("previous_response_id")
         steers, left_behind = self._steering.release(job.request.lane, parent)
         for event in left_behind:
@@ -70,12 +70,12 @@ class SteeringDesk:
         return steers, _items(steers)
 
     def not_created(self, steers: list[Steer], lane: str | None) -> None:
-        """The request that the steers were held for was refused."""
+        """Fail steers whose request was refused."""
         for steer in steers:
             self._send(failed(steer, "successor_creation_failed", EventWriter(lane)))
 
     def succeed(self, generation: Generation, job: Job) -> bool:
-        """See to the steers of a response that has ended; whether a successor took its place on the lane."""
+        """Handle the steers of an ended response. Return whether a successor has started on its lane."""
         record = generation.record
         steers = self._steering.queued.pop(record.id, [])
         if not steers:

@@ -1,4 +1,4 @@
-"""What the server remembers: stored responses, their items, and each lane's latest response."""
+"""Stored responses and their items, and the cache of each lane's latest response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .records import ResponseRecord
 
 
 class Store:
-    """Responses kept across connections, oldest dropped beyond `limit`."""
+    """Responses stored across connections; beyond `limit`, the oldest is dropped."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -20,15 +20,15 @@ class Store:
         self.conversations: dict[str, ResponseRecord] = {}
 
     def get(self, response_id: str) -> ResponseRecord | None:
-        """A stored response."""
+        """Return a stored response, or None."""
         return self._responses.get(response_id)
 
     def item(self, item_id: str) -> Item | None:
-        """A stored item, of an output or an input."""
+        """Return a stored input or output item, or None."""
         return self._items.get(item_id)
 
     def put(self, record: ResponseRecord) -> None:
-        """Keep a response and the items of its output."""
+        """Store a response and its output items."""
         self._responses[record.id] = record
         for item in record.output:
             self._items[item["id"]] = item
@@ -36,14 +36,14 @@ class Store:
             self.delete(next(iter(self._responses)))
 
     def input_items(self, record: ResponseRecord, make: Callable[[], list[Item]]) -> list[Item]:
-        """The input items of a stored response, each with an id from the first time they are asked for."""
+        """Return the input items of a stored response; the first call creates their ids."""
         if record.id not in self._inputs:
             items = self._inputs[record.id] = make()
             self._items.update((item["id"], item) for item in items)
         return self._inputs[record.id]
 
     def delete(self, response_id: str) -> bool:
-        """Forget a response and its items; false when it was not there."""
+        """Delete a response and its items. Return False if it was not stored."""
         record = self._responses.pop(response_id, None)
         if record is None:
             return False
@@ -53,36 +53,36 @@ class Store:
 
 
 class LaneCache:
-    """One connection's memory: the latest response of each of its lanes."""
+    """One connection's cache: the latest response of each lane."""
 
     def __init__(self) -> None:
         self._latest: dict[str | None, ResponseRecord] = {}
         self.prompts: dict[str | None, tuple[bytes, Context]] = {}
-        """The last prompt of each lane, for counting cached tokens: its key and its context."""
+        """Key and context of each lane's last prompt, for counting cached tokens."""
 
     def find(self, response_id: str) -> ResponseRecord | None:
-        """A response that is the latest of some lane."""
+        """Return the response if it is the latest of a lane."""
         for record in self._latest.values():
             if record.id == response_id:
                 return record
         return None
 
     def remember(self, lane: str | None, record: ResponseRecord) -> None:
-        """A response of this lane has ended; it takes the place of the one before."""
+        """Make an ended response the latest of its lane."""
         self._latest[lane] = record
 
     def advance(self, lane: str | None) -> None:
-        """A response starts on this lane: what was latest there can no longer be named."""
+        """Remove the latest response of a lane on which a new one starts; it can no longer be continued."""
         self._latest.pop(lane, None)
 
     def evict(self, lane: str | None, response_id: str) -> None:
-        """A continuation on this lane failed: drop its parent, if it was this lane's own."""
+        """Remove the parent of a failed continuation if it is the latest response of this lane."""
         record = self._latest.get(lane)
         if record is not None and record.id == response_id:
             del self._latest[lane]
 
     def forget(self, response_id: str | None = None) -> None:
-        """Drop one response, or all."""
+        """Remove one response, or all (None)."""
         if response_id is None:
             self._latest.clear()
         for lane in [lane for lane, record in self._latest.items() if record.id == response_id]:

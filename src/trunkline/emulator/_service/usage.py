@@ -1,4 +1,4 @@
-"""Tokens: estimated, but counted the way the service counts them."""
+"""Token usage, estimated from sizes and reported in the service's format."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _CACHE_STEP = 128
 
 
 def text_tokens(text: str | bytes) -> int:
-    """An estimate: four characters each."""
+    """Estimate the tokens of a text: four characters each."""
     return (len(text) + 3) // 4
 
 
 def cached_tokens(common: int) -> int:
-    """How much of a common beginning is read from the prompt cache: from 1,024 tokens on, in steps of 128."""
+    """Cached tokens of a common prefix: none below 1,024 tokens, then multiples of 128."""
     return common // _CACHE_STEP * _CACHE_STEP if common >= _CACHE_FROM else 0
 
 
 def usage(*, input_tokens: int, cached: int, output_tokens: int, reasoning_tokens: int) -> dict[str, Any]:
-    """The ``usage`` of a response; `output_tokens` include the reasoning."""
+    """The ``usage`` of a response; `output_tokens` includes reasoning tokens."""
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": input_tokens - cached},
