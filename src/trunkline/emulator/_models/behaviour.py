@@ -1,4 +1,4 @@
-"""Which script a prompt gets: one that a test has laid down, or that of the model it names."""
+"""Choice of the steps for a prompt: those of a matching expectation, else of the named model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .steps import Call, Fail, Reason, Refuse, Say, Step, words
 
 
 class Expectation:
-    """A reply laid down beforehand: "when the input contains X, answer Y".
+    """A prepared reply: "when the input contains X, answer Y".
 
-    Say what is to happen with `says`, `calls`, `reasons`, `refuses`, `fails` and `rejects`; each adds a step.
-    As a context manager it asserts at the end that it was used as often as said, and is withdrawn.
+    `says`, `calls`, `reasons`, `refuses`, `fails` and `rejects` each add a step.
+    As a context manager it asserts at the end that it was used `times` times, and is withdrawn.
     """
 
     def __init__(
@@ -36,50 +36,50 @@ class Expectation:
         self._rejection: ApiError | None = None
         self.times = times
         self.prompts: list[Prompt] = []
-        """The prompts that got this reply, in order."""
+        """Prompts answered with this reply, in order."""
 
     def says(self, text: str) -> Self:
-        """Answer with a message."""
+        """Add a message."""
         self._steps.append(Say(words(text)))
         return self
 
     def reasons(self, text: str) -> Self:
-        """Think first."""
+        """Add reasoning."""
         self._steps.append(Reason(words(text)))
         return self
 
     def refuses(self, text: str) -> Self:
-        """Answer with a refusal."""
+        """Add a message that is a refusal."""
         self._steps.append(Refuse(words(text)))
         return self
 
     def calls(self, tool: str, /, **arguments: Any) -> Self:
-        """Call a function tool with these arguments; call several by adding several."""
+        """Add a call of a function tool with these arguments."""
         self._steps.append(Call(tool, json.dumps(arguments)))
         return self
 
     def calls_custom(self, tool: str, text: str) -> Self:
-        """Call a custom tool with this input."""
+        """Add a call of a custom tool with this input."""
         self._steps.append(Call(tool, text, custom=True))
         return self
 
     def fails(self, code: str = "server_error", message: str = "It was scripted to fail.") -> Self:
-        """End as ``response.failed``."""
+        """End the response with ``response.failed``."""
         self._steps.append(Fail(code, message))
         return self
 
     def rejects(self, status: int, code: str | None = None, message: str = "It was scripted so.") -> Self:
-        """Refuse the request with an error instead of making a response."""
+        """Refuse the request with an error; no response is created."""
         self._rejection = ApiError(message, status=status, code=code, type=type_of_status(status))
         return self
 
     @property
     def is_met(self) -> bool:
-        """Whether it was used as often as it was to be."""
+        """Whether it was used `times` times; if `times` is None, at least once."""
         return len(self.prompts) == self.times if self.times is not None else bool(self.prompts)
 
     def matches(self, prompt: Prompt) -> bool:
-        """Whether this prompt is to get this reply."""
+        """Whether this reply applies to a prompt."""
         if self.times is not None and len(self.prompts) >= self.times:
             return False
         if self._model is not None and self._model != prompt.model:
@@ -92,10 +92,10 @@ class Expectation:
         return self._contains.search(text) is not None
 
     def reply(self, prompt: Prompt) -> Iterable[Step]:
-        """The steps laid down.
+        """Record the prompt and return the steps.
 
         Raises:
-            ApiError: the request is to be refused.
+            ApiError: `rejects` was called.
         """
         self.prompts.append(prompt)
         if self._rejection is not None:
@@ -103,7 +103,7 @@ class Expectation:
         return list(self._steps)
 
     def withdraw(self) -> None:
-        """Give this reply to no more prompts."""
+        """Stop using this reply."""
         self._behaviour.withdraw(self)
 
     def __enter__(self) -> Self:
@@ -125,7 +125,7 @@ class Expectation:
 
 
 class Behaviour:
-    """Chooses the script for a prompt."""
+    """Chooses the steps for a prompt."""
 
     def __init__(self, default_model: str | None = None) -> None:
         self._default_model = default_model
@@ -133,27 +133,27 @@ class Behaviour:
         self._expectations: list[Expectation] = []
 
     def add_model(self, name: str, model: Model) -> None:
-        """Let a model of this name behave like this."""
+        """Use a function as the model of this name."""
         self._models[name] = model
 
     def expect(
         self, contains: str | re.Pattern[str] | None, *, model: str | None, times: int | None
     ) -> Expectation:
-        """Lay down a reply; those laid down first are looked at first."""
+        """Add a reply. Replies are matched in the order in which they were added."""
         expectation = Expectation(contains, model, times, self)
         self._expectations.append(expectation)
         return expectation
 
     def withdraw(self, expectation: Expectation) -> None:
-        """Take back a reply."""
+        """Remove a reply."""
         if expectation in self._expectations:
             self._expectations.remove(expectation)
 
     def steps(self, prompt: Prompt) -> Iterable[Step]:
-        """The script for this prompt.
+        """Return the steps for a prompt.
 
         Raises:
-            ApiError: the request is to be refused.
+            ApiError: the reply or the model refuses the request.
         """
         for expectation in self._expectations:
             if expectation.matches(prompt):

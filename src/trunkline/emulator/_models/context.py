@@ -1,4 +1,4 @@
-"""Contexts: the items that a model sees, as a chain that costs only what is new."""
+"""Contexts: the items that a model sees, as a chain that shares its prefix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tokens_of(item: Item) -> int:
 
 
 def _media_bytes(item: Item) -> int:
-    """What data URLs take up beyond the price of a picture."""
+    """The size of data URLs beyond the fixed price of an image."""
     parts = item.get("content") or item.get("output")
     if not isinstance(parts, list):
         return 0
@@ -42,12 +42,12 @@ def _media_bytes(item: Item) -> int:
 
 
 def call_id_of(item: Item) -> str:
-    """The id that binds a call to its output; local shell outputs carry it as their own id."""
+    """The id that links a call and its output; local shell outputs have it as their own id."""
     return str(item["call_id"] if "call_id" in item else item.get("id"))
 
 
 class Context:
-    """Items in order. Immutable: `extended` makes a longer one which shares what is before.
+    """Immutable sequence of items. `extended` returns a longer one that shares this one as prefix.
 
     Attributes:
         open_calls: tool calls without an output so far, by ``call_id``.
@@ -64,10 +64,10 @@ class Context:
         self.open_calls: Mapping[str, Item] = _open_calls(parent.open_calls if parent else {}, items)
 
     def extended(self, items: list[Item]) -> Context:
-        """This context with more items after it.
+        """Return this context with more items appended.
 
         Raises:
-            ApiError: an output among them answers no open call.
+            ApiError: a tool output among them matches no open call.
         """
         return Context(self, tuple(items)) if items else self
 
@@ -81,14 +81,14 @@ class Context:
         return [item for block in reversed(blocks) for item in block]
 
     def newest_first(self) -> Iterator[Item]:
-        """All items, newest first, at the cost of what is looked at."""
+        """Iterate over all items, newest first, without building a list."""
         node: Context | None = self
         while node is not None:
             yield from reversed(node._items)
             node = node._parent
 
     def begins_with(self, other: Context) -> bool:
-        """Whether `other` is, by identity, a beginning of this chain."""
+        """Whether `other` is, by identity, a prefix of this chain."""
         node: Context | None = self
         while node is not None and node.length >= other.length:
             if node is other:
@@ -97,10 +97,10 @@ class Context:
         return False
 
     def require_answers(self) -> None:
-        """Refuse a context in which a tool call was not answered.
+        """Refuse a context with an open tool call.
 
         Raises:
-            ApiError: naming the first such call.
+            ApiError: names the first open call.
         """
         for call_id in self.open_calls:
             raise output_missing(call_id)
@@ -122,7 +122,7 @@ def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[
 
 
 def _is_owed(call: Item) -> bool:
-    """Nothing is owed for a call that was cut off, nor for a shell in a container of the service."""
+    """Whether a call needs an output: not if it is incomplete, nor if the service ran it in a container."""
     if call.get("status") == "incomplete":
         return False
     environment = call.get("environment") or {}
@@ -130,7 +130,7 @@ def _is_owed(call: Item) -> bool:
 
 
 def common_tokens(older: Context, newer: Context) -> int:
-    """The tokens of the longest common beginning of two contexts."""
+    """The tokens of the longest common prefix of two contexts."""
     if newer.begins_with(older):
         return older.tokens
     tokens = 0

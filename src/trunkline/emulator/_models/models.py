@@ -15,10 +15,10 @@ from .steps import Call, Fail, Reason, Say, Step, words
 
 
 class Model(Protocol):
-    """Turns a prompt into steps. It may raise `ApiError` to refuse the request instead."""
+    """Function from a prompt to steps. It may raise `ApiError` to refuse the request."""
 
     def __call__(self, prompt: Prompt) -> Iterable[Step]:
-        """The steps of the answer, in order."""
+        """Return the steps of the answer, in order."""
         ...
 
 
@@ -43,23 +43,23 @@ def echo(prompt: Prompt) -> Iterable[Step]:
 
 
 def word_count(prompt: Prompt, count: int = 10) -> Iterable[Step]:
-    """Answer with so many words."""
+    """Answer with `count` words."""
     return [Say(_numbered(count))]
 
 
 def reason(prompt: Prompt, count: int = 8) -> Iterable[Step]:
-    """Think for so many words, then echo."""
+    """Reason for `count` words, then echo."""
     yield Reason(_numbered(count))
     yield from echo(prompt)
 
 
 def fail(prompt: Prompt, code: str) -> Iterable[Step]:
-    """Fail at once."""
+    """Fail without output."""
     return [Fail(code, f"The emulated model failed with {code}.")]
 
 
 def fail_after(prompt: Prompt, count: int, code: str) -> Iterable[Step]:
-    """Fail after so many words."""
+    """Fail after `count` words."""
     return [Fail(code, f"The emulated model failed with {code}.", _numbered(count))]
 
 
@@ -71,12 +71,12 @@ def refuse(prompt: Prompt, status: int, code: str) -> Iterable[Step]:
 
 
 def messages(prompt: Prompt, count: int = 2) -> Iterable[Step]:
-    """Answer with several messages."""
+    """Answer with `count` messages."""
     return [Say(words(f"Part {number} of {count}. ")) for number in range(1, count + 1)]
 
 
 def mixed(prompt: Prompt) -> Iterable[Step]:
-    """Think, say something, and call tools; with their outputs, answer."""
+    """Reason, send commentary and call tools; then answer from their outputs."""
     calls = _calls(prompt, force=not prompt.outputs)
     if not calls:
         thought: list[Step] = [Reason(words("All is known now."))]
@@ -89,12 +89,12 @@ def mixed(prompt: Prompt) -> Iterable[Step]:
 
 
 def assistant(prompt: Prompt) -> Iterable[Step]:
-    """Call the tools that the last user message speaks of, then answer from their outputs."""
+    """Call the tools that match the last user message, then answer from their outputs."""
     return _calls(prompt) or [answer(prompt, _plausible(prompt))]
 
 
 def answer(prompt: Prompt, text: str) -> Step:
-    """A message with this text, or with JSON where the request asks for JSON."""
+    """A message with this text, or with JSON if the request's text format is JSON."""
     wanted = prompt.text_format
     if wanted["type"] == "json_schema":
         text = json.dumps(sample(wanted["schema"], prompt.user_text))
@@ -120,7 +120,7 @@ _MODELS: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
 
 
 def script(prompt: Prompt, default: str | None = None) -> Iterable[Step]:
-    """The steps of the model that the prompt names; an unknown name gives `default`, or `assistant`.
+    """Return the steps of the model that the prompt names; unknown names use `default` or `assistant`.
 
     Raises:
         ApiError: the model refuses the request.

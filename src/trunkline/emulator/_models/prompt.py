@@ -1,4 +1,4 @@
-"""What a model is asked: the context and the settings of one request."""
+"""The input of a model: the context and settings of one request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _CALLS = ("function_call", "custom_tool_call")
 
 @dataclass(frozen=True)
 class Prompt:
-    """The view a model has of a request. It looks from the end, so that a turn costs what is new."""
+    """A request as a model sees it.
+
+    Properties search the context from its end, so that they stay cheap in long conversations.
+    """
 
     model: str
     context: Context
@@ -26,7 +29,7 @@ class Prompt:
     parallel_tool_calls: bool = True
     text_format: dict[str, Any] = field(default_factory=lambda: {"type": "text"})
     input: list[Item] = field(default_factory=list)
-    """The items that came in this request, the last of `context`."""
+    """The items of this request; the last ones of `context`."""
 
     @cached_property
     def user_message(self) -> Item | None:
@@ -38,7 +41,7 @@ class Prompt:
 
     @property
     def user_text(self) -> str:
-        """The text of the last user message, or nothing."""
+        """The text of the last user message, or an empty string."""
         return text_of(self.user_message) if self.user_message else ""
 
     @cached_property
@@ -58,10 +61,10 @@ class Prompt:
 
     @property
     def callable_tools(self) -> list[dict[str, Any]]:
-        """The tools that the model may call, after ``tool_choice``."""
+        """The tools that ``tool_choice`` allows the model to call."""
         return allowed(self.tools, self.tool_choice)
 
     @property
     def must_call(self) -> bool:
-        """Whether ``tool_choice`` demands a call."""
+        """Whether ``tool_choice`` requires a call."""
         return must_call(self.tool_choice)

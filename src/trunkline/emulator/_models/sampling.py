@@ -1,4 +1,4 @@
-"""JSON values that are valid under a JSON schema, filled from the words of a message."""
+"""Sample values for JSON schemas, filled with words of a message."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def subjects(text: str) -> list[str]:
-    """What a message is about, as far as it shows: its proper names, else what follows a preposition."""
+    """The subjects of a message: its proper names, else the words that follow a preposition."""
     names = [name for name in _CAPITALISED.findall(text) if name != "I"]
     return names or _PLACE.findall(text)
 
 
 @dataclass(slots=True)
 class Sampler:
-    """Makes values for schemas. `subject` fills strings, numbers of `text` fill numbers."""
+    """Creates values for schemas. `subject` fills strings, numbers in `text` fill numbers."""
 
     text: str
     subject: str
@@ -87,7 +87,7 @@ class Sampler:
         return merged
 
     def _alternative(self, alternatives: list[Any], depth: int) -> Any:
-        # Beyond some depth a null ends a recursive schema (a tree whose children are trees).
+        # Beyond half of the depth limit, null ends a recursive schema (a tree whose children are trees).
         nulls = [one for one in alternatives if isinstance(one, dict) and one.get("type") == "null"]
         others = [one for one in alternatives if one not in nulls]
         return nulls[0] if nulls and (depth >= _MAX_DEPTH // 2 or not others) else others[0]
@@ -142,7 +142,7 @@ class Sampler:
 
 
 def sample(schema: dict[str, Any], text: str, subject: str | None = None) -> Any:
-    """A value valid under `schema`, filled from `text`; strings get `subject` where it is given."""
+    """Return a value valid under `schema`, filled from `text`; `subject`, if given, fills strings."""
     if subject is None:
         subject = next(iter(subjects(text)), text)
     return Sampler(text, subject, schema).value(schema)

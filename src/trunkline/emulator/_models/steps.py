@@ -1,4 +1,4 @@
-"""What a model does, step by step: the script that becomes output items and events."""
+"""Steps of a model; each becomes an output item and its events."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _DELTAS = re.compile(r"\s*\S+|\s+")
 
 
 def words(text: str) -> list[str]:
-    """Cut a text into deltas, a word each, so that joined they are the text."""
+    """Split a text into deltas of one word each; joined, they equal the text."""
     return _DELTAS.findall(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """An assistant message, delta by delta."""
+    """An assistant message, as deltas."""
 
     deltas: Iterable[str]
     phase: str | None = None
@@ -32,7 +32,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Reasoning, shown as a summary."""
+    """Reasoning with a summary."""
 
     deltas: Iterable[str]
 
@@ -48,17 +48,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The response ends as failed, perhaps in the middle of a message."""
+    """Failure of the response, after part of a message if `deltas` is given."""
 
     code: str
     message: str
     deltas: Iterable[str] = ()
-    """What is said before it happens."""
+    """Deltas of an unfinished message sent before the failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """The context is compacted: an item that stands for it is put out."""
+    """Compaction of the context into the given output item."""
 
     item: dict[str, Any]
 

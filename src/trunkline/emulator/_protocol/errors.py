@@ -1,4 +1,4 @@
-"""Refusals, worded and coded as the service does."""
+"""Errors with the service's messages and codes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """A request that is answered with an error instead of a response.
+    """An error to answer a request with.
 
-    The same facts become an HTTP answer (``{"error": …}`` with ``status``) or an ``error`` event on a socket.
+    It is sent as an HTTP answer (``{"error": …}`` with ``status``) or as an ``error`` event on a socket.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class ApiError(Exception):
 
 
 def type_of_status(status: int) -> str:
-    """The ``error.type`` that goes with an HTTP status when nothing better is known."""
+    """The default ``error.type`` for an HTTP status."""
     if status == 429:
         return "rate_limit_error"
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
 def previous_response_not_found(response_id: str) -> ApiError:
-    """The named parent is in no cache and not stored."""
+    """The parent is neither cached nor stored."""
     return ApiError(
         f"Previous response with id '{response_id}' not found.",
         code="previous_response_not_found",
@@ -52,12 +52,12 @@ def previous_response_not_found(response_id: str) -> ApiError:
 
 
 def response_not_found(response_id: str) -> ApiError:
-    """A response asked for over HTTP is not stored."""
+    """The response named by an HTTP request is not stored."""
     return ApiError(f"Response with id '{response_id}' not found.", status=404)
 
 
 def item_not_found(item_id: str, param: str = "input", *, unstored: bool = True) -> ApiError:
-    """An input item points to an item that the server does not hold."""
+    """An input item references an item that is not stored."""
     message = f"Item with id '{item_id}' not found."
     if unstored:
         message += (
@@ -68,17 +68,17 @@ def item_not_found(item_id: str, param: str = "input", *, unstored: bool = True)
 
 
 def output_missing(call_id: str) -> ApiError:
-    """A tool call in the context was never answered."""
+    """A tool call in the context has no output."""
     return ApiError(f"No tool output found for function call {call_id}.", param="input")
 
 
 def call_missing(call_id: str) -> ApiError:
-    """A tool output answers no call of the context."""
+    """A tool output matches no call of the context."""
     return ApiError(f"No tool call found for function call output with call_id {call_id}.", param="input")
 
 
 def connection_limit_reached() -> ApiError:
-    """The socket is an hour old."""
+    """The connection has reached its maximum age of an hour."""
     return ApiError(
         "Responses websocket connection limit reached (60 minutes)."
         " Create a new websocket connection to continue.",
@@ -87,7 +87,7 @@ def connection_limit_reached() -> ApiError:
 
 
 def stream_limit_reached(limit: int) -> ApiError:
-    """A new lane was named on a socket that has had its share of names."""
+    """A new lane would exceed the limit of distinct names of a connection."""
     return ApiError(
         f"Responses websocket stream limit reached ({limit} distinct stream_id values per connection).",
         code="websocket_stream_limit_reached",
@@ -96,7 +96,7 @@ def stream_limit_reached(limit: int) -> ApiError:
 
 
 def invalid_stream_id() -> ApiError:
-    """A lane's name breaks the grammar."""
+    """A lane's name is invalid."""
     return ApiError(
         "Invalid 'stream_id': expected 1 to 256 characters of letters, digits, '_', '-' or '.'.",
         code="invalid_stream_id",
@@ -105,7 +105,7 @@ def invalid_stream_id() -> ApiError:
 
 
 def context_length_exceeded() -> ApiError:
-    """More input than the model's window holds, and truncation is disabled."""
+    """The input exceeds the model's window and truncation is disabled."""
     return ApiError(
         "Your input exceeds the context window of this model. Please adjust your input and try again.",
         code="context_length_exceeded",

@@ -1,4 +1,4 @@
-"""Server events as bytes: numbered within a response, marked with their lane."""
+"""Server events as encoded JSON, with sequence number and lane."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ EVENT_TYPES = frozenset(
         "response.steer.failed",
     )
 )
-"""Every type that can be sent; a test holds each against the types of the openai package."""
+"""All event types that can be sent; a test checks each against the types of the openai package."""
 
 
 class Event(NamedTuple):
-    """One event, ready to be sent."""
+    """One encoded event."""
 
     type: str
     data: bytes
@@ -56,25 +56,25 @@ class Event(NamedTuple):
 class EventWriter:
     """Builds the events of one response.
 
-    With a lane, each event carries it as ``stream_id``; on the default lane none does.
+    On a named lane each event has a ``stream_id``; on the default lane none has.
     """
 
     __slots__ = ("_sequence", "_tail")
 
     def __init__(self, lane: str | None) -> None:
         self._sequence = 0
-        # Every event is an object with at least one field, so its lane can be written where it ends.
+        # Every event is an object with at least one field, so that the lane can be appended at its end.
         self._tail = b"}" if lane is None else b',"stream_id":' + _encode(lane) + b"}"
 
     def event(self, kind: str, **fields: Any) -> Event:
-        """An event of this type with these fields, in this order."""
+        """Encode an event of this type with these fields, in this order."""
         assert kind in EVENT_TYPES, kind
         head = {"type": kind, "sequence_number": self._sequence}
         self._sequence += 1
         return Event(kind, _encode(head | fields)[:-1] + self._tail)
 
     def deltas(self, kind: str, **fields: Any) -> Callable[[str], Event]:
-        """A fast maker of delta events, which differ in their delta and number alone."""
+        """Return a fast encoder of delta events, which differ only in delta and sequence number."""
         assert kind in EVENT_TYPES, kind
         head = _encode({"type": kind})[:-1] + b',"sequence_number":'
         middle = b"," + _encode(fields)[1:-1] + b',"delta":'
@@ -89,7 +89,7 @@ class EventWriter:
 
 
 def error_event(error: ApiError, lane: str | None) -> Event:
-    """The `error` event that answers a request on a socket."""
+    """The ``error`` event for a refused request on a socket."""
     detail: dict[str, Any] = {
         "type": error.type,
         "code": error.code,

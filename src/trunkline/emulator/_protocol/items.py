@@ -1,4 +1,4 @@
-"""The shapes of input items."""
+"""Checks of input items."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _CALLER = {"caller": nullable(anything), "async": nullable(boolean), "namespace"
 
 
 def _loose(**required: Check) -> Check:
-    """For types whose many fields no client of ours builds: what is required is checked, the rest passes."""
+    """Check of a type whose optional fields are not checked."""
     return fields(_TYPE | required, open_ended=True)
 
 
@@ -139,7 +139,7 @@ _ID_PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs", "cus
 
 
 def type_of(item: dict[str, Any]) -> str | None:
-    """An item's type, also where the API lets it be left out (messages and references)."""
+    """An item's type, also if it is omitted, as messages and references may."""
     declared = item.get("type")
     if isinstance(declared, str):
         return declared
@@ -194,12 +194,12 @@ INPUT = by_type("one of an array of objects or a string", str=TEXT, list=array(c
 
 
 def user_message(text: str) -> dict[str, Any]:
-    """What a string given as ``input`` means."""
+    """The user message that a string given as ``input`` stands for."""
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
 def text_of(item: dict[str, Any]) -> str:
-    """The readable text of a message or of a tool's output."""
+    """The text of a message or of a tool's output."""
     content = item.get("content", item.get("output", ""))
     if isinstance(content, str):
         return content

@@ -1,4 +1,4 @@
-"""Requests for a response: their checks and their defaults."""
+"""Requests for a response: checks and defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """A request that has passed every check that needs no memory of earlier ones."""
+    """A request that has passed all checks that need no earlier response."""
 
     body: dict[str, Any]
     model: str
@@ -36,32 +36,32 @@ class CreateRequest:
 
     @property
     def text_format(self) -> dict[str, Any]:
-        """How the answer has to look: ``{"type": "text"}`` unless asked otherwise."""
+        """The requested format of the answer; ``{"type": "text"}`` by default."""
         return (self.body.get("text") or {}).get("format") or {"type": "text"}
 
     @property
     def include(self) -> list[str]:
-        """What the client asked to have included."""
+        """The request's ``include`` list."""
         return self.body.get("include") or []
 
     @property
     def parallel_tool_calls(self) -> bool:
-        """Whether the model may call several tools at once."""
+        """Whether the model may call several tools in parallel."""
         return self.body.get("parallel_tool_calls") is not False
 
     @property
     def prompt_key(self) -> bytes:
-        """What has to be equal, besides the items, for a cached prompt to be of use."""
+        """The parts of a prompt, besides its items, that must be equal for a prompt cache hit."""
         effort = (self.body.get("reasoning") or {}).get("effort")
         parts = (self.model, self.instructions, self.tools, effort, self.text_format)
         return msgspec.json.encode(parts)
 
 
 def decode(raw: bytes | str) -> dict[str, Any]:
-    """Read a frame or body as a JSON object.
+    """Decode a frame or body as a JSON object.
 
     Raises:
-        ApiError: it is something else.
+        ApiError: it is not a JSON object.
     """
     try:
         value = msgspec.json.decode(raw)
@@ -80,10 +80,10 @@ def decode(raw: bytes | str) -> dict[str, Any]:
 
 
 def lane_of(body: dict[str, Any]) -> str | None:
-    """The lane that a frame asks for, or None for the default lane.
+    """The lane named by a frame, or None for the default lane.
 
     Raises:
-        ApiError: the name breaks the grammar.
+        ApiError: the name is invalid.
     """
     if "stream_id" not in body:
         return None
@@ -97,7 +97,7 @@ def check_create(body: dict[str, Any], *, transport: str) -> CreateRequest:
     """Check a request and fill in the defaults.
 
     Raises:
-        ApiError: it breaks a rule; the message, code and parameter say which.
+        ApiError: it is invalid; the message, code and parameter name the problem.
     """
     if transport == "websocket":
         _refuse_http_only(body)
@@ -114,7 +114,7 @@ def check_compact(body: dict[str, Any]) -> CreateRequest:
     """Check the body of ``POST /v1/responses/compact``.
 
     Raises:
-        ApiError: it breaks a rule.
+        ApiError: it is invalid.
     """
     if "model" not in body:
         raise missing("model")
@@ -124,7 +124,7 @@ def check_compact(body: dict[str, Any]) -> CreateRequest:
 
 def _refuse_http_only(body: dict[str, Any]) -> None:
     for name in HTTP_ONLY:
-        # A socket streams by itself, and clients in wide use say so all the same (openai-agents).
+        # Sockets always stream, but openai-agents sends ``stream: true``; accept it.
         if name in body and not (name == "stream" and body[name] is True):
             raise ApiError(
                 f"Unsupported parameter: '{name}' is not supported over WebSocket.",

@@ -1,4 +1,4 @@
-"""The fields of requests: what each may hold, as tables."""
+"""The fields of requests and their checks, as tables."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ FIELDS: dict[str, Check] = {
     "image": nullable(fields(optional={"context_compression": choice("auto", "enabled", "disabled")})),
     "moderation": nullable(fields({"model": _TEXT}, open_ended=True)),
 }
-"""The body of ``POST /v1/responses`` that a socket accepts too."""
+"""Fields that both ``POST /v1/responses`` and a socket accept."""
 
 _SOCKET: dict[str, Check] = {
     "type": _TEXT,

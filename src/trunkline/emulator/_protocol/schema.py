@@ -1,6 +1,6 @@
-"""Checks of JSON values that refuse with the service's words, codes and parameter paths.
+"""Checks of JSON values, with the service's error messages, codes and parameter paths.
 
-A check is a function of a value and its path (``input[0].content``); it returns nothing or raises `ApiError`.
+A check takes a value and its path (``input[0].content``) and returns None or raises `ApiError`.
 Larger checks are built from smaller ones, so that the shape of a request reads as a table.
 """
 
@@ -16,7 +16,7 @@ Check = Callable[[Any, str], None]
 
 
 def kind(value: Any) -> str:
-    """What the service calls the type of a JSON value."""
+    """The service's name for the type of a JSON value."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -31,7 +31,7 @@ def kind(value: Any) -> str:
 
 
 def wrong_type(path: str, expected: str, value: Any) -> ApiError:
-    """A value of the wrong type."""
+    """The error for a value of the wrong type."""
     got = kind(value)
     return ApiError(
         f"Invalid type for '{path}': expected {expected}, but got {got} instead.",
@@ -41,7 +41,7 @@ def wrong_type(path: str, expected: str, value: Any) -> ApiError:
 
 
 def unsupported_value(path: str, value: Any, supported: Iterable[str]) -> ApiError:
-    """A value of the right type that is not among those supported."""
+    """The error for a value of the right type that is not supported."""
     return ApiError(
         f"Invalid value: '{value}'. Supported values are: {_listing(supported, 'and')}.",
         code="invalid_value",
@@ -50,12 +50,12 @@ def unsupported_value(path: str, value: Any, supported: Iterable[str]) -> ApiErr
 
 
 def missing(path: str) -> ApiError:
-    """A required parameter is not there."""
+    """The error for a missing parameter."""
     return ApiError(f"Missing required parameter: '{path}'.", code="missing_required_parameter", param=path)
 
 
 def unknown(path: str) -> ApiError:
-    """A parameter that does not exist."""
+    """The error for an unknown parameter."""
     return ApiError(f"Unknown parameter: '{path}'.", code="unknown_parameter", param=path)
 
 
@@ -64,7 +64,7 @@ def anything(value: Any, path: str) -> None:
 
 
 def nullable(check: Check) -> Check:
-    """Accept null besides what `check` accepts."""
+    """Accept null and the values that `check` accepts."""
 
     def checked(value: Any, path: str) -> None:
         if value is not None:
@@ -80,7 +80,7 @@ def boolean(value: Any, path: str) -> None:
 
 
 def string(*, min_length: int = 0, max_length: int | None = None, pattern: str | None = None) -> Check:
-    """Accept strings of a length and, where given, of a pattern."""
+    """Accept strings within length limits that match `pattern`, if given."""
     compiled = re.compile(pattern) if pattern else None
 
     def checked(value: Any, path: str) -> None:
@@ -102,7 +102,7 @@ def string(*, min_length: int = 0, max_length: int | None = None, pattern: str |
 
 
 def integer(minimum: int | None = None, maximum: int | None = None) -> Check:
-    """Accept whole numbers of a range."""
+    """Accept integers within a range."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -113,7 +113,7 @@ def integer(minimum: int | None = None, maximum: int | None = None) -> Check:
 
 
 def number(minimum: float | None = None, maximum: float | None = None) -> Check:
-    """Accept numbers of a range."""
+    """Accept numbers within a range."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -124,7 +124,7 @@ def number(minimum: float | None = None, maximum: float | None = None) -> Check:
 
 
 def choice(*values: str) -> Check:
-    """Accept one of some strings. An explicit null is refused, as the service refuses it for enumerations."""
+    """Accept one of several strings. Null is refused, as the service refuses it for enumerations."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, str):
@@ -137,7 +137,7 @@ def choice(*values: str) -> Check:
 
 
 def array(of: Check, *, min_length: int = 0, max_length: int | None = None, of_what: str = "values") -> Check:
-    """Accept arrays whose every element passes `of`."""
+    """Accept arrays whose elements all pass `of`."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -180,7 +180,7 @@ def fields(
 
 
 def mapping(of: Check, *, max_keys: int | None = None, max_key_length: int | None = None) -> Check:
-    """Accept objects with any keys, whose every value passes `of`."""
+    """Accept objects with any keys whose values all pass `of`."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -196,7 +196,7 @@ def mapping(of: Check, *, max_keys: int | None = None, max_key_length: int | Non
 
 
 def tagged(variants: Mapping[str, Check], *, tag: str = "type") -> Check:
-    """Accept objects whose `tag` names the check that they have to pass."""
+    """Accept objects that pass the check named by their `tag`."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, dict):

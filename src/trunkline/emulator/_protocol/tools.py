@@ -1,4 +1,4 @@
-"""Tools as requests declare them, and the way responses show them."""
+"""Tools: checks of their declarations, and their form in responses."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def tool_choice(value: Any, path: str) -> None:
 
 
 def shown(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool as a response resource shows it, with the service's defaults filled in."""
+    """A tool in a response resource, with the service's defaults."""
     if tool["type"] == "function":
         return {"description": None, "parameters": None, "strict": True} | tool
     if tool["type"] == "custom":
@@ -98,7 +98,7 @@ def shown(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def allowed(tools: list[dict[str, Any]], chosen: Any) -> list[dict[str, Any]]:
-    """The callable tools that a ``tool_choice`` leaves to the model."""
+    """The callable tools that a ``tool_choice`` allows."""
     callable_tools = [tool for tool in tools if tool["type"] in ("function", "custom")]
     if chosen == "none":
         return []
@@ -111,7 +111,7 @@ def allowed(tools: list[dict[str, Any]], chosen: Any) -> list[dict[str, Any]]:
 
 
 def must_call(chosen: Any) -> bool:
-    """Whether a ``tool_choice`` leaves the model no choice but to call a tool."""
+    """Whether a ``tool_choice`` requires a tool call."""
     if isinstance(chosen, dict):
         return chosen["type"] in ("function", "custom") or chosen.get("mode") == "required"
     return bool(chosen == "required")
