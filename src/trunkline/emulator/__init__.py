@@ -1,4 +1,4 @@
-"""A strict stand-in for the Responses API: a real server on loopback with deterministic models."""
+"""A strict Responses API server for tests, on a loopback port, with deterministic models."""
 
 from ._models.behaviour import Expectation
 from ._models.models import Model

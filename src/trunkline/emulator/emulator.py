@@ -1,4 +1,4 @@
-"""The emulator as tests and demos hold it."""
+"""The emulator, in the caller's event loop or in a thread of its own."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class Emulator:
     Use it as an async context manager, or call `start` and `stop`; `run_in_thread` serves synchronous code.
 
     Args:
-        host: where to listen; the default cannot be reached from other machines.
-        port: 0 takes a free one.
-        api_key: the bearer to ask for; None accepts any.
-        zdr: zero data retention: nothing is stored, whatever requests ask for. Responses say so in their
-            ``store``; with ``"silent"`` they repeat what was asked for.
-        first_token_s: seconds from a response's start to its first output.
-        tokens_per_second: the pace from there on; None is as fast as possible.
-        clock: seconds, for the age of connections.
-        history: how many requests, responses and connections are kept to be looked at, and how many
-            responses the store holds; the oldest go first.
-        frames: how many WebSocket messages are kept in `frames`.
-        faults: what is to go wrong.
-        default_model: which of the deterministic models stands behind unknown names.
-        context_window: the most tokens that a model reads.
-        steers_cut_words: whether a steer cuts a message at its next word, or lets the item be completed.
+        host: the address to listen on; other machines cannot reach the default.
+        port: the port to listen on; 0 selects a free one.
+        api_key: the accepted bearer token; None accepts any.
+        zdr: zero data retention: no response is stored, even with ``store=true``. The ``store`` of
+            responses is false then; with ``"silent"`` it repeats the request's.
+        first_token_s: seconds from the start of a response to its first output.
+        tokens_per_second: the pace of further output; None: as fast as possible.
+        clock: returns seconds; measures the age of connections.
+        history: maximum number of recorded requests, responses and connections, and of stored
+            responses; the oldest are dropped.
+        frames: maximum number of WebSocket messages recorded in `frames`.
+        faults: the faults to apply.
+        default_model: the deterministic model for unknown names.
+        context_window: maximum number of input tokens of a model.
+        steers_cut_words: whether a steer ends a message at its next word; else the item is completed first.
     """
 
     def __init__(
@@ -92,37 +92,37 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """What to give to a client, ``http://127.0.0.1:PORT/v1``."""
+        """The base URL for clients, ``http://127.0.0.1:PORT/v1``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
 
     @property
     def responses(self) -> Mapping[str, ResponseRecord]:
-        """Every response by id, in order of creation."""
+        """All responses by id, in order of creation."""
         return self.service.responses
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """Every frame and HTTP request, in order of arrival; refused ones too."""
+        """All frames and HTTP requests, refused ones too, in order of arrival."""
         return list(self.service.requests)
 
     @property
     def frames(self) -> list[FrameRecord]:
-        """The messages on all sockets, in order, if `frames` was given."""
+        """The messages on all sockets, in order; empty unless `frames` was given."""
         return list(self.log.frames)
 
     @property
     def connections(self) -> list[ConnectionRecord]:
-        """Every socket, in order of opening."""
+        """All WebSocket connections, in order of opening."""
         return list(self._connections)
 
     @property
     def live_connections(self) -> list[ConnectionRecord]:
-        """The sockets that are open."""
+        """The open WebSocket connections."""
         return [connection for connection in self._connections if connection.open]
 
     def effective_context(self, response_id: str) -> list[Item]:
-        """All items that the model saw when it made this response."""
+        """All items in the model's context for this response."""
         return self.service.responses[response_id].effective_context
 
     def expect(
@@ -132,24 +132,24 @@ class Emulator:
         model: str | None = None,
         times: int | None = 1,
     ) -> Expectation:
-        """Lay down a reply for requests whose new input contains a text, or matches a pattern.
+        """Prepare a reply for requests whose new input contains a text, or matches a pattern.
 
-        Chain what is to happen: ``emulator.expect("weather").calls("get_weather", city="Oslo")``.
-        In a ``with`` statement it is an error if it was not used `times` times (None: at least once).
+        Chain its steps: ``emulator.expect("weather").calls("get_weather", city="Oslo")``.
+        A ``with`` statement raises `AssertionError` unless it was used `times` times (None: at least once).
         """
         return self.service.behaviour.expect(contains, model=model, times=times)
 
     def add_model(self, name: str, model: Model) -> None:
-        """Let a model of this name behave like this function from a prompt to steps."""
+        """Use a function from a prompt to steps as the model of this name."""
         self.service.behaviour.add_model(name, model)
 
     def run_in_thread(self) -> ThreadedEmulator:
-        """This emulator as a plain context manager, its server in a thread of its own."""
+        """Return a synchronous context manager that runs this emulator in a thread of its own."""
         return ThreadedEmulator(self)
 
     async def start(self) -> None:
-        """Listen. The port is known when this returns."""
-        # Imported here: tests of others load this package and shall not pay for a web server.
+        """Listen. On return, `base_url` has the port."""
+        # Imported here, so that loading the pytest plugin does not import a web server.
         from ._wire.server import Server
 
         self._server = Server(self)
@@ -162,17 +162,17 @@ class Emulator:
             await server.stop()
 
     async def drop_connections(self, code: int | None = None) -> None:
-        """Close all sockets: None breaks them off without a close frame, else with that code."""
+        """Close all sockets, with a close code or without a close frame (None)."""
         if self._server is not None:
             self._server.drop_sockets(code)
 
     def forget(self, response_id: str | None = None) -> None:
-        """Drop from memory one lane's latest response, or that of every lane; stored responses stay."""
+        """Remove one lane's latest response, or all lanes' (None), from the caches; stored responses stay."""
         if self._server is not None:
             self._server.forget(response_id)
 
     def delete(self, response_id: str) -> None:
-        """Drop a response from the memory of its lane and from the store."""
+        """Remove a response from the cache of its lane and from the store."""
         self.forget(response_id)
         self.service.store.delete(response_id)
 
@@ -188,12 +188,12 @@ class Emulator:
                 _logger.exception("a callback in Emulator.on_request raised an exception")
 
     def count_request(self) -> int:
-        """The number of a request for a response, from 1."""
+        """Return the number of the next request for a response, from 1."""
         self._requests_for_responses += 1
         return self._requests_for_responses
 
     def opened(self, record: ConnectionRecord) -> None:
-        """Keep the record of a new connection."""
+        """Store the record of a new connection."""
         self._connections.append(record)
 
     async def __aenter__(self) -> Self:
@@ -212,7 +212,8 @@ class Emulator:
 class ThreadedEmulator:
     """A running emulator whose event loop lives in another thread.
 
-    Every attribute of `Emulator` can be read here; what acts on connections runs over there and is awaited.
+    Attributes of `Emulator` can be read here. Methods that act on connections run in the thread's event
+    loop and block until they are done.
     """
 
     def __init__(self, emulator: Emulator) -> None:
@@ -220,7 +221,7 @@ class ThreadedEmulator:
         self._thread = LoopThread("trunkline emulator")
 
     def start(self) -> None:
-        """Listen. The port is known when this returns."""
+        """Listen. On return, `base_url` has the port."""
         self._thread.start()
         self._thread.run(self.emulator.start())
 
@@ -234,11 +235,11 @@ class ThreadedEmulator:
         self._thread.run(self.emulator.drop_connections(code))
 
     def forget(self, response_id: str | None = None) -> None:
-        """Drop what lanes remember, as `Emulator.forget` does."""
+        """Empty the caches of lanes, as `Emulator.forget` does."""
         self._thread.call(lambda: self.emulator.forget(response_id))
 
     def delete(self, response_id: str) -> None:
-        """Drop a response from memory and store, as `Emulator.delete` does."""
+        """Remove a response from cache and store, as `Emulator.delete` does."""
         self._thread.call(lambda: self.emulator.delete(response_id))
 
     def __getattr__(self, name: str) -> Any:

@@ -1,12 +1,12 @@
-"""A pytest plugin: fixtures that give a running emulator.
+"""pytest plugin with fixtures for a running emulator.
 
-`trunkline_emulator` is a server in a thread of its own, for synchronous and asynchronous tests alike.
-The marker of the same name sets it up::
+`trunkline_emulator` is a server in a thread of its own, for synchronous and asynchronous tests.
+The marker of the same name sets its arguments::
 
     @pytest.mark.trunkline_emulator(zdr=True, tokens_per_second=50)
     def test_something(trunkline_emulator): ...
 
-`trunkline_environment` also points ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` to it.
+`trunkline_environment` also sets ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", "trunkline_emulator(**options): arguments of Emulator for the trunkline_emulator fixture"
     )
@@ -29,8 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def trunkline_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmulator]:
-    """A running emulator: its URL, requests, responses, effective contexts and faults."""
-    # Imported here, so that a run which needs no emulator does not load a web server.
+    """A running emulator, with its URL, requests, responses, effective contexts and faults."""
+    # Imported here, so that a test run without emulator does not import it.
     from .emulator import Emulator, ThreadedEmulator
 
     options: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def trunkline_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmula
 def trunkline_environment(
     trunkline_emulator: ThreadedEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> ThreadedEmulator:
-    """The emulator, to which the environment's OpenAI settings point."""
+    """The running emulator, set in the OpenAI variables of the environment."""
     monkeypatch.setenv("OPENAI_BASE_URL", trunkline_emulator.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", trunkline_emulator.api_key or "sk-emulator")
     return trunkline_emulator

@@ -1,4 +1,4 @@
-"""Assertions about what the model saw, with differences that can be read."""
+"""Assertions about effective contexts, with readable differences."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SERVER_ONLY = frozenset(("reasoning", "compaction"))
 
 
 def normalised(items: Iterable[Item], *, reasoning: bool = False) -> list[dict[str, Any]]:
-    """Items without what does not change their meaning.
+    """Return items without the fields that do not change their meaning.
 
-    A string becomes one text part; ids, statuses, annotations and the like go; a missing type is filled in;
-    reasoning goes, unless it is asked for.
+    A string becomes one text part. Ids, statuses, annotations and similar fields are removed. A missing
+    type is added. Reasoning and compaction items are removed unless `reasoning` is true.
     """
     found = []
     for item in items:
@@ -32,22 +32,24 @@ def normalised(items: Iterable[Item], *, reasoning: bool = False) -> list[dict[s
 
 
 def assert_context(seen: Sequence[Item], expected: Sequence[Item], *, reasoning: bool = False) -> None:
-    """Assert that an effective context is what the application holds.
+    """Assert that an effective context equals the application's history.
 
     Args:
         seen: `ResponseRecord.effective_context`.
-        expected: the application's items, its last input included.
-        reasoning: whether reasoning and compaction items count, which applications often cannot hold.
+        expected: the application's items, including its last input.
+        reasoning: whether to compare reasoning and compaction items, which applications often do not keep.
 
     Raises:
-        AssertionError: with a line-by-line difference.
+        AssertionError: they differ; the message has a line-by-line difference.
     """
     one, other = normalised(expected, reasoning=reasoning), normalised(seen, reasoning=reasoning)
     if one != other:
         difference = unified_diff(
             _lines(one), _lines(other), "expected", "seen by the model", lineterm="", n=2
         )
-        raise AssertionError("The model saw another context:\n" + "\n".join(difference))
+        raise AssertionError(
+            "the effective context differs from the expected items:\n" + "\n".join(difference)
+        )
 
 
 def _parts(item: Item) -> Any:
