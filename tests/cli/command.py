@@ -1,4 +1,4 @@
-"""The real command in a process of its own, in a pipe or in a terminal."""
+"""The real command in a separate process, in a pipe or a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 TRUNKLINE = str(Path(sys.executable).with_name("trunkline"))
 ESCAPE = "\x1b"
 
-# A terminal belongs to a process only once it asks for it; then Ctrl-C reaches that process.
+# A process receives Ctrl-C only from its controlling terminal, which it must acquire.
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; "
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
@@ -29,7 +29,7 @@ _ROWS, _COLUMNS = 40, 200
 
 
 def environment(**given: str) -> dict[str, str]:
-    """Ours without what would change the commands, and with what is given."""
+    """This process's environment without variables that affect the commands, plus the given ones."""
     ours = {
         name: value
         for name, value in os.environ.items()
@@ -41,7 +41,7 @@ def environment(**given: str) -> dict[str, str]:
 def trunkline(
     *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command, run to its end in pipes."""
+    """Run the command to its end, in pipes."""
     return subprocess.run(
         [TRUNKLINE, *arguments],
         input=stdin,
@@ -54,7 +54,7 @@ def trunkline(
 
 
 class Running:
-    """A command that runs; its output is read as far as one waits for it."""
+    """A running command. Output is read only by the waiting methods."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: int, keyboard: int | None) -> None:
         self.process = process
@@ -64,7 +64,7 @@ class Running:
         self._from = 0
 
     def wait_for(self, text: str) -> str:
-        """Wait until the text is put out, after what was waited for before. What came up to its end."""
+        """Wait for a text after the last one; return the output up to its end."""
         deadline = time.monotonic() + TIMEOUT_S
         while (found := self.seen.find(text, self._from)) < 0:
             if not self._read(deadline):
@@ -78,7 +78,7 @@ class Running:
         os.write(self._keyboard, text.encode())
 
     def end(self) -> int:
-        """Read to the end. The exit code."""
+        """Read to the end and return the exit code."""
         deadline = time.monotonic() + TIMEOUT_S
         while self._read(deadline):
             pass
@@ -96,7 +96,7 @@ class Running:
 
 @contextlib.contextmanager
 def in_terminal(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """The command in a terminal."""
+    """Run the command in a terminal."""
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
     process = subprocess.Popen(
@@ -117,7 +117,7 @@ def in_terminal(*arguments: str, env: Mapping[str, str] | None = None) -> Iterat
 
 @contextlib.contextmanager
 def in_pipe(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """The command with its output and its errors in one pipe."""
+    """Run the command with its output and errors in one pipe."""
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [TRUNKLINE, *arguments],

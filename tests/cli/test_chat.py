@@ -24,14 +24,16 @@ def ask(terminal: Running, text: str) -> None:
 
 
 def interrupt_prompt(terminal: Running) -> None:
-    """Ctrl-C at the prompt. Python's line editor misses it in the moment after it has shown the prompt, until
-    the next key: so there is one."""
+    """Press Ctrl-C at the prompt, then another key.
+
+    Just after showing the prompt, Python's line editor handles Ctrl-C only with the next key.
+    """
     terminal.wait_for("you> ")
     terminal.type(f"{CTRL_C}\n")
 
 
 def texts(emulator: Emulator, number: int) -> list[tuple[str, str]]:
-    """Role and text of what the model saw for its n-th response."""
+    """Role and text of the items in the model's context for its n-th response."""
     seen = list(emulator.responses.values())[number].effective_context
     return [
         (item["role"], item["content"][0]["text"] if isinstance(item["content"], list) else item["content"])
@@ -42,7 +44,7 @@ def texts(emulator: Emulator, number: int) -> list[tuple[str, str]]:
 def test_without_a_key_the_emulator_answers_and_that_is_said() -> None:
     done = trunkline("chat", "--prompt", "Hello there")
     assert (done.stdout, done.returncode) == ("You said: Hello there\n", 0)
-    assert "no OPENAI_API_KEY" in done.stderr
+    assert "OPENAI_API_KEY is not set" in done.stderr
     assert "emulator" in done.stderr
     assert ESCAPE not in done.stdout + done.stderr
 
@@ -110,7 +112,7 @@ def test_control_c_interrupts_the_answer_and_the_history_keeps_what_was_shown(em
 def test_a_second_control_c_leaves() -> None:
     with in_terminal("chat") as terminal:
         interrupt_prompt(terminal)
-        terminal.wait_for("(Ctrl-C again leaves)")
+        terminal.wait_for("(Ctrl-C again exits)")
         interrupt_prompt(terminal)
         assert terminal.end() == 0
     assert "Traceback" not in terminal.seen
@@ -124,7 +126,7 @@ def test_a_control_c_after_an_interrupted_answer_leaves(emulator: Emulator) -> N
         started = time.monotonic()
         interrupt_prompt(terminal)
         assert terminal.end() == 0
-    assert time.monotonic() - started < TIMEOUT_S / 3  # the answer which nobody hears is not waited for
+    assert time.monotonic() - started < TIMEOUT_S / 3  # exit does not wait for the interrupted answer
 
 
 def test_an_error_does_not_end_the_conversation(emulator: Emulator) -> None:

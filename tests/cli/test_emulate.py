@@ -13,7 +13,7 @@ from .command import ESCAPE, Running, environment, in_pipe, in_terminal, trunkli
 
 
 def announced(server: Running) -> dict[str, str]:
-    """The environment that the server asks for."""
+    """The environment that the server prints."""
     text = server.wait_for("export OPENAI_API_KEY=") + server.wait_for("\n")
     return environment(**dict(re.findall(r"export (\w+)='?([^'\s]+)", text)))
 
@@ -108,7 +108,7 @@ def test_a_file_without_faults_is_one_sentence(tmp_path: Path, content: str | No
         file.write_text(content)
     done = trunkline("emulate", "--port", "0", "--faults", str(file))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"trunkline: {file} holds no faults: ")
+    assert done.stderr.startswith(f"trunkline: {file} is not a valid fault file: ")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -130,4 +130,4 @@ def test_control_c_in_a_terminal_ends_it_cleanly() -> None:
 
 def test_who_listens_to_other_machines_is_warned() -> None:
     with in_pipe("emulate", "--port", "0", "--host", "0.0.0.0") as server:
-        server.wait_for("warning: other machines may reach this server\n")
+        server.wait_for("warning: other machines can reach this server; --host 127.0.0.1 prevents it\n")

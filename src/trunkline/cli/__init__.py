@@ -9,7 +9,7 @@ _NEEDED = ("typer", "rich", "aiohttp", "yaml")
 
 
 def main() -> None:
-    """The entry point. Without the extra it says so in one sentence."""
+    """The entry point. Exits with an error message if the extra ``cli`` is not installed."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         sys.exit(f"trunkline: the command line needs {', '.join(missing)}: run pip install 'trunkline[cli]'")

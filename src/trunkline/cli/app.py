@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Run the command of ``sys.argv``. An error of trunkline's is one sentence and exit code 1."""
+    """Run the command in ``sys.argv``. A `TrunklineError` is printed in one line, with exit code 1."""
     tolerate_any_character()
     try:
         app()
@@ -57,14 +57,14 @@ def _root(
 
 @app.command()
 def demo() -> None:
-    """A scripted voice-agent conversation on the embedded emulator, and what it sent."""
+    """Run a scripted voice conversation on the embedded emulator and print its figures."""
     sys.exit(demonstration.run(output_console()))
 
 
 @app.command()
 def chat(
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="Ask this one thing, print the answer and leave.")
+        str | None, typer.Option("--prompt", "-p", help="Send one prompt, print the answer and exit.")
     ] = None,
     model: Annotated[str, typer.Option(help="The model's name.")] = chatting.DEFAULT_MODEL,
     instructions: Annotated[str | None, typer.Option(help="Sent with each turn.")] = None,
@@ -73,9 +73,9 @@ def chat(
         typer.Option(help="Such as https://api.openai.com/v1; by default OPENAI_BASE_URL.", metavar="URL"),
     ] = None,
 ) -> None:
-    """Talk to a model. Ctrl-C interrupts the answer; Ctrl-D, or Ctrl-C again, leaves.
+    """Chat with a model. Ctrl-C interrupts the answer; Ctrl-D, or a second Ctrl-C, exits.
 
-    The key is taken from OPENAI_API_KEY. Without a key and a base URL the embedded emulator answers.
+    The key is read from OPENAI_API_KEY. Without a key and a base URL the embedded emulator answers.
     """
     question = chatting.Question(prompt=prompt, model=model, instructions=instructions, base_url=base_url)
     sys.exit(chatting.run(question, output_console(), error_console()))
@@ -83,26 +83,27 @@ def chat(
 
 @app.command()
 def emulate(
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
-    api_key: Annotated[str, typer.Option(help="The key to ask for.")] = "sk-emulator",
-    zdr: Annotated[bool, typer.Option("--zdr", help="Zero data retention: nothing is stored.")] = False,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 selects a free one.")] = 8765,
+    api_key: Annotated[str, typer.Option(help="The accepted API key.")] = "sk-emulator",
+    zdr: Annotated[bool, typer.Option("--zdr", help="Zero data retention: no response is stored.")] = False,
     first_token_s: Annotated[
         float,
         typer.Option("--first-token-s", "--latency", min=0, help="Seconds to the first output."),
     ] = 0.0,
     tokens_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="The pace from there on; by default as fast as possible.")
+        float | None,
+        typer.Option(min=0.001, help="Pace of further output; default: as fast as possible."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="What stands behind unknown names: tools, echo, words-N, reason, mixed …"),
+        typer.Option(help="The model for unknown names: tools, echo, words-N, reason, mixed …"),
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(help="What is to go wrong: a YAML or JSON file.", metavar="FILE")
+        Path | None, typer.Option(help="A YAML or JSON file of faults to apply.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Serve the Responses API with made-up models, and log one line per request."""
+    """Serve the Responses API with deterministic models, and log one line per request."""
     settings = emulation.Settings(
         host, port, api_key, zdr, first_token_s, tokens_per_second, model=model, faults=faults
     )
@@ -119,13 +120,13 @@ def doctor(
     api_key_env: Annotated[
         str, typer.Option(help="The variable that holds the key.", metavar="NAME")
     ] = "OPENAI_API_KEY",
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="How long each check may take.")] = 15.0,
-    emulator: Annotated[bool, typer.Option("--emulator", help="Examine the embedded emulator.")] = False,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Time limit of each check, in seconds.")] = 15.0,
+    emulator: Annotated[bool, typer.Option("--emulator", help="Check the embedded emulator.")] = False,
 ) -> None:
-    """Check the way to an endpoint and what it can do, and say what to do where something fails.
+    """Check the connection to an endpoint and its features, with advice for each failure.
 
-    Asks the model a few words, once over WebSocket and once over HTTP. The exit code is 1 when something
-    fails that is needed.
+    Sends the model a short prompt, once over WebSocket and once over HTTP. The exit code is 1 if a required
+    check fails.
     """
     settings = examination.Settings(base_url, model, api_key_env, emulator, timeout_s)
     sys.exit(examination.run(settings, output_console(), error_console()))

@@ -25,7 +25,7 @@ _TOKENS_PER_SECOND = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the options say."""
+    """The command's options."""
 
     prompt: str | None
     model: str
@@ -34,7 +34,7 @@ class Question:
 
 
 def run(question: Question, out: Console, err: Console) -> int:
-    """One answer, or a conversation until the user leaves. The exit code is returned."""
+    """Print one answer, or chat until the user exits. Return the exit code."""
     with LoopThread() as loop:
         session = Session(question, out, err)
         try:
@@ -48,7 +48,7 @@ def run(question: Question, out: Console, err: Console) -> int:
 
 
 class Session:
-    """The client, the emulator if there is one, and the conversation. Lives in the loop's thread."""
+    """The client, its conversation and, without an endpoint, the emulator. Runs in the loop's thread."""
 
     def __init__(self, question: Question, out: Console, err: Console) -> None:
         self._question = question
@@ -58,10 +58,10 @@ class Session:
         self._chat: Conversation
 
     async def open(self) -> None:
-        """Make ready to ask.
+        """Create the client and the conversation.
 
         Raises:
-            ConfigurationError: there is no key, or the base URL is none.
+            ConfigurationError: the API key is missing, or the base URL is invalid.
         """
         client = await self._stack.enter_async_context(await self._client())
         self._chat = client.conversation(model=self._question.model, instructions=self._question.instructions)
@@ -71,18 +71,18 @@ class Session:
         if base_url or os.environ.get("OPENAI_API_KEY"):
             client = Client(base_url=base_url)
             place = Endpoint.of(base_url or DEFAULT_BASE_URL).http_url.partition("?")[0]
-            self._say(f"Asking {self._question.model} at {place}.")
+            self._say(f"Using {self._question.model} at {place}.")
             return client
         emulator = Emulator(first_token_s=_FIRST_TOKEN_S, tokens_per_second=_TOKENS_PER_SECOND)
         await self._stack.enter_async_context(emulator)
-        self._say("There is no OPENAI_API_KEY: the embedded emulator answers, and no model.")
+        self._say("OPENAI_API_KEY is not set: the embedded emulator answers instead of a model.")
         return Client(base_url=emulator.base_url, api_key=emulator.api_key, lanes=True)
 
     async def ask(self, text: str) -> None:
-        """One turn, printed as it comes. Cancelling is barge-in.
+        """Run one turn and print its text as it arrives. Cancelling interrupts the answer.
 
         Raises:
-            TurnError: it ended without a response.
+            TurnError: the turn ended without a response.
         """
         async with self._chat.send(text) as stream:
             async for event in stream:
@@ -94,7 +94,7 @@ class Session:
             self._say(f"The answer is incomplete: {reason}.")
 
     async def close(self) -> None:
-        """End everything."""
+        """Close the client and the emulator."""
         await self._stack.aclose()
 
     def _say(self, note: str) -> None:
@@ -102,7 +102,7 @@ class Session:
 
 
 class _Talk:
-    """The prompt, again and again. Lives in the main thread, where Ctrl-C arrives."""
+    """The prompt loop. Runs in the main thread, which receives Ctrl-C."""
 
     def __init__(self, session: Session, loop: LoopThread, out: Console, err: Console) -> None:
         self._session = session
@@ -125,7 +125,7 @@ class _Talk:
             except KeyboardInterrupt:
                 if self._was_interrupted and not self._is_answering:
                     return self._left()
-                hint = "(interrupted)" if self._is_answering else "(Ctrl-C again leaves)"
+                hint = "(interrupted)" if self._is_answering else "(Ctrl-C again exits)"
                 self._err.out(f"\n{hint}", style="dim", highlight=False)
                 self._was_interrupted, self._is_answering = True, False
 
@@ -149,7 +149,7 @@ class _Talk:
 
 
 def _edit_lines() -> None:
-    """Arrow keys and history, where Python has them."""
+    """Enable arrow keys and history, if Python has readline."""
     try:
         import readline  # noqa: F401 - importing it changes input()
     except ImportError:

@@ -1,4 +1,4 @@
-"""Whether two histories say the same: the judge of the demo, which shares no code with the client."""
+"""Comparison of two histories for the demo; it shares no code with the client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def difference(held: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> str | None:
-    """Where what the application holds differs from what the model saw; ``None`` when it is the same."""
+    """Describe the first difference between the application's items and the model's, or return None."""
     for index, (mine, theirs) in enumerate(zip_longest(map(_meaning, held), map(_meaning, seen))):
         if mine != theirs:
             return f"item {index} is {_shown(mine)} here and {_shown(theirs)} there"
@@ -17,7 +17,7 @@ def difference(held: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -
 
 
 def _meaning(item: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes an item what it is, without what servers add."""
+    """The meaning of an item, without fields that servers add."""
     kind = item.get("type", "message")
     if kind == "message":
         return kind, item["role"], _text(item["content"])

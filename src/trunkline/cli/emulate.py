@@ -22,13 +22,13 @@ from yaml import YAMLError
 from ..emulator import Emulator, Faults, RequestRecord, load_faults
 from .terminal import printable
 
-# A server that runs for days shall not remember all requests and sockets of them.
+# Bounds the memory of a server that runs for days.
 _HISTORY = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the options say."""
+    """The command's options."""
 
     host: str
     port: int
@@ -41,12 +41,12 @@ class Settings:
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
-    """Serve until Ctrl-C or SIGTERM. The exit code is returned."""
+    """Serve until Ctrl-C or SIGTERM. Return the exit code."""
     try:
         faults = load_faults(settings.faults) if settings.faults is not None else None
     except (OSError, ValueError, TypeError, YAMLError) as error:
         reason = " ".join(str(error).split())
-        err.out(f"trunkline: {settings.faults} holds no faults: {reason}", highlight=False)
+        err.out(f"trunkline: {settings.faults} is not a valid fault file: {reason}", highlight=False)
         return 1
     try:
         asyncio.run(_serve(settings, faults, out, err))
@@ -55,7 +55,7 @@ def run(settings: Settings, out: Console, err: Console) -> int:
             f"trunkline: cannot listen on {settings.host}:{settings.port}: {_reason(error)}", highlight=False
         )
         return 1
-    except KeyboardInterrupt:  # where signals cannot be handled in the loop
+    except KeyboardInterrupt:  # on platforms without signal handlers in the loop
         pass
     return 0
 
@@ -98,7 +98,8 @@ def _until_signalled() -> Iterator[asyncio.Event]:
 
 def _announce(emulator: Emulator, settings: Settings, out: Console, err: Console) -> None:
     if not _is_loopback(settings.host):
-        err.out("warning: other machines may reach this server", style="yellow", highlight=False)
+        warning = "warning: other machines can reach this server; --host 127.0.0.1 prevents it"
+        err.out(warning, style="yellow", highlight=False)
     out.out(f"The emulator listens at {emulator.base_url}", style="bold", highlight=False)
     out.out(f"export OPENAI_BASE_URL={shlex.quote(emulator.base_url)}", highlight=False)
     out.out(f"export OPENAI_API_KEY={shlex.quote(settings.api_key)}", highlight=False)
@@ -118,7 +119,7 @@ def _reason(error: OSError) -> str:
 
 
 class _Log:
-    """One line per request, as they come."""
+    """Prints one line per request."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -126,13 +127,13 @@ class _Log:
         self._numbers = count(1)
 
     def __call__(self, request: RequestRecord) -> None:
-        """A request was accepted or refused."""
+        """Print an accepted or refused request."""
         line = " ".join([f"{datetime.now():%H:%M:%S}", self._place(request), *_facts(request)])
         style = "red" if request.error else None
         self._out.out(printable(line).replace("\n", " "), style=style, highlight=False)
 
     def _place(self, request: RequestRecord) -> str:
-        """Sockets are numbered as they come: their ids are too long to be told apart."""
+        """The transport, with the socket's number: its id would be too long to read."""
         if request.connection_id is None:
             return request.transport
         number = self._sockets.pop(request.connection_id, None) or next(self._numbers)

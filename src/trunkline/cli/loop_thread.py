@@ -1,6 +1,6 @@
 """An event loop in a thread of its own.
 
-So the main thread can wait for the keyboard, and for Ctrl-C, while sockets go on answering pings.
+The main thread waits for the keyboard and Ctrl-C while the loop keeps serving the sockets.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Self, TypeVar
 
 _T = TypeVar("_T")
 
-# On Windows a wait without a time-out does not notice Ctrl-C.
+# On Windows, Ctrl-C does not interrupt a wait without a time-out.
 _CHECK_S = 0.2
 
 
 class LoopThread:
-    """Runs coroutines for the main thread. Use it as a context manager."""
+    """Runs coroutines for the main thread; a context manager."""
 
     def __init__(self) -> None:
         self._ready = threading.Event()
@@ -27,10 +27,10 @@ class LoopThread:
         self._stop: asyncio.Event
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run it in the loop and wait for it.
+        """Run a coroutine in the loop and return its result.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the coroutine was cancelled, and has ended.
+            KeyboardInterrupt: Ctrl-C was pressed; the coroutine was cancelled and has ended.
         """
         tasks: list[asyncio.Task[_T]] = []
         ended = threading.Event()

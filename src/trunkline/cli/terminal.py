@@ -1,4 +1,4 @@
-"""Where the commands write: rich in a terminal, plain in a pipe."""
+"""Output of the commands: rich in a terminal, plain in a pipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 PLAIN_WIDTH = 110
 
-# Texts of models may hold control characters, which would steer the terminal. Only these two are layout.
+# Model text may contain control characters, which a terminal would obey. Newline and tab are kept.
 _CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
@@ -19,7 +19,7 @@ def output_console() -> Console:
 
 
 def error_console() -> Console:
-    """Standard error: for what is not the answer."""
+    """Standard error, for notes and errors."""
     return _console(is_error=True)
 
 
@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 def tolerate_any_character() -> None:
-    """What an output's encoding cannot say becomes a question mark, not a traceback."""
+    """Print characters that the output encoding lacks as question marks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

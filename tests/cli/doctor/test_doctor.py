@@ -39,7 +39,7 @@ CHECKS = [
 
 
 class Report:
-    """What the command printed."""
+    """The command's output."""
 
     def __init__(self, output: str, errors: str, exit_code: int) -> None:
         self.output = output
@@ -53,7 +53,7 @@ class Report:
                 self.rows[name] = line.removeprefix(name).strip()
 
     def verdicts(self, verdict: str) -> list[str]:
-        """The names of the checks that went so."""
+        """The names of the checks with this verdict."""
         return [name for name, row in self.rows.items() if row.split()[0] == verdict]
 
 
@@ -71,7 +71,7 @@ def examined(emulator: Emulator, *arguments: str, **env: str) -> Report:
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody else will."""
+    """A reserved port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -82,7 +82,7 @@ def test_the_embedded_emulator_passes_every_check() -> None:
     assert report.exit_code == 0
     assert list(report.rows) == CHECKS
     assert report.verdicts("ok") == [name for name in CHECKS if name != "TLS"]
-    assert report.output.endswith("\nEverything works.\n")
+    assert report.output.endswith("\nAll checks passed.\n")
     assert ESCAPE not in report.output
 
 
@@ -97,14 +97,14 @@ def test_both_first_tokens_have_their_times(emulator: Emulator) -> None:
     report = examined(emulator)
     times = [int(report.rows[name].split()[1]) for name in CHECKS[-2:]]
     assert all(50 <= time < 5000 for time in times)
-    assert "only what is new" in report.rows["first token, WebSocket"]
-    assert "the whole context" in report.rows["first token, HTTP"]
+    assert "sent, the new items" in report.rows["first token, WebSocket"]
+    assert "sent, the whole context" in report.rows["first token, HTTP"]
 
 
 def test_it_looks_nice_in_a_terminal() -> None:
     with in_terminal("doctor", "--emulator") as running:
         running.wait_for("check")
-        running.wait_for("Everything works.")
+        running.wait_for("All checks passed.")
         assert running.end() == 0
     assert "─" in running.seen
 
@@ -138,7 +138,7 @@ def test_without_a_key_the_way_is_checked_and_the_variable_named(emulator: Emula
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(426, "There is no WebSocket here."), (503, "The service, or")]
+    ("status", "advice"), [(426, "The endpoint does not accept WebSocket."), (503, "The service, or")]
 )
 def test_a_refused_upgrade_is_said_and_http_still_tried(emulator: Emulator, status: int, advice: str) -> None:
     emulator.faults.add("refuse_upgrade", status=status, times=None)
@@ -149,14 +149,14 @@ def test_a_refused_upgrade_is_said_and_http_still_tried(emulator: Emulator, stat
     assert f"HTTP status {status}" in report.rows["upgrade"]
     assert report.rows["first token, HTTP"].startswith("ok")
     assert report.advice[0].startswith(f"upgrade: {advice}")
-    assert report.output.endswith("\nDoes not work: upgrade.\n")
+    assert report.output.endswith("\nFailed: upgrade.\n")
 
 
 def test_an_upgrade_that_is_not_answered_ends_in_time(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade", times=None)
     report = examined(emulator, "--timeout-s", "0.5")
     assert report.exit_code == 1
-    assert "nothing came within 0.5 s" in report.rows["upgrade"]
+    assert "no answer within 0.5 s" in report.rows["upgrade"]
     assert "--timeout-s" in report.advice[0]
 
 
@@ -165,9 +165,9 @@ def test_an_endpoint_without_lanes_is_usable_and_that_is_said(emulator: Emulator
     report = examined(emulator)
     assert report.exit_code == 0
     assert report.verdicts("warning") == ["lanes"]
-    assert "events do not say which lane they belong to" in report.rows["lanes"]
+    assert "events carry no stream_id" in report.rows["lanes"]
     assert "Client(lanes=False)" in report.advice[0]
-    assert report.output.endswith("\nEverything that is needed works.\n")
+    assert report.output.endswith("\nAll required checks passed.\n")
 
 
 def test_a_model_that_is_not_known_is_said_once_for_both_ways(emulator: Emulator) -> None:
@@ -175,7 +175,7 @@ def test_a_model_that_is_not_known_is_said_once_for_both_ways(emulator: Emulator
     assert report.exit_code == 1
     assert report.verdicts("failed") == ["first token, WebSocket"]
     assert report.verdicts("warning") == ["first token, HTTP"]
-    assert report.advice[0].startswith("first token, WebSocket; first token, HTTP: Name a model")
+    assert report.advice[0].startswith("first token, WebSocket; first token, HTTP: The endpoint does not")
 
 
 def test_a_socket_that_is_cut_is_a_failure(emulator: Emulator) -> None:
@@ -183,7 +183,7 @@ def test_a_socket_that_is_cut_is_a_failure(emulator: Emulator) -> None:
     report = examined(emulator)
     assert report.exit_code == 1
     assert report.verdicts("failed") == ["first token, WebSocket"]
-    assert report.advice[0].startswith("first token, WebSocket: Something on the way ends WebSockets")
+    assert report.advice[0].startswith("first token, WebSocket: A proxy, firewall or virus scanner")
 
 
 def test_no_server_is_said(dead_port: int) -> None:
@@ -191,7 +191,7 @@ def test_no_server_is_said(dead_port: int) -> None:
     assert report.exit_code == 1
     assert report.verdicts("failed") == ["TCP"]
     assert "Connection refused" in report.rows["TCP"]
-    assert report.rows["upgrade"].endswith("the server is not reached")
+    assert report.rows["upgrade"].endswith("the server could not be reached")
     assert report.advice[0].startswith("TCP: Check the host and the port")
 
 
@@ -214,12 +214,12 @@ def test_a_port_that_speaks_no_tls_is_said(emulator: Emulator) -> None:
     report = examined(emulator, OPENAI_BASE_URL=emulator.base_url.replace("http:", "https:"))
     assert report.exit_code == 1
     assert report.verdicts("failed") == ["TLS"]
-    assert report.advice[0].startswith("TLS: Check that the port speaks TLS")
+    assert report.advice[0].startswith("TLS: Check that the port accepts TLS")
 
 
 @contextlib.contextmanager
 def speaking_tls(context: ssl.SSLContext) -> Iterator[int]:
-    """A server that shakes hands and hangs up. Its port."""
+    """The port of a server that completes the TLS handshake and closes."""
 
     def serve() -> None:
         while True:
@@ -266,15 +266,15 @@ def test_a_base_url_that_is_none_is_one_sentence() -> None:
     [
         (UpgradeRefused(403, headers={}), "firewall"),
         (UpgradeRefused(429, headers={}), "quota"),
-        (UpgradeRefused(404, headers={}), "no WebSocket"),
-        (UpgradeRefused(501, headers={}), "no WebSocket"),
+        (UpgradeRefused(404, headers={}), "does not accept WebSocket"),
+        (UpgradeRefused(501, headers={}), "does not accept WebSocket"),
         (ResponseRefused("x", code="invalid_api_key"), "the key"),
         (ResponseRefused("x", code="insufficient_quota", status=429), "quota"),
         (ResponseRefused("x", status=400, param="model"), "--model"),
         (ResponseRefused("x", status=500), "status page"),
         (ResponseFailed("x", code="rate_limit_exceeded"), "quota"),
         (ConnectFailed("the TLS certificate of x is not trusted"), "SSL_CERT_FILE"),
-        (ConnectFailed("no TLS connection to x"), "speaks TLS"),
+        (ConnectFailed("no TLS connection to x"), "accepts TLS"),
         (ConnectFailed("the name 'x' could not be resolved"), "DNS"),
     ],
 )

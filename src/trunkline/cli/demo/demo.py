@@ -1,4 +1,4 @@
-"""``trunkline demo``: a telephone call on the embedded emulator, and what it sent."""
+"""``trunkline demo``: a telephone call on the embedded emulator, with its figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENS_PER_SECOND = 30.0
 
 
 def run(out: Console) -> int:
-    """The whole demo. The exit code is returned: 1 when the model did not see what the history says."""
+    """Run the demo. Return the exit code: 1 if the model's context differs from the history."""
     return asyncio.run(_demo(out))
 
 
@@ -51,7 +51,7 @@ async def _demo(out: Console) -> int:
 
 
 class _Call:
-    """The call on the screen, and the figures of its turns."""
+    """Prints the call and collects the figures of its turns."""
 
     def __init__(self, out: Console) -> None:
         self.rows: list[Row] = []
@@ -61,11 +61,11 @@ class _Call:
         self._is_speaking = False
 
     def note(self, metrics: TurnMetrics) -> None:
-        """A turn of the client's has ended."""
+        """Store the figures of an ended turn."""
         self.rows.append(Row(self._scene, metrics))
 
     async def play(self, scene: Scene, chat: Conversation) -> None:
-        """One scene, streamed to the screen."""
+        """Run one scene and print it as it streams."""
         self._scene += 1
         self._out.out("caller ", style="bold cyan", end="")
         self._out.out(scene.words, highlight=False)
@@ -109,7 +109,7 @@ def _judge(chat: Conversation, emulator: Emulator, response_id: str, out: Consol
     record = emulator.responses[response_id]
     fault = difference(chat.items, [*record.effective_context, *record.output])
     if fault is not None:
-        out.out(f"The model saw another context than chat.items: {fault}", style="bold red", highlight=False)
+        out.out(f"The model's context differs from chat.items: {fault}", style="bold red", highlight=False)
         return 1
     out.out(
         f"The context of the last response in the emulator equals chat.items, all {len(chat.items)} of them.",

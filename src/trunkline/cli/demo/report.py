@@ -14,14 +14,14 @@ from ...metrics import TurnMetrics
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One response: the scene that it belongs to, from 1, and its figures."""
+    """One response: its scene, from 1, and its figures."""
 
     scene: int
     metrics: TurnMetrics
 
 
 def print_report(rows: Sequence[Row], sockets: int, out: Console) -> None:
-    """A line for each response, then the totals and what was saved."""
+    """Print a line for each response, then the totals and the savings."""
     out.out("")
     out.print(_table(rows, is_terminal=out.is_terminal))
     sent = sum(row.metrics.bytes_sent for row in rows)
@@ -67,7 +67,7 @@ def _sizes(metrics: TurnMetrics) -> tuple[int, int, int]:
 
 
 def _milliseconds(metrics: TurnMetrics) -> str:
-    """A response that only calls tools has no text: the start of its first call counts."""
+    """Time to the first text, or to the first call of a response without text."""
     first_s = metrics.ttft_s if metrics.ttft_s is not None else metrics.first_output_s
     return "-" if first_s is None else f"{first_s * 1000:.0f} ms"
 

@@ -1,4 +1,4 @@
-"""What is said in the demo: a caller, a scripted model, and the tools that it has."""
+"""The demo's script: the caller's words, a scripted model and its tools."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TRAINS = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One turn of the caller's, and what the model does.
+    """One turn of the caller and the model's answer.
 
     Attributes:
-        words: what the caller says.
-        answer: what the model says; ``{0}`` is what its first call gave.
-        calls: the tools that it calls before, each with a city.
-        stop_after_words: the caller talks into the answer once so many words of it have come.
-        heard_words: how many of them had been spoken by then: speech is slower than text.
+        words: the caller's text.
+        answer: the model's text; ``{0}`` is the output of its first call.
+        calls: the tools called before the answer, each with a city.
+        stop_after_words: number of received words after which the caller interrupts.
+        heard_words: number of words spoken by then; speech is slower than text.
     """
 
     words: str
@@ -80,7 +80,7 @@ def find_trains(city: str) -> str:
 
 
 def model(prompt: Prompt) -> Iterable[Step]:
-    """The model of the demo: it calls the tools of the scene, then answers with what they gave."""
+    """The demo's model: calls the tools of the scene, then answers from their outputs."""
     scene = next(scene for scene in SCENES if scene.words == prompt.user_text)
     if scene.calls and not prompt.outputs:
         return [Call(name, json.dumps({"city": city})) for name, city in scene.calls]

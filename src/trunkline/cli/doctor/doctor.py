@@ -1,4 +1,4 @@
-"""``trunkline doctor``: whether an endpoint can be reached and used, step by step, and what to do if not."""
+"""``trunkline doctor``: stepwise checks of an endpoint, with advice for failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TU
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the options say."""
+    """The command's options."""
 
     base_url: str | None
     model: str
@@ -37,7 +37,7 @@ class Settings:
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
-    """Do every check and print what was found. The exit code is returned: 1 when a needed check failed."""
+    """Run all checks and print the report. Return the exit code: 1 if a required check failed."""
     return asyncio.run(_run(settings, out, err))
 
 
@@ -50,7 +50,7 @@ async def _run(settings: Settings, out: Console, err: Console) -> int:
             key, base_url = emulator.api_key or "", emulator.base_url
         endpoint = Endpoint.of(base_url)
         place = endpoint.http_url.partition("?")[0]
-        err.out(printable(f"Asking {settings.model} at {place}."), style="dim", highlight=False)
+        err.out(printable(f"Checking {settings.model} at {place}."), style="dim", highlight=False)
         report = _Report(key, out)
         with out.status("") if out.is_terminal else nullcontext() as status:
             async for finding in _findings(replace(settings, base_url=base_url), key, endpoint):
@@ -68,7 +68,7 @@ async def _findings(settings: Settings, key: str, endpoint: Endpoint) -> AsyncIt
         yield finding
     if not is_reached:
         for name in _OF_THE_SERVICE:
-            yield skipped(name, "the server is not reached")
+            yield skipped(name, "the server could not be reached")
     elif not key:
         advice = f"Set {settings.api_key_env}, or name the variable that holds the key: --api-key-env NAME."
         yield Finding("key", Verdict.FAILED, f"{settings.api_key_env} is not set", None, advice)
@@ -87,7 +87,7 @@ def _service(settings: Settings, key: str) -> Service:
 
 
 class _Report:
-    """The table, and below it what to do. Whatever is printed passes here, and never holds the key."""
+    """The table and the advice below it. All output passes through here; the key is removed from it."""
 
     def __init__(self, key: str, out: Console) -> None:
         self._key = key
@@ -96,15 +96,15 @@ class _Report:
 
     @property
     def has_failed(self) -> bool:
-        """A needed check failed."""
+        """Whether a required check failed."""
         return any(finding.verdict is Verdict.FAILED for finding in self._findings)
 
     def add(self, finding: Finding) -> None:
-        """One more line."""
+        """Add a line."""
         self._findings.append(finding)
 
     def print(self) -> None:
-        """The whole report."""
+        """Print the report."""
         table = Table(box=box.SIMPLE_HEAD if self._out.is_terminal else None, pad_edge=False)
         table.add_column("check", no_wrap=True)
         table.add_column("result", no_wrap=True)
@@ -131,10 +131,10 @@ class _Report:
     def _sum(self) -> tuple[str, str]:
         failed = [finding.name for finding in self._findings if finding.verdict is Verdict.FAILED]
         if failed:
-            return f"\nDoes not work: {'; '.join(failed)}.", _STYLES[Verdict.FAILED]
+            return f"\nFailed: {'; '.join(failed)}.", _STYLES[Verdict.FAILED]
         if any(finding.verdict is Verdict.WARNING for finding in self._findings):
-            return "\nEverything that is needed works.", _STYLES[Verdict.WARNING]
-        return "\nEverything works.", _STYLES[Verdict.OK]
+            return "\nAll required checks passed.", _STYLES[Verdict.WARNING]
+        return "\nAll checks passed.", _STYLES[Verdict.OK]
 
     def _say(self, text: str, style: str) -> None:
         self._out.print(Text(self._shown(text), style=style), soft_wrap=not self._out.is_terminal)

@@ -1,4 +1,4 @@
-"""What the doctor finds: verdicts, and what to do about them."""
+"""Results of the doctor's checks, and advice for each failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...errors import (
 
 
 class Verdict(Enum):
-    """How a check went."""
+    """The verdict of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -30,13 +30,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check says of itself when it raises nothing.
+    """The result of a check that raised no exception.
 
     Attributes:
-        detail: what was found.
-        advice: what to do, if anything.
-        verdict: how it went.
-        seconds: the time that matters, where it is not that of the whole check.
+        detail: the result in words.
+        advice: the remedy, or an empty string.
+        verdict: the verdict.
+        seconds: the measured time; None: the duration of the check.
     """
 
     detail: str
@@ -50,11 +50,11 @@ class Finding:
     """One line of the table.
 
     Attributes:
-        name: what was checked.
-        verdict: how it went.
-        detail: what was found.
-        seconds: how long it took; ``None`` when it was not done.
-        advice: what to do about it; empty for nothing.
+        name: the name of the check.
+        verdict: the verdict.
+        detail: the result in words.
+        seconds: the measured time; None if the check was skipped.
+        advice: the remedy, or an empty string.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Finding:
 async def examine(
     name: str, check: Callable[[], Awaitable[Found]], *, within_s: float, needed: bool = True
 ) -> Finding:
-    """Do one check, for so long at most. A failure of one that is not needed is a warning."""
+    """Run one check within a time limit. A failure of a check that is not `needed` is a warning."""
     began = monotonic()
     verdict = Verdict.FAILED if needed else Verdict.WARNING
     try:
@@ -76,7 +76,7 @@ async def examine(
     except TrunklineError as error:
         return Finding(name, verdict, str(error), monotonic() - began, advice_for(error))
     except TimeoutError:
-        return Finding(name, verdict, f"nothing came within {within_s:g} s", monotonic() - began, _SLOW)
+        return Finding(name, verdict, f"no answer within {within_s:g} s", monotonic() - began, _SLOW)
     seconds = found.seconds if found.seconds is not None else monotonic() - began
     if found.verdict is Verdict.SKIPPED:
         return skipped(name, found.detail)
@@ -84,38 +84,38 @@ async def examine(
 
 
 def skipped(name: str, why: str) -> Finding:
-    """A check that could not be done."""
+    """The finding of a check that was not run."""
     return Finding(name, Verdict.SKIPPED, why)
 
 
 _KEY = (
-    "The service does not accept the key. Check that the variable holds the whole key, that the key is of"
-    " this endpoint, and that it has not been revoked. A 403 may also come from a proxy or a firewall."
+    "The service does not accept the key. Check that the variable holds the whole key, that the key belongs"
+    " to this endpoint, and that it has not been revoked. A 403 may also come from a proxy or a firewall."
 )
-_MODEL = "Name a model that this endpoint has and this key may use: --model NAME."
-_QUOTA = "The key's quota or rate limit is reached: wait, or look at its limits and its billing."
+_MODEL = "The endpoint does not have this model, or the key may not use it: choose another with --model NAME."
+_QUOTA = "The key's quota or rate limit is reached: wait, or check its limits and its billing."
 _SERVICE = (
-    "The service, or a gateway before it, has trouble of its own: try again, and look at its status page."
+    "The service, or a gateway in front of it, has an internal problem: retry, and check its status page."
 )
-_SLOW = "The network or the service is slow, or something on the way swallows it: --timeout-s waits longer."
+_SLOW = "The network or the service is slow, or a proxy or firewall drops the traffic: raise --timeout-s."
 _REFUSED = (
-    "There is no WebSocket here. Check the base URL: /responses is put behind it, so that it mostly ends in"
-    " /v1. Proxies and gateways must pass upgrades on. Without them: Client(transport='http')."
+    "The endpoint does not accept WebSocket. Check the base URL: /responses is appended, so that it usually"
+    " ends in /v1. Proxies and gateways must pass upgrades on. To use HTTP only: Client(transport='http')."
 )
-_LOST = "Something on the way ends WebSockets: proxies, firewalls and virus scanners must let them live."
-_CONNECT = "Check the host and the port, that the server runs, and that no firewall stands between."
+_LOST = "A proxy, firewall or virus scanner may have closed the WebSocket: configure it to allow them."
+_CONNECT = "Check the host and the port, that the server runs, and that no firewall blocks the connection."
 _CERTIFICATE = (
-    "If a company's proxy opens TLS, put its certificate into a bundle and name that in SSL_CERT_FILE."
-    " Else the server's certificate is wrong: do not go on without knowing why."
+    "If a company's proxy intercepts TLS, add its certificate to a bundle and set SSL_CERT_FILE to that file."
+    " Otherwise the server's certificate is invalid: find out why before you send the key."
 )
-_TLS = "Check that the port speaks TLS, and that no proxy breaks it. http:// is only for loopback."
+_TLS = "Check that the port accepts TLS, and that no proxy interferes. Use http:// on loopback only."
 _NAME = (
-    "Check the host's name in the base URL, and this machine's DNS. In a company, HTTPS_PROXY may be missing."
+    "Check the host name in the base URL, and this machine's DNS. In a company, HTTPS_PROXY may be missing."
 )
 
 
 def advice_for(error: TrunklineError) -> str:
-    """What to do about an error."""
+    """Return the advice for an error."""
     if isinstance(error, UpgradeRefused):
         return _for_status(error.status) or _REFUSED
     if isinstance(error, ServiceError):

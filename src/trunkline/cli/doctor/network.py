@@ -1,4 +1,4 @@
-"""The doctor's checks of the way to the service: proxy, name, TCP, TLS."""
+"""The doctor's network checks: proxy, name, TCP, TLS."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ...errors import ConnectFailed
 from .findings import Finding, Found, Verdict, examine
 
 _SHOWN_ADDRESSES = 3
-_IN_THE_CLEAR = "The key goes over the network for everyone to read: use https in the base URL."
+_IN_THE_CLEAR = "The key is sent unencrypted: use https in the base URL."
 
 
 async def network(url: str, within_s: float) -> AsyncIterator[Finding]:
-    """Check the way to a WebSocket's URL, step by step, up to the first that fails."""
-    way = _Way(url)
-    checks = {"proxy": way.proxy, "name": way.name, "TCP": way.tcp, "TLS": way.tls}
+    """Check the connection to a WebSocket URL, step by step, up to the first failure."""
+    path = _Path(url)
+    checks = {"proxy": path.proxy, "name": path.name, "TCP": path.tcp, "TLS": path.tls}
     for name, check in checks.items():
         finding = await examine(name, check, within_s=within_s)
         yield finding
@@ -28,8 +28,8 @@ async def network(url: str, within_s: float) -> AsyncIterator[Finding]:
             return
 
 
-class _Way:
-    """The way to one URL."""
+class _Path:
+    """The network path to one URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -37,14 +37,14 @@ class _Way:
         self._route: Route
 
     async def proxy(self) -> Found:
-        """Which proxy the environment names."""
+        """Report the proxy set in the environment."""
         self._route = route = route_to(self._url, None)
         if route.proxy is None:
             return Found("none")
         return Found(f"{urlsplit(route.proxy).scheme}://{route.host}:{route.port}, from the environment")
 
     async def name(self) -> Found:
-        """What the name of the server, or of its proxy, stands for."""
+        """Resolve the name of the server or of its proxy."""
         host, loop = self._route.host, asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, self._route.port, type=socket.SOCK_STREAM)
@@ -56,17 +56,17 @@ class _Way:
         return Found(shown if shown == host else f"{host} is {shown}")
 
     async def tcp(self) -> Found:
-        """Whether an address answers."""
+        """Connect to one of the addresses."""
         with await connect(self._route) as sock:
             address, port = sock.getpeername()[:2]
         return Found(f"{address} port {port}")
 
     async def tls(self) -> Found:
-        """Whether the server is who it says it is."""
+        """Verify the server's certificate."""
         if not self._route.secure:
             return self._unencrypted()
         if self._route.proxy is not None:
-            return Found("through the proxy: seen with the upgrade", verdict=Verdict.SKIPPED)
+            return Found("through the proxy: checked with the upgrade", verdict=Verdict.SKIPPED)
         sock = await connect(self._route)
         try:
             _, writer = await asyncio.open_connection(
@@ -82,7 +82,7 @@ class _Way:
 
     def _unencrypted(self) -> Found:
         if _is_loopback(self._host):
-            return Found("not encrypted, and on this machine", verdict=Verdict.SKIPPED)
+            return Found("not encrypted, but on this machine", verdict=Verdict.SKIPPED)
         return Found("not encrypted", _IN_THE_CLEAR, Verdict.WARNING)
 
 

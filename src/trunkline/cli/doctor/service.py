@@ -1,4 +1,4 @@
-"""The doctor's checks of the service: upgrade, key, lanes, warm-up, and the first token on both ways."""
+"""The doctor's service checks: upgrade, key, lanes, warm-up, first token over WebSocket and HTTP."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ HTTP_TURN = "first token, HTTP"
 _WORDS = "Say the word ready."
 _LANES = ("doctor-1", "doctor-2")
 _LAST = TERMINAL | {ErrorEvent.type}
-_NO_SOCKET = "there is no WebSocket"
-_ONE_AT_A_TIME = (
-    "Turns need a socket each: Client(lanes=False), which is the default for every host but api.openai.com."
-)
+_NO_SOCKET = "needs WebSocket"
+_ONE_AT_A_TIME = "Each turn needs its own socket: Client(lanes=False), the default except for api.openai.com."
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Whom to ask, and how."""
+    """The endpoint to check and the settings of its checks."""
 
     base_url: str
     api_key: str
@@ -42,7 +40,7 @@ class Service:
 
 
 async def service(asked: Service) -> AsyncIterator[Finding]:
-    """Check the service, over WebSocket and over HTTP."""
+    """Check the service over WebSocket and HTTP."""
     desk = _Desk(asked)
     key_is_good = True
     async for finding in desk.upgraded():
@@ -57,7 +55,7 @@ async def service(asked: Service) -> AsyncIterator[Finding]:
 
 
 class _Desk:
-    """The checks, and what they found out for those that follow."""
+    """The checks, and the results that later ones depend on."""
 
     def __init__(self, asked: Service) -> None:
         self._asked = asked
@@ -67,7 +65,7 @@ class _Desk:
         self._refusal: UpgradeRefused | None = None
 
     async def upgraded(self) -> AsyncIterator[Finding]:
-        """Whether there is a WebSocket for this key, and whether it has lanes."""
+        """Check the upgrade, the key and the lanes."""
         yield await examine("upgrade", self._upgrade, within_s=self._asked.within_s)
         if self._refusal is not None:
             advice = advice_for(self._refusal)
@@ -82,7 +80,7 @@ class _Desk:
             yield skipped("lanes", _NO_SOCKET)
 
     async def over_websocket(self) -> AsyncIterator[Finding]:
-        """A conversation over WebSocket."""
+        """Check a conversation over WebSocket."""
         if not self._has_socket:
             for name in ("warm-up", WEBSOCKET_TURN):
                 yield skipped(name, _NO_SOCKET)
@@ -96,8 +94,8 @@ class _Desk:
             yield await examine(WEBSOCKET_TURN, lambda: _answer(chat), within_s=within_s)
 
     async def http(self) -> Found:
-        """A turn over HTTP."""
-        import httpx2  # noqa: F401 - takes its time when it is first imported, which is not the service's
+        """Check a turn over HTTP."""
+        import httpx2  # noqa: F401 - imported here, so that the measured time excludes the import
 
         async with self._client("http") as client:
             return await _answer(client.conversation(model=self._asked.model, store=False))
@@ -109,13 +107,13 @@ class _Desk:
             if error.status not in (401, 403):
                 raise
             self._refusal = error
-            return Found("not before the key is accepted", verdict=Verdict.SKIPPED)
+            return Found("not checked: the key was refused", verdict=Verdict.SKIPPED)
         await _ended(socket)
         self._has_socket = True
         return Found("the server speaks WebSocket")
 
     async def _lanes(self) -> Found:
-        """Two requests at once, each on a lane of its own: their events must say which is which."""
+        """Send two concurrent requests on two lanes; their events must carry the lane."""
         inbox = _Inbox()
         socket = await self._dial(inbox)
         try:
@@ -131,14 +129,14 @@ class _Desk:
         finally:
             await _ended(socket)
         self._has_lanes = True
-        hint = "" if self._endpoint.host == OPENAI_HOST else ": Client(lanes=True) makes use of them"
-        return Found(f"many turns share a socket{hint}")
+        hint = "" if self._endpoint.host == OPENAI_HOST else ": enable it with Client(lanes=True)"
+        return Found(f"turns can share a socket{hint}")
 
     async def _warm_up(self, client: Client, chat: Conversation) -> Found:
         await client.warm(model=self._asked.model)
         began = monotonic()
         await chat.warm()
-        return Found("a prompt can be prepared before its first turn", seconds=monotonic() - began)
+        return Found("the service can process a prompt before its first turn", seconds=monotonic() - began)
 
     def _request(self, lane: str) -> bytes:
         request = {"type": "response.create", "model": self._asked.model, "input": _WORDS, "store": False}
@@ -159,21 +157,21 @@ class _Desk:
 
 
 class _Inbox:
-    """A receiver that can be waited for."""
+    """A receiver whose messages can be awaited."""
 
     def __init__(self) -> None:
         self._arrived: asyncio.Queue[bytes | ConnectionLost | ProtocolViolation] = asyncio.Queue()
 
     def on_message(self, payload: bytes) -> None:
-        """One message."""
+        """Store a message."""
         self._arrived.put_nowait(payload)
 
     def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        """The end."""
+        """Store the end of the connection."""
         self._arrived.put_nowait(error)
 
     async def next(self) -> bytes:
-        """The next message, or the end as an exception."""
+        """Return the next message, or raise the error that ended the connection."""
         arrived = await self._arrived.get()
         if isinstance(arrived, bytes):
             return arrived
@@ -193,7 +191,7 @@ async def _answer(chat: Conversation) -> Found:
     if metrics.first_output_s is None:
         return Found(f"no output: the response is {response.status}", verdict=Verdict.WARNING)
     first_s = metrics.ttft_s if metrics.ttft_s is not None else metrics.first_output_s
-    sent = "only what is new" if metrics.mode == "delta" else "the whole context"
+    sent = "the new items" if metrics.mode == "delta" else "the whole context"
     return Found(
         f"{metrics.bytes_sent} bytes sent, {sent}; complete after {metrics.total_s:.2f} s", seconds=first_s
     )
@@ -202,4 +200,4 @@ async def _answer(chat: Conversation) -> Found:
 def _without_lanes(event: ServerEvent) -> str:
     if isinstance(event, ErrorEvent):
         return f"the service refused a request with a stream_id: {event.code or event.status or 'no code'}"
-    return "events do not say which lane they belong to"
+    return "events carry no stream_id"
