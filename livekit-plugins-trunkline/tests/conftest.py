@@ -49,7 +49,7 @@ async def llm(client: trunkline.Client) -> AsyncIterator[trunkline.LLM]:
 
 @pytest.fixture
 def errors(llm: trunkline.LLM) -> list[Any]:
-    """What the LLM tells of errors, as LiveKit's sessions hear it."""
+    """The error events of the LLM, as LiveKit's sessions receive them."""
     heard: list[Any] = []
     llm.on("error", heard.append)
     return heard

@@ -59,7 +59,7 @@ def latest(emulator: Emulator) -> ResponseRecord:
 
 
 def bodies(emulator: Emulator) -> list[dict[str, Any]]:
-    """What was asked, in order."""
+    """The bodies of all requests, in order."""
     return [request.body or {} for request in emulator.requests]
 
 
@@ -103,7 +103,7 @@ def _said(item: dict[str, Any]) -> Any:
 
 
 def _compact(item: dict[str, Any]) -> dict[str, Any]:
-    """LiveKit lays out a call's arguments anew; what they say is the same."""
+    """Normalise a call's arguments, which LiveKit reformats."""
     if item.get("type") != "function_call":
         return item
     return {**item, "arguments": json.dumps(json.loads(item["arguments"]))}

@@ -1,4 +1,4 @@
-"""What LiveKit is handed of an answer, and what it counts."""
+"""Chunks and usage that LiveKit receives."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_a_refusal_is_spoken(emulator: Emulator, llm: trunkline.LLM) -> No
 
 
 async def test_calls_take_the_models_own_words_again(emulator: Emulator, llm: trunkline.LLM) -> None:
-    """LiveKit lays out the arguments of a call anew; the service compares texts."""
+    """LiveKit reformats the arguments of a call; the service compares their text."""
 
     def model(prompt: Prompt) -> list[Any]:
         if prompt.outputs:

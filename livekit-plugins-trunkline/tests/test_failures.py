@@ -1,4 +1,4 @@
-"""Errors become LiveKit's, and one place decides who asks again."""
+"""Conversion of errors to LiveKit's, and which side retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = "one two three four five six seven eight nine ten"
 
 
 async def hear(llm: trunkline.LLM, heard: list[str]) -> None:
-    """One request; what is heard of the answer is kept when it breaks off."""
+    """One request; the received text is kept if the answer ends early."""
     async with llm.chat(chat_ctx=context(LONG), conn_options=SOON) as stream:
         async for chunk in stream:
             if chunk.delta and chunk.delta.content:

@@ -18,7 +18,7 @@ from .talk import check_contexts, new_items, responses
 
 
 class Ears(stt.STT[Any]):
-    """What a session needs to listen at all; the words come from `Listener.stt_node`."""
+    """The speech-to-text that a session requires; `Listener.stt_node` provides the words."""
 
     def __init__(self) -> None:
         super().__init__(capabilities=STTCapabilities(streaming=True, interim_results=True))
@@ -39,7 +39,7 @@ class Silence(AudioInput):
 
 
 class Listener(Agent):
-    """Hears what the test says."""
+    """An agent that receives the test's words."""
 
     def __init__(self) -> None:
         super().__init__(instructions="Be brief.")

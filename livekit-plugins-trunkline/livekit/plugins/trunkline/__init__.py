@@ -1,4 +1,4 @@
-"""LiveKit Agents over few warm WebSockets to the Responses API.
+"""LiveKit Agents over a few warm WebSockets to the Responses API.
 
 ::
 
@@ -7,8 +7,8 @@
 
     session = AgentSession(llm=trunkline.LLM(model="gpt-6-astra"))
 
-`LLM` takes the parameters of ``livekit.plugins.openai.responses.LLM``. Give several of them one `Client`, and
-all their sessions share its sockets.
+`LLM` takes the parameters of ``livekit.plugins.openai.responses.LLM``. The sessions of several LLMs share
+sockets if the LLMs share one `Client`.
 """
 
 from livekit.agents import Plugin
@@ -25,7 +25,7 @@ __all__ = ["LLM", "Client", "HostedTool", "LLMStream", "__version__", "responses
 
 
 class TrunklinePlugin(Plugin):
-    """What LiveKit lists of us."""
+    """The plugin's entry in LiveKit's list of plugins."""
 
     def __init__(self) -> None:
         super().__init__(__name__, __version__, __package__ or __name__, logger)

@@ -1,18 +1,19 @@
-"""Which requests belong to one conversation.
+"""Assignment of requests to conversations.
 
-LiveKit hands a chat context to each request, and does not say whose it is. What tells sessions apart is the
-ids of their items: LiveKit gives every item a random one. The rule:
+LiveKit passes a chat context with each request, without the session's identity. Sessions are distinguished by
+the random ids of their items. The rule:
 
-    A context goes on with the conversation in which, before its own last item, it has an item with which a
-    request of that conversation ended.
+    A context continues a conversation if it contains, before its last item, an item with which a request of
+    that conversation ended.
 
-So equal words never bring two sessions together, because the ids differ; a session that truncates, edits,
-summarises or hands over its context goes on with its conversation, as long as one of those items is left.
-Where a context ends with the very item that an earlier request ended with, and has nothing else in common,
-nobody can say whether that is the same session asking again or another one that began with the same items: it
-becomes a conversation of its own, and that item tells nothing any more.
+Sessions with equal text stay separate, because their ids differ. A session that truncates, edits, summarises
+or hands over its context continues its conversation while one of those items remains.
 
-Instructions do not count: LiveKit gives them a constant id.
+A context may end with the last item of an earlier request and share no other such item with it. Then it is
+either a retry or a second session with the same first items. It becomes a new conversation, and that item is
+no longer used for assignment.
+
+Instructions are ignored: LiveKit gives them a constant id.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ MAX_CONVERSATIONS = 1024
 MAX_ENDS = 64
 MAX_SHARED = 4096
 IDLE_S = 3600.0
-"""As long as a connection of the service lasts."""
+"""The maximum lifetime of a connection to the service."""
 
 
 class Conversation:
-    """One history at the service; `trunkline` knows it by the object itself.
+    """One history at the service. The object itself is the key of its `trunkline` stream.
 
     Attributes:
-        transcript: its items, as they were converted last.
+        transcript: the items, as last converted.
     """
 
     __slots__ = ("_ends", "transcript", "used_at")
@@ -47,23 +48,23 @@ class Conversation:
         self._ends: deque[str] = deque()
 
     def end_with(self, item_id: str) -> str | None:
-        """Remember what a request ended with. What is forgotten for it, when there are too many."""
+        """Record the last item of a request. Return the id that it displaces, or None."""
         self._ends.append(item_id)
         return self._ends.popleft() if len(self._ends) > MAX_ENDS else None
 
     @property
     def ends(self) -> Sequence[str]:
-        """The items with which requests ended."""
+        """The ids of the last items of requests."""
         return self._ends
 
 
 class Conversations:
-    """The conversations of one `LLM`; the longest unused are forgotten.
+    """The conversations of one `LLM`; the least recently used are forgotten.
 
     Args:
-        forget: is told each conversation that is forgotten.
+        forget: called with each forgotten conversation.
         breakpoints: whether prompt-cache breakpoints are sent.
-        clock: in seconds.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Conversations:
         return len(self._used)
 
     def of(self, items: Sequence[ChatItem]) -> Conversation:
-        """The conversation that a context goes on with, or a new one."""
+        """The conversation that a context continues, or a new one."""
         ids = _telling(items)
         end = next(ids, None)
         if end is None:
@@ -94,7 +95,7 @@ class Conversations:
         return found
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all conversations."""
         while self._used:
             self._drop()
         self._shared.clear()
@@ -138,7 +139,7 @@ class Conversations:
 
 
 def _telling(items: Sequence[ChatItem]) -> Iterator[str]:
-    """The ids that tell conversations apart, the latest first."""
+    """The ids that identify conversations, latest first."""
     return (
         item.id
         for item in reversed(items)

@@ -1,12 +1,12 @@
-"""trunkline's errors as LiveKit's.
+"""Conversion of trunkline's errors to LiveKit's.
 
-Who asks again? trunkline does what takes no time and nobody notices: after a lost parent, a limit of a
-connection, a socket that died before any output, and over HTTP where WebSocket cannot be had. Everything that
-takes waiting (an overloaded or failing service, time-outs, connections that cannot be made) is LiveKit's, by
-``conn_options`` and `FallbackAdapter`. So the two never multiply.
+trunkline makes the retries that need no delay: after an evicted parent, a connection limit or a connection
+lost before any output, and over HTTP if WebSocket is unavailable. LiveKit makes the retries that need a
+delay, by ``conn_options`` and `FallbackAdapter`: after an overloaded or failing service, a time-out or a
+failed connection. So retries never multiply.
 
-``retryable`` tells LiveKit whether asking again can help and does no harm: nothing was said, and no tool of
-the service may have acted.
+``retryable`` is true if a retry can succeed and is safe: LiveKit has received no output, and no tool of the
+service may have acted.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from trunkline import (
 )
 
 AT_ONCE = Policy(waits=False)
-"""How often trunkline itself asks again in LiveKit's pipeline."""
+"""trunkline's retry policy in LiveKit's pipeline: only immediate retries."""
 
 
 def livekit_error(error: TrunklineError, *, spoken: bool, acts: bool) -> APIError:
-    """The error for LiveKit.
+    """Return the LiveKit error for an error of trunkline.
 
     Args:
-        error: what happened.
-        spoken: text or tool calls have been handed to LiveKit.
+        error: the error of trunkline.
+        spoken: LiveKit has received text or tool calls.
         acts: tools of the service may have acted.
     """
     if not isinstance(error, TurnError):
@@ -66,7 +66,7 @@ def _refused_upgrade(error: UpgradeRefused, harmless: bool) -> APIStatusError:
 
 
 def _body(error: ServiceError) -> dict[str, Any]:
-    """What the service said, in the shape of its HTTP errors."""
+    """The service's error, in the format of its HTTP errors."""
     if isinstance(error, ResponseFailed) and error.response is not None:
         said = error.response.get("error")
         if isinstance(said, dict):

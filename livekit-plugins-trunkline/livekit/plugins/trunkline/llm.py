@@ -1,4 +1,4 @@
-"""The LLM that LiveKit's sessions are given."""
+"""The LLM for LiveKit's sessions."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class LLM(llm.LLM[Any]):
     The parameters are those of ``livekit.plugins.openai.responses.LLM``, with these differences:
 
     Args:
-        api_key: also an async function that gives the key, asked at each dial.
-        base_url: by default ``OPENAI_BASE_URL``; ``/responses`` is appended unless it is there.
+        api_key: the key, or an async function that returns it, called for each new connection.
+        base_url: by default ``OPENAI_BASE_URL``; ``/responses`` is appended if missing.
         client: a `trunkline.Client` to share; its credentials, URL and transport are used, and it is not
-            closed with this LLM. Without one, this LLM has a client of its own.
-        use_websocket: over HTTP when false; when true, HTTP takes its place where WebSocket cannot be had.
-        timeout: its ``connect`` bounds connecting, its ``read`` the silence between two events; by default
-            ``conn_options`` of each request bounds connecting and the first event.
+            closed with this LLM. By default the LLM creates its own client.
+        use_websocket: if false, use HTTP only; if true, fall back to HTTP while WebSocket is unavailable.
+        timeout: ``connect`` bounds connecting, ``read`` the time between two events. By default the
+            ``conn_options`` of each request bound connecting and the first event.
 
     Raises:
-        ValueError: there is no API key, or an argument is wrong.
+        ValueError: the API key is missing, or an argument is invalid.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LLM(llm.LLM[Any]):
 
     @property
     def provider(self) -> str:
-        """The host that is asked, with its port if it is given."""
+        """The endpoint's host, with its port if the URL has one."""
         return urlsplit(self._access.url).netloc
 
     @property
@@ -125,19 +125,19 @@ class LLM(llm.LLM[Any]):
         response_format: NotGivenOr[type | dict[str, Any]] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
     ) -> LLMStream:
-        """Ask for an answer to a chat context. What of it the service knows already is not sent again.
+        """Request an answer to a chat context. Items that the service already has are not sent again.
 
         Args:
             chat_ctx: the whole context.
-            tools: what the model may call.
-            conn_options: ``timeout`` bounds connecting and the first event; the rest is LiveKit's retries.
-            parallel_tool_calls: instead of the LLM's.
-            tool_choice: instead of the LLM's.
-            response_format: a Pydantic model, or a format as chat completions take it.
+            tools: the tools that the model may call.
+            conn_options: ``timeout`` bounds connecting and the first event; the rest sets LiveKit's retries.
+            parallel_tool_calls: overrides the LLM's setting.
+            tool_choice: overrides the LLM's setting.
+            response_format: a Pydantic model, or a response format of chat completions.
             extra_kwargs: further fields of the Responses API.
 
         Raises:
-            ValueError: ``extra_kwargs`` holds what is no field of a request.
+            ValueError: ``extra_kwargs`` contains a name that is not a request field.
         """
         fields = self._options.fields(
             parallel_tool_calls=parallel_tool_calls,
@@ -155,7 +155,7 @@ class LLM(llm.LLM[Any]):
         )
 
     async def aclose(self) -> None:
-        """Forget every conversation; close the client, unless it was given."""
+        """Forget all conversations; close the client unless it is shared."""
         await super().aclose()
         await self._access.close()
 
@@ -176,7 +176,7 @@ def _maker(
     use_websocket: bool,
     timeout: httpx2.Timeout | None,
 ) -> Callable[[], Client]:
-    """What makes a client of the LLM's own."""
+    """Return a function that creates the LLM's own client."""
     deadlines = Deadlines()
     if timeout is not None:
         deadlines = replace(deadlines, connect=timeout.connect, between_events=timeout.read)

@@ -1,7 +1,7 @@
-"""What an `LLM` is set to, and the request fields that come of it.
+"""The settings of an `LLM` and the request fields that result from them.
 
-Names, defaults and precedence are those of ``livekit.plugins.openai.responses.LLM``: what the model is set to
-goes before ``extra_kwargs``, and what one request is given goes before both.
+Names, defaults and precedence are those of ``livekit.plugins.openai.responses.LLM``: arguments of a request
+override the settings of the LLM, which override ``extra_kwargs``.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NOT_FIELDS = {
 
 
 def lowest_effort(model: str) -> Reasoning | None:
-    """The reasoning that a model is asked for when nobody says: as little as it can, for the voice's sake."""
+    """The default reasoning setting of a model: its lowest effort, for low latency."""
     effort = _LOWEST_EFFORT.get(model)
     return Reasoning.model_validate({"effort": effort}) if effort is not None else None
 
 
 @dataclass(slots=True)
 class Options:
-    """What an `LLM` is set to."""
+    """The settings of an `LLM`."""
 
     model: str
     user: NotGivenOr[str]
@@ -72,10 +72,10 @@ class Options:
         response_format: NotGivenOr[Any],
         extra_kwargs: NotGivenOr[dict[str, Any]],
     ) -> dict[str, Any]:
-        """The fields of one request, but for the input and the tools; as plain JSON.
+        """Return the fields of one request as plain JSON, without input and tools.
 
         Raises:
-            ValueError: ``extra_kwargs`` holds what is no field of a request.
+            ValueError: ``extra_kwargs`` contains a name that is not a request field.
         """
         fields = _extra(extra_kwargs) | self._set()
         text = dict(fields.get("text") or {})
@@ -112,7 +112,7 @@ def _extra(extra_kwargs: NotGivenOr[dict[str, Any]]) -> dict[str, Any]:
     given = dict(extra_kwargs) if is_given(extra_kwargs) else {}
     for name, instead in _NOT_FIELDS.items():
         if given.pop(name, None) is not None:
-            raise ValueError(f"{name} is no field of a request: {instead}")
+            raise ValueError(f"{name} is not a request field: {instead}")
     return given | dict(given.pop("extra_body", None) or {})
 
 
@@ -121,7 +121,7 @@ def _named(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_format(response_format: type | dict[str, Any]) -> dict[str, Any]:
-    """A response format of chat completions, or a Pydantic model, as the format of a text."""
+    """Convert a response format of chat completions, or a Pydantic model, to a text format."""
     if isinstance(response_format, dict):
         chosen = response_format
     else:
@@ -131,7 +131,7 @@ def _text_format(response_format: type | dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Models of the openai package as plain JSON; their unset fields stay off the wire."""
+    """Convert models of the openai package to plain JSON, without unset fields."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True)
     if isinstance(value, Mapping):

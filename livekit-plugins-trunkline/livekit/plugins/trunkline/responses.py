@@ -1,4 +1,4 @@
-"""The same `LLM` under the name that ``livekit.plugins.openai`` gives it: ``responses.LLM``."""
+"""`LLM` as ``responses.LLM``, its name in ``livekit.plugins.openai``."""
 
 from .llm import LLM
 

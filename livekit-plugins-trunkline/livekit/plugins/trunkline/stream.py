@@ -1,4 +1,4 @@
-"""One request of LiveKit's, and the chunks that answer it."""
+"""One request of a LiveKit session and the chunks of its answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OF_THE_AGENT = frozenset({"message", "reasoning", "function_call"})
 
 
 class LLMStream(llm.LLMStream):
-    """The answer to one request. Leaving it early costs the next request nothing."""
+    """The answer to one request. Closing it early does not delay the next request."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class LLMStream(llm.LLMStream):
             self._conclude(event)
 
     def _say(self) -> None:
-        """Hand on the text that has come: what came at once is one chunk, for each costs LiveKit a round."""
+        """Send the received text as one chunk; each chunk costs LiveKit an event loop iteration."""
         text = "".join(self._heard)
         self._heard.clear()
         if text:
@@ -119,7 +119,7 @@ class LLMStream(llm.LLMStream):
         self._say()
         response = event.response
         if isinstance(event, ResponseCompleted):
-            for item in response.tool_calls:  # of gateways that leave out the events of items
+            for item in response.tool_calls:  # some gateways send no item events
                 if item.get("type") == "function_call":
                     self._call(item)
         else:
@@ -135,7 +135,7 @@ class LLMStream(llm.LLMStream):
         self._event_ch.send_nowait(ChatChunk(id=self._response_id, delta=delta))
 
     def _acts(self) -> bool:
-        """Whether tools of the service may change something, so that asking twice is not harmless."""
+        """Whether tools of the service may have side effects, which makes a retry unsafe."""
         tools = self._fields.get("tools") or self._access.definitions.of(self._tools)
         return "conversation" in self._fields or any(tool.get("type") == "mcp" for tool in tools)
 

@@ -1,7 +1,7 @@
-"""LiveKit's tools as tool definitions of the Responses API.
+"""Conversion of LiveKit's tools to tool definitions of the Responses API.
 
-LiveKit's own `parse_function_tools` makes them. Deriving a schema from a Python function takes milliseconds,
-so that of a function tool is derived once.
+LiveKit's `parse_function_tools` creates the definitions. It takes milliseconds for a Python function, so the
+definitions of function tools are cached.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPENAI_TOOLS = "livekit.plugins.openai.tools"
 class HostedTool(ProviderTool):
     """A tool that the service runs, such as ``HostedTool({"type": "web_search"})``.
 
-    The tools of ``livekit.plugins.openai.tools`` are taken as well.
+    The tools of ``livekit.plugins.openai.tools`` are accepted too.
 
     Args:
         definition: the tool as the Responses API documents it.
@@ -33,18 +33,18 @@ class HostedTool(ProviderTool):
         self._definition = dict(definition)
 
     def to_dict(self) -> JSON:
-        """The tool as it is sent."""
+        """The tool's definition, as sent."""
         return dict(self._definition)
 
 
 class Definitions:
-    """Tool definitions; those of functions are kept as long as the tools are, and say the same."""
+    """Tool definitions, cached for function tools while the tool exists and is unchanged."""
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Tool, tuple[object, list[JSON]]] = WeakKeyDictionary()
 
     def of(self, tools: Sequence[Tool | Toolset]) -> list[JSON]:
-        """The definitions of these tools, those in toolsets included; functions first, as LiveKit has it."""
+        """The definitions of tools and toolsets; functions first, as in LiveKit's plugins."""
         flat = [tool for tool in tools if not isinstance(tool, Toolset)]
         if len(flat) < len(tools):
             flat = ToolContext(tools).flatten()
@@ -72,7 +72,7 @@ def _converted(tool: Tool) -> list[JSON]:
 
 
 def _provider_tool_type(tool: Tool) -> type[ProviderTool]:
-    """The provider tools of the openai plugin are ours too. Whoever has one has loaded that plugin."""
+    """The base class of a provider tool; ones of the openai plugin exist only if that plugin is loaded."""
     theirs = getattr(sys.modules.get(_OPENAI_TOOLS), "OpenAITool", None)
     if isinstance(theirs, type) and issubclass(theirs, ProviderTool) and isinstance(tool, theirs):
         return theirs

@@ -1,11 +1,10 @@
-"""LiveKit's chat items as input items of the Responses API, converted once.
+"""Incremental conversion of LiveKit's chat items to input items of the Responses API.
 
-LiveKit's own converter does the work, but only for the end of the context that is new or changed. Items are
-mutable, so each request passes over all of them and compares what they say now with what they said when they
-were converted.
+LiveKit's converter runs only on the new or changed end of the context. Items are mutable, so each request
+compares all of them with snapshots from their conversion.
 
-The converter puts items together (a message and the calls of its response, calls and their outputs), so the
-context may be split only where nothing before belongs to something after.
+The converter groups items: a message with the calls of its response, calls with their outputs. So the context
+may be split only where no group spans the split.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _HEAD = "the beginning"
 
 
 class Transcript:
-    """What a chat context was converted to last.
+    """The last conversion of a chat context.
 
     Args:
         breakpoints: whether prompt-cache breakpoints are sent.
@@ -40,11 +39,11 @@ class Transcript:
         self._said: dict[str, str] = {}
 
     def called(self, call_id: str, arguments: str) -> None:
-        """The model made a call. LiveKit lays out its arguments anew; these are the model's own words."""
+        """Record the original arguments of a call; LiveKit reformats them."""
         self._said[call_id] = arguments
 
     def following(self, items: Sequence[ChatItem]) -> list[JSON]:
-        """These chat items as input items, sharing what did not change."""
+        """Convert chat items to input items; unchanged ones are the same objects as before."""
         start, converted = self._beginning(items, self._unchanged(items))
         self._cut(start, converted)
         tail = list(items[start:])
@@ -57,14 +56,14 @@ class Transcript:
         return list(self._converted)
 
     def _unchanged(self, items: Sequence[ChatItem]) -> int:
-        """How many items at the beginning say what they said."""
+        """The number of unchanged items at the start."""
         for index, (item, seen) in enumerate(zip(items, self._seen, strict=False)):
             if _snapshot(item) != seen:
                 return index
         return min(len(items), len(self._seen))
 
     def _beginning(self, items: Sequence[ChatItem], limit: int) -> tuple[int, int]:
-        """The longest beginning that can be kept, in chat items and in input items."""
+        """The length of the longest reusable prefix, in chat items and in input items."""
         for start, converted in reversed(self._splits):
             if start > limit:
                 continue
@@ -90,7 +89,7 @@ class Transcript:
         self._splits.append((len(self._seen), len(self._converted)))
 
     def _in_own_words(self, item: JSON) -> JSON:
-        """A call with the arguments as the model wrote them, if they say the same: texts are compared."""
+        """Restore the original arguments of a call if they are equal: the service compares the text."""
         said = self._said.get(item.get("call_id", "")) if item.get("type") == "function_call" else None
         if said is not None and said != item["arguments"] and _laid_out(said) == item["arguments"]:
             item["arguments"] = said
@@ -98,7 +97,7 @@ class Transcript:
 
 
 def _laid_out(arguments: str) -> str | None:
-    """A call's arguments as LiveKit writes them back once it has parsed them."""
+    """A call's arguments after LiveKit has parsed and reformatted them."""
     try:
         return json.dumps(json.loads(arguments or "{}"), default=str)
     except (ValueError, RecursionError):
@@ -106,7 +105,7 @@ def _laid_out(arguments: str) -> str | None:
 
 
 def _snapshot(item: ChatItem) -> object:
-    """What the converter reads of an item, in a form that later edits do not reach."""
+    """A copy of what the converter reads of an item, safe from later edits."""
     if item.type == "message":
         content, extra = item.content, item.extra
         said = content[0] if len(content) == 1 and type(content[0]) is str else tuple(map(_frozen, content))
@@ -129,9 +128,9 @@ def _frozen(content: object) -> object:
 
 
 def _ties(item: ChatItem) -> Iterator[str]:
-    """What an item is put together by with others."""
+    """The keys of the groups that an item belongs to."""
     if item.id == DYNAMIC_INSTRUCTIONS_MESSAGE_ID:
-        yield _HEAD  # it becomes part of the instructions there
+        yield _HEAD  # the converter merges it into the instructions at the start
     if item.type == "function_call_output":
         yield f"call {item.call_id}"
     elif item.type == "function_call":
