@@ -1,4 +1,4 @@
-"""Holds what the emulator sends against the types of the openai package, strictly."""
+"""Strict checks of the emulator's events and answers against the types of the openai package."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FIELDS = (
     " background service_tier metadata safety_identifier prompt_cache_key"
 )
 REQUIRED = frozenset(_FIELDS.split())
-"""What every response resource carries, known or not (Open Responses)."""
+"""Fields of every response resource (Open Responses)."""
 
 NEWER = frozenset(("presence_penalty", "frequency_penalty", "store"))
-"""Fields of a response that Open Responses demands and the package does not know."""
+"""Fields of a response that Open Responses requires and the package lacks."""
 
 
 def check_socket_event(event: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def check_item(item: dict[str, Any]) -> None:
 
 
 def check_compacted(answer: dict[str, Any]) -> None:
-    """The answer of the compaction endpoint; its user messages are input items, whatever the package says."""
+    """The answer of the compaction endpoint. Its user messages are input items, unlike in the package."""
     output = answer["output"]
     messages = [item for item in output if item.get("role") == "user"]
     for item in messages:
@@ -74,7 +74,7 @@ def _check(kind: Any, value: dict[str, Any]) -> None:
 
 
 def _refuse_extras(value: Any, path: Any) -> None:
-    """The package's models let anything pass; here every field has to be one that they declare."""
+    """Check that every field is declared; the package's models accept any."""
     if isinstance(value, list):
         for element in value:
             _refuse_extras(element, path)

@@ -1,4 +1,4 @@
-"""The test on the page about the emulator is a test."""
+"""The example test in docs/emulator.md runs as a test."""
 
 from __future__ import annotations
 

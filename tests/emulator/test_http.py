@@ -1,4 +1,4 @@
-"""The HTTP endpoints beside creating and streaming."""
+"""The HTTP endpoints other than creating and streaming."""
 
 from __future__ import annotations
 

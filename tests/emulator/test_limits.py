@@ -1,4 +1,4 @@
-"""The emulator stays up: old connections, slow readers, floods, and clients that vanish."""
+"""Robustness: old connections, slow readers, floods and disconnected clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .wire import Wire, wired
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,7 +34,7 @@ class Clock:
 
 @asynccontextmanager
 async def upgraded(emulator: Emulator) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A WebSocket under the test's own hands; little is buffered on the client's side."""
+    """A bare WebSocket client with a small receive buffer."""
     raw = sockets.socket()
     raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -199,7 +199,7 @@ async def test_a_deep_conversation_costs_what_is_new(lanes: int) -> None:
 
 @asynccontextmanager
 async def flood(emulator: Emulator, writer: asyncio.StreamWriter, text: str) -> AsyncIterator[int]:
-    """Send and never read, until the server reads no more; how many requests it has read."""
+    """Send without reading until the server stops reading; return the number of requests it has read."""
 
     async def send() -> None:
         frame = masked(text)

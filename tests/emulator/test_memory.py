@@ -1,4 +1,4 @@
-"""What the server remembers, and when it forgets."""
+"""Caches and stores of the server, and eviction from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def user(text: str) -> Event:
 
 @pytest.fixture
 async def unstored(socket: Socket) -> Socket:
-    """A socket on which nothing is stored unless asked for."""
+    """A socket whose responses are stored only on request."""
     create = socket.create
 
     async def create_unstored(**body: Any) -> None:
@@ -59,7 +59,7 @@ async def test_the_latest_of_a_lane_can_be_continued_without_store(unstored: Soc
     error = await unstored.refused(input="three", stream_id="a", previous_response_id=first["id"])
     assert (error["status"], error["code"], error["param"]) == (400, NOT_FOUND, "previous_response_id")
     assert error["message"] == f"Previous response with id '{first['id']}' not found."
-    # The failed request named another parent than the lane's latest, so that one is still there.
+    # The failed request named another parent than the lane's latest response, which stays cached.
     await unstored.response(input="three", stream_id="a", previous_response_id=second["id"])
 
 
@@ -156,7 +156,7 @@ async def test_a_response_that_still_runs_is_nobodys_parent() -> None:
         await socket.create(input="fork", stream_id="b", previous_response_id=created["response"]["id"])
         events = await socket.until("error")
         assert events[-1]["stream_id"] == "b"
-        # On its own lane the request waits until the response is there.
+        # On its own lane the request is queued until the response has ended.
         await socket.create(input="next", stream_id="a", previous_response_id=created["response"]["id"])
         await socket.until("response.completed", lane="a")
         await socket.until("response.completed", lane="a")

@@ -1,4 +1,4 @@
-"""Every event that can be sent is one that the openai package knows, in every field."""
+"""Every event type that can be sent matches the openai package's types, in every field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trunkline.emulator._protocol.events import EVENT_TYPES
 from .openai_schema import check_compacted, check_item
 from .wire import WEATHER, Wire, calls_of, output, wired
 
-# The client of these tests checks each event as it comes in, so here they only have to be brought about.
+# The tests' client checks each received event, so these tests only have to cause all types.
 
 
 def no(prompt: Prompt) -> list[Step]:
@@ -30,7 +30,7 @@ async def test_all_event_types_are_valid_to_the_letter() -> None:
         await socket.response(
             input="x" * 400, context_management=[{"type": "compaction", "compact_threshold": 50}]
         )
-        # Steered while it speaks, while it calls a tool, and when it is over.
+        # Steered during a message, during a tool call, and after the end.
         await socket.create(model="words-500", input="x")
         created = (await socket.until("response.output_text.delta"))[0]["response"]["id"]
         await socket.send(type="response.steer", previous_response_id=created, input="stop")
@@ -38,7 +38,7 @@ async def test_all_event_types_are_valid_to_the_letter() -> None:
         await socket.until("response.output_text.delta")
         await socket.send(type="response.steer", previous_response_id=created, input="too late")
         await socket.until("response.steer.failed")
-        # A call is said quickly; it has to stay open until the steer is there.
+        # Calls are short; the delay keeps this one open until the steer arrives.
         emulator.faults.add(
             "delay", event_type="response.function_call_arguments.done", lane="a", seconds=0.5
         )

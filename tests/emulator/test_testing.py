@@ -1,4 +1,4 @@
-"""What testers get: threads, the pytest plugin, records of frames, and an assertion about contexts."""
+"""Test helpers: threads, the pytest plugin, frame records and context assertions."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_it(trunkline_environment):
 
 def test_the_pytest_plugin_gives_a_running_emulator(tmp_path: Path) -> None:
     (tmp_path / "test_plugin.py").write_text(PLUGIN_TEST)
-    # The plugin comes with the installed package, as it does for others.
+    # The plugin is loaded from the installed package's entry point.
     options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--strict-markers", "-q"]
     command = [sys.executable, "-m", "pytest", *options, "test_plugin.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""A bare client for the tests: frames in, frames out, nothing hidden."""
+"""A minimal client for the tests, which shows every frame."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WEATHER = {
 
 
 class Socket:
-    """One WebSocket to the emulator. Every event is held against the openai package's types."""
+    """One WebSocket to the emulator. Every event is checked against the openai package's types."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, strict: bool = True) -> None:
         self.raw = socket
@@ -65,7 +65,7 @@ class Socket:
                 return events
 
     async def turn(self, **body: Any) -> Event:
-        """Send a create and return its terminal event, on whatever lane it is."""
+        """Send a create and return its terminal event, on its lane."""
         await self.create(**body)
         while True:
             event = await self.receive()

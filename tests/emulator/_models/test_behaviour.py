@@ -1,4 +1,4 @@
-"""Replies that a test lays down."""
+"""Prepared replies."""
 
 from __future__ import annotations
 

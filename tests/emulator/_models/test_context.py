@@ -1,4 +1,4 @@
-"""Contexts as a chain; compaction and truncation of them."""
+"""Context chains, their compaction and truncation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are refused with the service's status, code, parameter and words."""
+"""Requests are refused with the service's status, code, parameter and message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lanes, as logic and on the wire."""
+"""Lanes, as a data structure and over a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steering, whole."""
+"""Steering over sockets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..wire import WEATHER, Event, Socket, wired
 
 @asynccontextmanager
 async def speaking(**body: Any) -> AsyncIterator[tuple[Emulator, Socket, str]]:
-    """A socket on which a slow response has begun to speak, and the response's id."""
-    # A call is said quickly; it has to stay open until the steer is there.
+    """A socket with a slow response that has sent text, and the response's id."""
+    # Calls are short; the delay keeps this one open until the steer arrives.
     open_call = Fault(Action.DELAY, event_type="response.function_call_arguments.done", seconds=0.5)
     emulator = Emulator(tokens_per_second=200, faults=Faults([open_call]))
     async with emulator, wired(emulator) as wire, wire.socket() as socket:
@@ -131,7 +131,7 @@ async def test_tool_calls_hold_a_steer_until_their_outputs_come() -> None:
             },
             *filled,
         ]
-        # It was committed once, and is neither sent again nor handed back.
+        # It was committed once, and is neither committed again nor returned.
         await socket.response(input="on", stream_id="a")
         assert "response.steer.failed" not in [event["type"] for event in socket.seen]
 

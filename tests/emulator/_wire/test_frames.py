@@ -1,4 +1,4 @@
-"""Frames as RFC 6455 lays them out."""
+"""Frames in the format of RFC 6455."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in: socket, JSON, server-sent events, and the key to all of them."""
+"""WebSocket, JSON and server-sent events, and authentication for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults: each does what it says, where it says, and is on record."""
+"""Each fault action, its conditions and its record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture
 async def loose(wire: Wire) -> Any:
-    """A socket that takes what it gets."""
+    """A socket without checks of its events."""
     async with wire.socket(strict=False) as opened:
         yield opened
 
@@ -51,7 +51,7 @@ async def test_an_upgrade_is_refused(wire: Wire, emulator: Emulator) -> None:
 
 
 async def test_an_upgrade_is_met_with_silence(wire: Wire, emulator: Emulator) -> None:
-    # More than once: this client tries again by itself.
+    # More than once, because this client retries.
     emulator.faults.add("ignore_upgrade", seconds=0.05, times=None)
     with pytest.raises(aiohttp.ClientError):
         async with wire.socket():
