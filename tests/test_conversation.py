@@ -248,15 +248,57 @@ async def test_a_second_turn_is_refused_and_the_error_names_the_way_out(
     assert (await ask(chat, "free again")).response.output_text == "free again"
 
 
-async def test_a_stream_that_was_made_and_not_entered_holds_its_conversation_until_it_is_closed(
-    chat: trunkline.Conversation,
+async def test_a_stream_that_is_never_entered_does_not_hold_its_conversation(
+    emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
-    stream = chat.send("one")
-    with pytest.raises(trunkline.ConversationBusy):
-        chat.send("two")
-    stream.close()
-    await ask(chat, "three")
-    assert texts(chat.items) == ["user: three", "assistant: three"]
+    unused = chat.send("one")
+    await ask(chat, "two")
+    chat.replace(chat.items)
+    await chat.warm()
+    assert texts(chat.items) == ["user: two", "assistant: two"]
+    unused.close()
+    assert texts(chat.items) == ["user: two", "assistant: two"]
+
+
+async def test_a_stream_begins_with_the_history_as_it_is_when_it_is_entered(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    stream = chat.send("last")
+    answered = await ask(chat, "one two three")
+    answered.heard("one")
+    async with stream:
+        response = await stream.finish()
+    assert texts(chat.items) == ["user: one two three", "assistant: one", "user: last", "assistant: last"]
+    assert_kept(emulator, chat, response)
+
+
+async def test_a_stream_that_no_longer_fits_the_history_is_refused_when_it_is_entered(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.expect("weather").calls("get_weather", city="Oslo")
+    chat = client.conversation(model="echo", tools=[WEATHER])
+    stream = chat.send("never mind")
+    called = await ask(chat, "weather?")
+    (call,) = called.response.tool_calls
+    with pytest.raises(trunkline.ConfigurationError, match=call["call_id"]):
+        await stream.__aenter__()
+    assert len(emulator.requests) == 1
+    await ask(chat, [output_for(call, "rain")])
+    async with stream:  # and now it fits
+        assert_kept(emulator, chat, await stream.finish())
+
+
+async def test_of_two_streams_the_second_is_refused_until_the_first_has_ended(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    first, second = chat.send("one"), chat.send("two")
+    async with first:
+        with pytest.raises(trunkline.ConversationBusy):
+            await second.__aenter__()
+        await first.finish()
+    async with second:
+        await second.finish()
+    assert texts(chat.items) == ["user: one", "assistant: one", "user: two", "assistant: two"]
 
 
 async def test_a_fork_runs_beside_its_origin(emulator: Emulator, chat: trunkline.Conversation) -> None:
@@ -349,9 +391,10 @@ async def test_all_was_heard(emulator: Emulator, chat: trunkline.Conversation) -
 async def test_heard_comes_too_late_once_the_conversation_has_gone_on(chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "one two three")
     following = chat.send("and")
-    with pytest.raises(trunkline.UsageError, match="too late"):
-        stream.heard("one")
+    stream.heard("one two three")
     async with following:
+        with pytest.raises(trunkline.UsageError, match="too late"):
+            stream.heard("one")
         await following.finish()
     with pytest.raises(trunkline.UsageError, match="too late"):
         stream.heard("one")
@@ -375,6 +418,65 @@ async def test_heard_keeps_calls_that_were_made(emulator: Emulator, client: trun
     (call,) = stream.response.tool_calls
     following = await ask(chat, [output_for(call, "rain")])
     assert_kept(emulator, chat, following.response)
+
+
+async def test_a_conversation_hears_too(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    await ask(chat, "one two three")
+    chat.heard("one")
+    chat.heard("one two")
+    assert texts(chat.items) == ["user: one two three", "assistant: one two"]
+    chat.heard("")
+    assert texts(chat.items) == ["user: one two three"]
+    assert_kept(emulator, chat, (await ask(chat, "and")).response)
+
+
+async def test_a_conversation_that_hears_leaves_its_running_turn(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    stall_in_mid_answer(emulator)
+    async with chat.send("one two three") as stream:
+        await first_text(stream)
+        chat.heard("o")
+        assert stream.is_ended
+    assert texts(chat.items) == ["user: one two three", "assistant: o"]
+    assert_kept(emulator, chat, (await ask(chat, "and")).response)
+
+
+async def test_a_conversation_without_an_answer_has_heard_nothing(chat: trunkline.Conversation) -> None:
+    with pytest.raises(trunkline.UsageError, match="no answer"):
+        chat.heard("one")
+    await ask(chat, "one two three")
+    chat.replace(chat.items)
+    with pytest.raises(trunkline.UsageError, match="no answer"):
+        chat.heard("one")
+
+
+async def test_heard_outlives_a_turn_that_failed_before_output(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    await ask(chat, "one two three")
+    emulator.faults.add("reject", status=400, code="invalid_prompt")
+    with pytest.raises(trunkline.ResponseRefused):
+        await ask(chat, "and")
+    chat.heard("one")
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+
+
+async def test_heard_covers_the_responses_before_and_after_tools_that_the_caller_answers(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.expect("weather").says("One moment.").calls("get_weather", city="Oslo")
+    emulator.expect().says("It snows in Oslo.")
+    chat = client.conversation(model="echo", tools=[WEATHER])
+    called = await ask(chat, "weather?")
+    stream = await ask(chat, [output_for(called.response.tool_calls[0], "snow")])
+    stream.heard("It snows")  # of this answer alone
+    assert texts(chat.items) == ["user: weather?", "assistant: One moment.", "assistant: It snows"]
+    chat.heard("One moment. It")
+    assert texts(chat.items) == ["user: weather?", "assistant: One moment.", "assistant: It"]
+    chat.heard("One")
+    assert [item["type"] for item in chat.items[1:]] == ["message", "function_call", "function_call_output"]
+    assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
 # Warm-up.
@@ -401,11 +503,29 @@ async def test_a_warm_up_of_an_empty_history(emulator: Emulator, chat: trunkline
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_heard_is_still_possible_after_a_warm_up(chat: trunkline.Conversation) -> None:
+async def test_heard_is_still_possible_after_a_warm_up(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     stream = await ask(chat, "one two three")
     await chat.warm()
-    with pytest.raises(trunkline.UsageError, match="too late"):
-        stream.heard("one")
+    stream.heard("one two")
+    assert texts(chat.items) == ["user: one two three", "assistant: one two"]
+    await chat.warm()
+    chat.heard("one")
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+    assert_kept(emulator, chat, (await ask(chat, "and")).response)
+
+
+async def test_heard_does_not_end_a_warm_up_that_is_running(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    await ask(chat, "one two three")
+    emulator.faults.add("delay", event=2, seconds=runs_briefly(0.1))
+    warming = asyncio.create_task(chat.warm())
+    await until(lambda: len(emulator.requests) == 2, "the warm-up is on its way")
+    chat.heard("one")
+    assert (await soon(warming)).status == "completed"
+    assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
 async def test_a_warm_up_that_fails_changes_nothing(emulator: Emulator, chat: trunkline.Conversation) -> None:
@@ -850,6 +970,20 @@ async def test_a_field_for_one_turn_is_for_one_turn(emulator: Emulator, chat: tr
     first, second = (request.body or {} for request in emulator.requests)
     assert (first["instructions"], first["temperature"]) == ("Shout.", 0.5)
     assert not {"instructions", "temperature"} & second.keys()
+
+
+@pytest.mark.parametrize("way", ["send", "run"])
+async def test_a_policy_for_one_turn_is_for_one_turn(
+    emulator: Emulator, chat: trunkline.Conversation, way: str
+) -> None:
+    for request in (1, 2):
+        emulator.faults.add("reject", request=request, status=503, headers={"retry-after": "0"})
+    policy = trunkline.Policy(waits=False)
+    with pytest.raises(trunkline.ResponseRefused):
+        await (ask(chat, "one", policy=policy) if way == "send" else chat.run("one", policy=policy))
+    assert len(emulator.requests) == 1
+    await ask(chat, "one")
+    assert len(emulator.requests) == 3
 
 
 async def test_its_repr_shows_no_content(client: trunkline.Client) -> None:

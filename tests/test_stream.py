@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import warnings
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -183,6 +185,55 @@ async def test_closing_after_the_end_changes_nothing(chat: trunkline.Conversatio
     stream.close()
     assert chat.items == items
     assert stream.response.output_text == "hello"
+
+
+async def test_aclosing_leaves_it(emulator: Emulator, chat: trunkline.Conversation) -> None:
+    stall_in_mid_answer(emulator)
+    async with contextlib.aclosing(chat.send("one two three")) as stream:
+        await stream.__aenter__()
+        await first_text(stream)
+    assert stream.is_ended
+    assert texts(chat.items) == ["user: one two three", "assistant: one"]
+
+
+async def test_one_that_is_closed_while_it_is_being_entered_sends_nothing(emulator: Emulator) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def key() -> str:
+        asked.set()
+        await go.wait()
+        return "sk-emulator"
+
+    async with client_of(emulator, api_key=key) as client:
+        chat = client.conversation(model="echo")
+        stream = chat.send("one two three")
+        entering = asyncio.create_task(stream.__aenter__())
+        await soon(asked.wait())
+        stream.close()
+        go.set()
+        await soon(entering)
+        assert await types_of(stream) == []
+        assert emulator.requests == []
+        assert client.state().in_flight == 0
+        assert texts(chat.items) == ["user: one two three"]
+        assert_kept(emulator, chat, (await ask(chat, "and")).response)
+
+
+async def test_one_that_is_closed_while_it_waits_for_room_sends_nothing(emulator: Emulator) -> None:
+    stall_in_mid_answer(emulator, seconds=runs_briefly(0.2))
+    limits = trunkline.PoolLimits(max_connections=1)
+    async with client_of(emulator, lanes=False, limits=limits) as client:
+        async with client.conversation(model="echo").send("one two three") as first:
+            await first_text(first)
+            chat = client.conversation(model="echo")
+            stream = chat.send("hello")
+            entering = asyncio.create_task(stream.__aenter__())
+            await until(lambda: client.metrics.turns == 2, "it waits")
+            stream.close()
+            await first.finish()
+            await soon(entering)
+        assert len(emulator.requests) == 1
+        assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
 async def test_an_answer_is_whole_only_when_its_end_was_read(chat: trunkline.Conversation) -> None:
@@ -498,6 +549,55 @@ async def test_after_a_function_the_rest_can_be_read(emulator: Emulator) -> None
                     await stream.finish(hear)
             heard += [piece async for piece in stream.text()]
         assert "".join(heard) == stream.response.output_text == stream.received_text
+
+
+@pytest.mark.parametrize("kind", ["async", "returns an awaitable", "at times"])
+async def test_what_a_function_returns_is_awaited_before_the_next_event(
+    emulator: Emulator, kind: str
+) -> None:
+    emulator.pace = Pace(0.0, 200)
+    async with client_of(emulator) as client:
+        heard: list[str] = []
+        inside = 0
+
+        async def note(event: trunkline.ServerEvent) -> None:
+            nonlocal inside
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0.002)  # not a wait for something: it takes time to speak
+            heard.append(event.delta if isinstance(event, OutputTextDelta) else "")
+            inside -= 1
+
+        def at_times(event: trunkline.ServerEvent) -> object:
+            if isinstance(event, OutputTextDelta) and len(heard) % 3:
+                return note(event)
+            heard.append(event.delta if isinstance(event, OutputTextDelta) else "")
+            return None
+
+        hooks: dict[str, Callable[[trunkline.ServerEvent], object]] = {
+            "async": note,
+            "returns an awaitable": lambda event: note(event),
+            "at times": at_times,
+        }
+        async with client.conversation(model="words-20").send("go") as stream:
+            response = await soon(stream.finish(hooks[kind]))
+        assert "".join(heard) == response.output_text == stream.received_text
+
+
+async def test_what_an_async_function_raises_is_raised_and_the_answer_is_left(emulator: Emulator) -> None:
+    emulator.pace = Pace(0.0, 200)
+
+    async def broken(event: trunkline.ServerEvent) -> None:
+        if isinstance(event, OutputTextDelta):
+            raise ValueError("mine")
+
+    async with client_of(emulator) as client:
+        for hook in (broken, lambda event: broken(event)):
+            chat = client.conversation(model="words-20")
+            with pytest.raises(ValueError, match="mine"):
+                async with chat.send("go") as stream:
+                    await stream.finish(hook)
+            assert texts(chat.items) == ["user: go", "assistant: " + stream.received_text]
 
 
 async def test_over_http_a_function_is_given_the_events_too(emulator: Emulator) -> None:

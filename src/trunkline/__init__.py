@@ -41,6 +41,7 @@ from .metrics import Hooks, PoolMetrics, PoolState, TurnMetrics
 from .pool import PoolLimits
 from .recovery import Cause, Policy
 from .response import Response
+from .run import ConversationRun
 from .stream import ResponseStream
 from .tools import FunctionTool, ToolFailure, tool
 
@@ -55,6 +56,7 @@ __all__ = [
     "ConnectionLost",
     "Conversation",
     "ConversationBusy",
+    "ConversationRun",
     "DeadlineExceeded",
     "Deadlines",
     "FunctionTool",

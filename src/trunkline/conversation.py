@@ -1,37 +1,28 @@
-"""A conversation: its history, its turns, and the tools that answer the model.
-
-One turn at a time. The history is changed only when a turn ends: one that is answered adds its input and its
-output, one that fails before any output leaves everything as it was, and one that is left early keeps its
-input and the text that was received.
-"""
+"""A conversation: its history, its settings, and its turns, one at a time."""
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Awaitable, Callable, Sequence
-from inspect import isawaitable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from .deadlines import Deadlines
-from .errors import ConversationBusy, MaxTurnsExceeded, UsageError
-from .events import ServerEvent
 from .history import History
-from .items import Item, ItemInput, TurnInput, assistant_message, function_call_output, items_of
+from .items import Item, ItemInput, TurnInput, items_of
 from .placement import Owner
 from .plain_json import JSON
+from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .response import Response
-from .stream import Ending, Outcome, ResponseStream
+from .run import ConversationRun
+from .stream import EventHook, ResponseStream
 from .tools import OnToolError, Tool, Toolbox, ToolThreads
+from .transcript import Transcript
 from .turn import Turn
 
 DEFAULT_MAX_TURNS = 10
 DEFAULT_TOOL_TIMEOUT_S = 30.0
-
-_CANCELLED = '{"error":"Cancelled: the user interrupted before the tool had finished"}'
-
-EventHook = Callable[[ServerEvent], Awaitable[None] | None]
 
 
 class Asks(Protocol):
@@ -45,8 +36,45 @@ class Asks(Protocol):
         *,
         generate: bool = True,
         deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
     ) -> Turn:
         """A turn that has not started."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A request that has been checked and not been sent.
+
+    Attributes:
+        fields: everything but the items.
+        items: the input.
+        history: the history it was checked with.
+        asked: that history and the input.
+    """
+
+    fields: Fields
+    items: Sequence[Item]
+    history: History
+    asked: History
+
+    @classmethod
+    def of(cls, fields: Fields, history: History, items: Sequence[Item]) -> _Draft:
+        """The request of this input after this history.
+
+        Raises:
+            ConfigurationError: a tool call has no output, or an output no call.
+        """
+        asked = history.extended(items)
+        check_calls(asked, fields)
+        return cls(fields, items, history, asked)
+
+    def after(self, history: History) -> _Draft:
+        """The same request after another history.
+
+        Raises:
+            ConfigurationError: as `of`.
+        """
+        return self if self.history is history else _Draft.of(self.fields, history, self.items)
 
 
 class Conversation:
@@ -58,38 +86,49 @@ class Conversation:
         self._ask = ask
         self._fields = fields.including(ENCRYPTED_REASONING) if fields.store is False else fields
         self._tools = tools
-        self._history = history
+        self._transcript = Transcript(history)
         self._owner = owner or Owner()
         self._threads = ToolThreads()
-        self._running: weakref.ref[ResponseStream] | None = None
-        self._last: _LastAnswer | None = None
 
     @property
     def items(self) -> list[JSON]:
         """The history as plain JSON: a copy, to keep and to restore with ``client.conversation(items=…)``."""
-        return self._history.json()
+        return self._transcript.history.json()
 
     def send(
         self,
         input: TurnInput,  # noqa: A002 - the name of the Responses API
         *,
         deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """One turn: the history so far and this input.
 
+        The turn begins when the stream is entered, with the history as it is then. A stream that is never
+        entered changes nothing.
+
         Args:
             input: a string (a user message), an item, or a list of items, tool outputs among them.
             deadlines: how long this turn waits, instead of the client's.
+            policy: how often this turn is retried, instead of the client's.
             fields: fields of the Responses API, for this turn instead of the conversation's.
 
         Raises:
-            ConfigurationError: something given is wrong; nothing was sent.
-            ConversationBusy: a turn of this conversation still runs.
+            ConfigurationError: an argument is wrong; nothing was sent.
+            ConversationBusy: a turn of this conversation is running; also when the stream is entered.
         """
-        return self._begin(items_of(input), fields, deadlines)
+        self._transcript.check_idle()
+        draft = self._draft(items_of(input), self._fields_with(fields))
 
-    async def run(
+        def begin(stream: ResponseStream, turn: Turn) -> None:
+            asked = draft.after(self._transcript.history).asked
+            self._transcript.claim(stream)
+            turn.question = replace(turn.question, asked=asked)
+
+        return self._stream(draft, deadlines, policy, begin)
+
+    def run(
         self,
         input: TurnInput,  # noqa: A002 - the name of the Responses API
         *,
@@ -98,57 +137,91 @@ class Conversation:
         on_tool_error: OnToolError | None = None,
         on_event: EventHook | None = None,
         deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
         **fields: Any,
-    ) -> Response:
+    ) -> ConversationRun:
         """Send, execute the Python tools that the model calls, and send their outputs, until it is done.
+
+        Await the run for the final response, or iterate it for each event of each response; to leave it
+        early, iterate it in an ``async with`` block. It starts when it is awaited, entered or iterated.
 
         The calls of one response run together. A tool that raises, takes too long or gets arguments that do
         not fit is reported to the model as an error; its traceback goes to the logger ``trunkline.tools``.
-        Calls of tools that are no Python functions end the
-        loop: answer them with the next ``send``.
+        Calls of tools that are no Python functions end the run: answer them with the next ``send``.
 
-        Cancelling is barge-in: the answer is left, and calls that had begun are cancelled and reported so.
+        Leaving the block early, or cancelling the task that awaits the run, is barge-in: the answer is left,
+        and calls that had begun are cancelled and reported so.
 
         Args:
             input: as for `send`.
-            max_turns: how many responses there may be.
+            max_turns: the highest number of responses.
             tool_timeout_s: how long one call may take, in seconds, unless the tool has a time of its own.
             on_tool_error: returns what the model gets when a call fails, unless the tool has an ``on_error``
                 of its own; by default the model gets the type of the exception and not its message.
-            on_event: called with every event; awaited if it returns an awaitable.
+            on_event: called with each event, in order; awaited if it returns an awaitable. See
+                `ResponseStream.finish`.
             deadlines: as for `send`, for each turn.
+            policy: as for `send`, for each turn.
             fields: as for `send`, for each turn.
 
         Raises:
-            MaxTurnsExceeded: the model still calls tools after ``max_turns`` responses.
-            TurnError: a turn ended without a response.
+            ConfigurationError: an argument is wrong; nothing was sent.
+            ConversationBusy: a turn of this conversation is running; also when the run starts.
         """
-        items, tools = items_of(input), self._tools_with(fields)
-        for _ in range(max_turns):
-            async with self._begin(items, fields, deadlines) as stream:
-                async for event in stream:
-                    pending = on_event(event) if on_event is not None else None
-                    if isawaitable(pending):
-                        await pending
-            if not await self._execute(stream.response.tool_calls, tools, tool_timeout_s, on_tool_error):
-                return stream.response
-            items = []
-        raise MaxTurnsExceeded(max_turns)
+        self._transcript.check_idle()
+        tools, settled = self._tools_with(fields), self._fields_with(fields)
+        draft: _Draft | None = self._draft(items_of(input), settled)
+
+        def send() -> ResponseStream:
+            nonlocal draft
+            first, draft = draft, None
+            following = first or self._draft((), settled)
+            return self._stream(following.after(self._transcript.history), deadlines, policy)
+
+        return ConversationRun(
+            self._transcript,
+            send,
+            tools,
+            partial(tools.call, timeout_s=tool_timeout_s, on_error=on_tool_error, threads=self._threads),
+            max_turns=max_turns,
+            on_event=on_event,
+        )
+
+    def heard(self, text: str) -> None:
+        """Replace what the assistant said since the last user input by what the listener heard.
+
+        Speech is slower than text, and a listener who interrupts has heard less than was received. The text
+        may be given until the next turn begins, also when the turn had completed, and after `warm`; giving it
+        again replaces it again. A turn that is still running is left first.
+
+        ``text`` covers all responses since the last message that is not the assistant's, such as those of a
+        run before and after its tool calls. Where it is the beginning of their text, white space between two
+        messages aside, each message keeps what was heard of it; otherwise ``text`` takes the place of the
+        last message and the others are removed. An empty text removes all. Tool calls and their outputs
+        stay. Reasoning stays where calls came of it, or where everything was heard.
+
+        Raises:
+            UsageError: no turn has ended since the conversation was made or its history replaced.
+        """
+        self._transcript.heard(text)
 
     async def warm(self, *, deadlines: Deadlines | None = None) -> Response:
         """Let the service prepare instructions, tools and history (``generate: false``), without an answer.
 
-        The service bills these input tokens as any others.
+        The service bills these input tokens as any others. The last answer stays open to `heard`.
         """
-        turn = self._turn(self._history, self._fields, deadlines, generate=False)
-        stream = self._claim(ResponseStream(turn))
+        self._transcript.check_idle()
+        draft = self._draft((), self._fields)
+        turn = self._ask(draft.fields, draft.asked, self._owner, generate=False, deadlines=deadlines)
+        stream = ResponseStream(turn)
+        self._transcript.claim(stream, warms_up=True)
         async with stream:
             return await stream.finish()
 
     def fork(self) -> Conversation:
         """A conversation that goes on from here by itself; both may run at the same time."""
         owner = Owner(self._owner.baselines.copy())
-        return Conversation(self._ask, self._fields, self._tools, self._history, owner)
+        return Conversation(self._ask, self._fields, self._tools, self._transcript.history, owner)
 
     def replace(self, items: Sequence[ItemInput]) -> None:
         """Put these items in place of the history.
@@ -157,27 +230,23 @@ class Conversation:
 
         Raises:
             ConfigurationError: something given is no item.
-            ConversationBusy: a turn of this conversation still runs.
+            ConversationBusy: a turn of this conversation is running.
         """
-        self._check_idle()
-        self._history = self._history.following(items, "items")
-        self._last = None
+        self._transcript.check_idle()
+        self._transcript.replace(self._transcript.history.following(items, "items"))
 
-    def _begin(
-        self, items: Sequence[Item], fields: dict[str, Any], deadlines: Deadlines | None
+    def _draft(self, items: Sequence[Item], fields: Fields) -> _Draft:
+        return _Draft.of(fields, self._transcript.history, items)
+
+    def _stream(
+        self,
+        draft: _Draft,
+        deadlines: Deadlines | None,
+        policy: Policy | None,
+        begin: Callable[[ResponseStream, Turn], None] | None = None,
     ) -> ResponseStream:
-        self._check_idle()
-        asked = self._history.extended(items)
-        turn = self._turn(asked, self._fields_with(fields), deadlines)
-        stream = ResponseStream(turn, self._ended, self._heard)
-        return self._claim(stream)
-
-    def _turn(
-        self, asked: History, fields: Fields, deadlines: Deadlines | None, *, generate: bool = True
-    ) -> Turn:
-        self._check_idle()
-        check_calls(asked, fields)
-        return self._ask(fields, asked, self._owner, generate=generate, deadlines=deadlines)
+        turn = self._ask(draft.fields, draft.asked, self._owner, deadlines=deadlines, policy=policy)
+        return ResponseStream(turn, begin, self._transcript.end, self._transcript.heard_of)
 
     def _tools_with(self, overrides: dict[str, Any]) -> Toolbox:
         return self._tools if overrides.get("tools") is None else Toolbox.of(overrides["tools"])
@@ -188,111 +257,8 @@ class Conversation:
         fields = self._fields.overridden(overrides)
         return fields.including(ENCRYPTED_REASONING) if fields.store is False else fields
 
-    def _claim(self, stream: ResponseStream) -> ResponseStream:
-        self._running = weakref.ref(stream)
-        self._last = None
-        return stream
-
-    def _check_idle(self) -> None:
-        running = self._running() if self._running is not None else None
-        if running is not None and not running.is_ended:
-            raise ConversationBusy(
-                "a turn of this conversation still runs: leave its stream first, or fork() to ask in parallel"
-            )
-
-    def _ended(self, ending: Ending) -> None:
-        if ending.outcome is Outcome.FAILED and not ending.output_seen:
-            return
-        if (answer := ending.answer) is not None:
-            asked = answer.asked
-            output = [item for item in answer.output if item.is_resendable and not _is_unfinished(item)]
-            output += answer.waiting
-        else:
-            asked = ending.asked
-            output = [assistant_message(ending.text)] if ending.text else []
-            output += ending.said
-        self._history = asked.extended(output)
-        self._last = _LastAnswer(self._running, asked, output)
-
-    def _heard(self, stream: ResponseStream, text: str) -> None:
-        last = self._last
-        if last is None or last.stream is None or last.stream() is not stream:
-            raise UsageError("the conversation has gone on since this answer: heard() comes too late")
-        self._history = last.asked.extended(last.as_heard(text))
-
-    async def _execute(
-        self, calls: Sequence[JSON], tools: Toolbox, timeout_s: float, on_error: OnToolError | None
-    ) -> bool:
-        """Run the calls that are ours and put their outputs into the history. Whether the model is next."""
-        ours = [call for call in calls if _is_ours(call, tools)]
-        tasks = [asyncio.create_task(self._answer(call, tools, timeout_s, on_error)) for call in ours]
-        try:
-            await asyncio.gather(*tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        finally:
-            outputs = [_output_of(call, task) for call, task in zip(ours, tasks, strict=True)]
-            self._history = self._history.extended(outputs)
-        return bool(ours) and not self._history.open_calls
-
-    async def _answer(
-        self, call: JSON, tools: Toolbox, timeout_s: float, on_error: OnToolError | None
-    ) -> str:
-        name, arguments = call.get("name") or "", call.get("arguments") or ""
-        return await tools.call(
-            name, arguments, timeout_s=timeout_s, on_error=on_error, threads=self._threads
-        )
-
     def __repr__(self) -> str:
-        return f"<Conversation {self._fields.model}: {len(self._history)} items>"
-
-
-class _LastAnswer:
-    """The end of the last turn, as long as `heard` may still change it."""
-
-    def __init__(
-        self, stream: weakref.ref[ResponseStream] | None, asked: History, output: Sequence[Item]
-    ) -> None:
-        self.stream = stream
-        self.asked = asked
-        self.output = output
-
-    def as_heard(self, text: str) -> list[Item]:
-        """The output with its text replaced by what was heard.
-
-        Reasoning belongs to what was said; it stays only where calls, which were made, came of it.
-        """
-        has_calls = any(item.is_call for item in self.output)
-        said = [assistant_message(text)] if text else []
-        kept: list[Item] = []
-        for item in self.output:
-            if item.joinable_text is not None:
-                kept += said
-                said = []
-            elif has_calls or not item.is_server_only:
-                kept.append(item)
-        return kept + said
-
-
-def _is_ours(call: JSON, tools: Toolbox) -> bool:
-    """A call of a Python function, or of a name that the model made up: that is reported to it."""
-    if call.get("type") != "function_call":
-        return False
-    name = call.get("name") or ""
-    return tools.get(name) is not None or name not in tools.names
-
-
-def _output_of(call: JSON, task: asyncio.Task[str]) -> Item:
-    finished = task.done() and not task.cancelled() and task.exception() is None
-    return function_call_output(call["call_id"], task.result() if finished else _CANCELLED)
-
-
-def _is_unfinished(item: Item) -> bool:
-    """A call that was cut off is no call."""
-    return item.is_call and item.json().get("status") == "incomplete"
+        return f"<Conversation {self._fields.model}: {len(self._transcript.history)} items>"
 
 
 __all__ = ["Conversation", "Tool"]

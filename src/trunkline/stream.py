@@ -16,11 +16,12 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from inspect import isawaitable, iscoroutinefunction
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from .attempt import Attempt
 from .errors import ClientClosed, TurnError, UsageError
@@ -30,6 +31,9 @@ from .items import Item, TurnInput
 from .metrics import TurnMetrics
 from .response import Response
 from .turn import Answer, Turn
+
+EventHook: TypeAlias = Callable[[ServerEvent], object]
+"""A function that is called with each event. If it returns an awaitable, that is awaited before the next."""
 
 _NOTHING: Final[deque[ServerEvent]] = deque()
 
@@ -80,6 +84,7 @@ class ResponseStream:
         "_ended",
         "_entered",
         "_events",
+        "_on_begin",
         "_on_end",
         "_on_event",
         "_on_heard",
@@ -94,14 +99,16 @@ class ResponseStream:
     def __init__(
         self,
         turn: Turn,
+        on_begin: Callable[[ResponseStream, Turn], None] | None = None,
         on_end: Callable[[Ending], None] | None = None,
         on_heard: Callable[[ResponseStream, str], None] | None = None,
     ) -> None:
         self._turn = turn
         self._attempt: Attempt | None = None
+        self._on_begin = on_begin
         self._on_end = on_end
         self._on_heard = on_heard
-        self._on_event: Callable[[ServerEvent], object] | None = None
+        self._on_event: EventHook | None = None
         self._events: deque[ServerEvent] = _NOTHING
         self._text = bytearray()  # UTF-8: as a list of pieces it would take up ten times as much
         self._text_before = 0
@@ -121,6 +128,11 @@ class ResponseStream:
         if self._response is None:
             raise UsageError("there is no response yet: read the stream to its end first")
         return self._response
+
+    @property
+    def has_response(self) -> bool:
+        """Whether it has ended in a response."""
+        return self._response is not None
 
     @property
     def metrics(self) -> TurnMetrics:
@@ -148,20 +160,28 @@ class ResponseStream:
             if type(event) is OutputTextDelta:
                 yield event.delta
 
-    async def finish(self, on_event: Callable[[ServerEvent], object] | None = None) -> Response:
-        """Read to the end. The final response.
+    async def finish(self, on_event: EventHook | None = None) -> Response:
+        """Read to the end and return the final response.
 
         Args:
-            on_event: called with every event, in order. Text is given to it as soon as it has been read from
-                the socket, without waking the task that waits here: with many answers at once, this is the
-                cheapest way to read. It has to return soon, because everything else waits meanwhile. What it
-                raises is raised here.
+            on_event: called with each event, in order; awaited if it returns an awaitable. Text reaches a
+                function that is not async as soon as it has been read from the socket, without waking the
+                task that waits here: with many answers at once, this is the cheapest way to read. It has to
+                return soon, because everything else waits meanwhile. What it raises is raised here.
         """
-        self._listen(on_event)
+        self._listen(on_event if not _is_async(on_event) else None)
         try:
-            async for event in self:
-                if on_event is not None:
-                    on_event(event)
+            while True:
+                try:
+                    async for event in self:
+                        if on_event is not None:
+                            result = on_event(event)
+                            if result is not None and isawaitable(result):
+                                await result
+                    break
+                except _Pending as pending:  # from `_hear`, where nothing can be awaited
+                    awaitable = pending.awaitable
+                await awaitable
         finally:
             self._listen(None)
         return self.response
@@ -190,16 +210,20 @@ class ResponseStream:
         return list(self._turn.attempt.steers.returned)
 
     def heard(self, text: str) -> None:
-        """Say what the listener really heard of this answer: the history keeps that, or nothing.
+        """Replace the text of this answer in the history by what the listener heard, or by nothing.
 
-        Speech is slower than text, so this may be called after the end as well, until the conversation's
-        next turn. A stream that is still open is left.
+        `Conversation.heard` does the same for everything since the last user input, such as the responses
+        before and after tool calls. Speech is slower than text, so this may be called after the end as well,
+        until the conversation's next turn. A stream that is still open is left.
 
         Raises:
             UsageError: the stream is not a conversation's, or its conversation has gone on.
         """
         if self._on_heard is None:
-            raise UsageError("heard() is for the streams of a Conversation: this history is kept elsewhere")
+            raise UsageError(
+                "heard() is for the streams of a Conversation, and this history is kept by the caller: "
+                "give it with the text that was heard in the next turn"
+            )
         self.close()
         self._on_heard(self, text)
 
@@ -207,9 +231,15 @@ class ResponseStream:
         """Leave the stream. The rest of the answer drains unseen. May be called again."""
         self._end(Outcome.LEFT)
 
+    async def aclose(self) -> None:
+        """The same as `close`, for `contextlib.aclosing`."""
+        self.close()
+
     async def __aenter__(self) -> Self:
         if self._entered or self._ended:
             raise UsageError("a stream can be entered once; send again for another turn")
+        if self._on_begin is not None:
+            self._on_begin(self, self._turn)
         self._entered = True
         try:
             await self._turn.start()
@@ -243,7 +273,7 @@ class ResponseStream:
             self._begin_response()
         return event
 
-    def _listen(self, on_event: Callable[[ServerEvent], object] | None) -> None:
+    def _listen(self, on_event: EventHook | None) -> None:
         self._on_event = on_event
         if self._attempt is not None:
             self._attempt.hear = self._hear if on_event is not None else None
@@ -255,9 +285,12 @@ class ResponseStream:
         assert attempt is not None
         self._text += event.delta.encode()
         try:
-            on_event(event)
+            result = on_event(event)
         except Exception as error:
             attempt.end_with(error)
+            return
+        if result is not None and isawaitable(result):
+            attempt.end_with(_Pending(result))  # `finish` awaits it; text that follows is buffered meanwhile
 
     def _begin_response(self) -> None:
         self._responses += 1
@@ -334,4 +367,16 @@ class ResponseStream:
         return f"<ResponseStream: {state}>"
 
 
-__all__ = ["Ending", "Outcome", "ResponseStream"]
+class _Pending(Exception):
+    """An awaitable that an event function returned where nothing can be awaited."""
+
+    def __init__(self, awaitable: Awaitable[object]) -> None:
+        super().__init__()
+        self.awaitable = awaitable
+
+
+def _is_async(on_event: EventHook | None) -> bool:
+    return iscoroutinefunction(on_event) or iscoroutinefunction(getattr(on_event, "__call__", None))  # noqa: B004
+
+
+__all__ = ["Ending", "EventHook", "Outcome", "ResponseStream"]

@@ -64,6 +64,7 @@ class Turn:
         self._settings = settings
         self._started_at = self._again_at = monotonic()
         self._asking = False
+        self._left = False
         self._avoiding: list[Connection] = []
         self._over_http = False
         self._in_full = False
@@ -102,7 +103,8 @@ class Turn:
         await self._until_sent()
 
     def leave(self) -> None:
-        """Nobody waits for this turn any more: its lane drains. May be called again."""
+        """Give the turn up: its response drains, and nothing more is sent. May be called again."""
+        self._left = True
         self.attempt.leave()
         self._finish("left")
 
@@ -181,6 +183,8 @@ class Turn:
         delay_s = self._again_at - monotonic()
         if delay_s > 0:
             await self._transports.pause(delay_s)
+        if self._left:
+            return
         self._transports.check_open()
         self._parent = self._place = None
         self.attempt = attempt = self._new_attempt()
@@ -194,6 +198,9 @@ class Turn:
         self._place = attempt.exchange = place = await self._take_place(attempt)
         if not place.connection.is_ready:
             await self._bounded(place.connection.ready())
+        if self._left:  # by another task, while this one waited: what is sent now would have no reader
+            attempt.leave()
+            return
         self._transports.websocket_made()
         self._metrics.connected_s = monotonic() - self._started_at
         self._parent = parent = place.plan.parent
