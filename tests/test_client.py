@@ -89,6 +89,20 @@ async def test_a_key_may_be_a_function_that_is_asked_at_each_dial(emulator: Emul
         assert asked == 2
 
 
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_function_that_gives_the_key_need_not_be_async(emulator: Emulator, transport: str) -> None:
+    asked = 0
+
+    def key() -> str:
+        nonlocal asked
+        asked += 1
+        return "sk-emulator"
+
+    async with client_of(emulator, api_key=key, transport=transport) as client:
+        await ask(client.conversation(model="echo"), "hello")
+    assert asked == 1
+
+
 async def test_a_key_that_cannot_be_had_fails_the_turn_with_its_cause(emulator: Emulator) -> None:
     async def key() -> str:
         raise LookupError("the vault is shut")
@@ -150,7 +164,7 @@ async def test_a_client_belongs_to_one_event_loop(emulator: Emulator, client: tr
             client.__aenter__,
             client.close,
         ):
-            with pytest.raises(trunkline.ClientClosed, match="one client for each loop") as refused:
+            with pytest.raises(trunkline.WrongEventLoop, match="one client for each loop") as refused:
                 await act()
             found.append(refused.type)
         return found
@@ -367,10 +381,10 @@ async def test_a_key_that_is_forgotten_begins_anew(emulator: Emulator, client: t
 
 
 async def test_keys_are_bounded_and_the_least_recently_used_goes(
-    emulator: Emulator, client: trunkline.Client, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator,
 ) -> None:
-    monkeypatch.setattr("trunkline.client.MAX_KEYS", 2)
     histories = {key: [user(f"I am {key}")] for key in "abc"}
+    client = client_of(emulator, limits=PoolLimits(max_keys=2))
 
     async def turn(key: str) -> str:
         stream = await read(client.stream(model="echo", input=histories[key], key=key))
@@ -378,11 +392,12 @@ async def test_keys_are_bounded_and_the_least_recently_used_goes(
         histories[key] += [*stream.response.output, user("on")]
         return stream.metrics.mode
 
-    assert [await turn(key) for key in "ab"] == ["full", "full"]
-    assert await turn("a") == "delta"
-    assert await turn("c") == "full"  # and b goes
-    assert [await turn(key) for key in "ac"] == ["delta", "delta"]
-    assert await turn("b") == "full"
+    async with client:
+        assert [await turn(key) for key in "ab"] == ["full", "full"]
+        assert await turn("a") == "delta"
+        assert await turn("c") == "full"  # and b goes
+        assert [await turn(key) for key in "ac"] == ["delta", "delta"]
+        assert await turn("b") == "full"
 
 
 async def test_a_wrong_history_is_refused_and_the_key_goes_on(

@@ -19,6 +19,7 @@ import trunkline
 ROOT = Path(trunkline.__file__).parent
 PURE = (
     "errors",
+    "arguments",
     "plain_json",
     "response",
     "events",

@@ -20,7 +20,6 @@ from trunkline.errors import (
 from trunkline.recovery import Action, Cause, Decision, Facts, Policy, decide
 
 POLICY = Policy()
-WITH_HTTP = Policy(http_allowed=True)
 RAISED = Decision(Action.RAISE)
 
 
@@ -121,20 +120,20 @@ def test_a_connection_that_cannot_be_made_is_tried_again_after_a_while() -> None
     decision = after(ConnectFailed("no route"))
     assert (decision.action, decision.cause) == (Action.ELSEWHERE, Cause.CONNECTION)
     assert decision.delay_s > 0
-    assert after(ConnectFailed("no route"), WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(ConnectFailed("no route"), http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 @pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])
 def test_when_nothing_comes_in_time_the_turn_goes_elsewhere(phase: str) -> None:
     error = DeadlineExceeded(phase, 5.0, sent=True)
-    for policy in (POLICY, WITH_HTTP):
-        assert after(error, policy) == Decision(Action.ELSEWHERE, Cause.STALLED)
+    for http_allowed in (False, True):
+        assert after(error, http_allowed=http_allowed) == Decision(Action.ELSEWHERE, Cause.STALLED)
 
 
 def test_a_connection_that_takes_too_long_is_given_up_for_another_or_for_http() -> None:
     error = DeadlineExceeded("connect", 5.0)
     assert after(error) == Decision(Action.ELSEWHERE, Cause.STALLED)
-    assert after(error, WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(error, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
@@ -244,7 +243,7 @@ def test_the_backoff_doubles_up_to_its_bound_and_is_jittered_over_its_upper_half
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 426, 500, 501, 502, 503, 520])
 def test_a_refused_upgrade_is_asked_over_http_where_that_is_allowed(status: int) -> None:
-    assert after(upgrade(status), WITH_HTTP) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(upgrade(status), http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 426, 501])
@@ -252,27 +251,26 @@ def test_where_http_is_not_allowed_a_refusal_that_will_not_pass_is_raised(status
     assert after(upgrade(status)) == RAISED
 
 
-@pytest.mark.parametrize(
-    ("status", "policy"), [(429, POLICY), (429, WITH_HTTP), (500, POLICY), (503, POLICY)]
-)
-def test_a_refusal_that_passes_is_tried_again_after_a_while(status: int, policy: Policy) -> None:
-    decision = after(upgrade(status, retry_after_s=3.0), policy)
+@pytest.mark.parametrize(("status", "http_allowed"), [(429, False), (429, True), (500, False), (503, False)])
+def test_a_refusal_that_passes_is_tried_again_after_a_while(status: int, http_allowed: bool) -> None:
+    decision = after(upgrade(status, retry_after_s=3.0), http_allowed=http_allowed)
     assert decision == Decision(Action.ELSEWHERE, Cause.UPGRADE, 3.0)
-    assert 0 < after(upgrade(status), policy).delay_s <= policy.backoff_s
+    assert 0 < after(upgrade(status), http_allowed=http_allowed).delay_s <= POLICY.backoff_s
 
 
 # What holds whatever happened
 
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
-@pytest.mark.parametrize("policy", [POLICY, WITH_HTTP])
-def test_once_output_was_seen_nothing_is_said_twice(error: TurnError, policy: Policy) -> None:
-    assert after(error, policy, output_seen=True, names_parent=True).action is Action.RAISE
+@pytest.mark.parametrize("http_allowed", [False, True])
+def test_once_output_was_seen_nothing_is_said_twice(error: TurnError, http_allowed: bool) -> None:
+    decision = after(error, output_seen=True, names_parent=True, http_allowed=http_allowed)
+    assert decision.action is Action.RAISE
 
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
 def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(error: TurnError) -> None:
-    decision = after(error, WITH_HTTP, may_replay=False, names_parent=True)
+    decision = after(error, http_allowed=True, may_replay=False, names_parent=True)
     before_it_began = error.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not error.started
     assert decision.action is Action.RAISE or not error.sent or before_it_began
 
@@ -292,8 +290,8 @@ def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(error: Tur
         max_attempts=st.integers(1, 6),
         backoff_s=st.floats(0.01, 5),
         max_backoff_s=st.floats(0.01, 60),
-        http_allowed=st.booleans(),
     ),
+    http_allowed=st.booleans(),
 )
 def test_recovery_is_bounded(error: TurnError, policy: Policy, **facts: Any) -> None:
     decision = after(error, policy, **facts)
@@ -305,7 +303,7 @@ def test_recovery_is_bounded(error: TurnError, policy: Policy, **facts: Any) -> 
     assert facts["attempt"] < policy.max_attempts or decision.cause is Cause.PARENT_LOST
     assert 0 <= decision.delay_s <= max(policy.max_backoff_s, policy.max_retry_after_s)
     assert facts["remaining_s"] is None or decision.delay_s < facts["remaining_s"]
-    assert decision.action is not Action.HTTP or policy.http_allowed
+    assert decision.action is not Action.HTTP or facts["http_allowed"]
     assert facts["names_parent"] or not decision.forget_parent
 
 
@@ -317,7 +315,7 @@ def test_without_waits_only_what_costs_no_time_is_asked_again() -> None:
     assert after(NOT_FOUND, impatient, names_parent=True).action is Action.AGAIN
     assert after(refused("websocket_connection_limit_reached"), impatient).action is Action.ELSEWHERE
     assert after(lost(), impatient).action is Action.ELSEWHERE
-    assert after(upgrade(404), Policy(waits=False, http_allowed=True)).action is Action.HTTP
+    assert after(upgrade(404), impatient, http_allowed=True).action is Action.HTTP
     for error in (
         refused("rate_limit_exceeded", 429, retry_after_s=0.0),
         failed("server_error"),

@@ -59,19 +59,6 @@ async def test_websocket_alone_never_falls_back(emulator: Emulator) -> None:
     assert not emulator.requests
 
 
-@pytest.mark.parametrize(("given", "goes"), [(True, "websocket"), (False, "http")])
-async def test_use_websocket_is_another_word_for_it(emulator: Emulator, given: bool, goes: str) -> None:
-    async with client_of(emulator, use_websocket=given) as client:
-        assert await way(client) == goes
-
-
-async def test_a_websocket_that_must_be_is_not_fallen_back_from(emulator: Emulator) -> None:
-    emulator.faults.add("refuse_upgrade", status=404, times=None)
-    async with client_of(emulator, use_websocket=True) as client:
-        with pytest.raises(UpgradeRefused):
-            await way(client)
-
-
 async def test_other_words_are_refused() -> None:
     unknown: Any = "carrier pigeon"
     with pytest.raises(ConfigurationError, match="'auto', 'websocket' or 'http'") as refusal:

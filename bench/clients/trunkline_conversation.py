@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, tool_function
 from trunkline import Client as Trunkline
 from trunkline import PoolLimits
@@ -73,7 +75,7 @@ class TrunklineConversation(Client):
     """One client, one pool."""
 
     speed = 250_000
-    transport = "websocket"
+    transport: Literal["websocket", "http"] = "websocket"
     talks = TrunklineTalk
 
     async def open(self, url: str) -> None:
@@ -82,7 +84,7 @@ class TrunklineConversation(Client):
             api_key=API_KEY,
             lanes=True,
             limits=LIMITS,
-            use_websocket=self.transport == "websocket",
+            transport=self.transport,
             max_buffered_events=1_000_000,  # a saturated stream may bring many before anyone can read
         )
 

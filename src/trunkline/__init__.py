@@ -35,6 +35,7 @@ from .errors import (
     TurnError,
     UpgradeRefused,
     UsageError,
+    WrongEventLoop,
 )
 from .events import ServerEvent
 from .metrics import Hooks, PoolMetrics, PoolState, TurnMetrics
@@ -82,5 +83,6 @@ __all__ = [
     "TurnMetrics",
     "UpgradeRefused",
     "UsageError",
+    "WrongEventLoop",
     "tool",
 ]

@@ -10,19 +10,20 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .connection import Dial
 from .conversation import Conversation
 from .credentials import ApiKey, Credentials
 from .deadlines import Deadlines
-from .endpoint import Endpoint
-from .errors import ClientClosed, ConfigurationError, UpgradeRefused
+from .endpoint import Endpoint, check_proxy
+from .errors import ConfigurationError, UpgradeRefused, WrongEventLoop
 from .history import History
 from .http import HttpTransport
 from .items import ItemInput, TurnInput, items_of, user_message
 from .metrics import Hooks, PoolMetrics, PoolState
 from .placement import Owner
 from .pool import Pool, PoolLimits
-from .question import Question, TurnSettings
+from .question import Question, TurnSettings, check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .stream import ResponseStream
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .websocket import Receiver, WebSocket
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-MAX_KEYS = 4096
 
 
 class Client:
@@ -43,7 +43,8 @@ class Client:
     A client belongs to the event loop in which it is first used. Use it as ``async with``, or `close` it.
 
     Args:
-        api_key: the key, or an async function that gives it, asked at each dial; by default OPENAI_API_KEY.
+        api_key: the key, or a function that returns it, called at each dial and awaited if it is async; by
+            default OPENAI_API_KEY.
         base_url: such as ``https://api.openai.com/v1``; by default OPENAI_BASE_URL.
         organization: the ``OpenAI-Organization`` header.
         project: the ``OpenAI-Project`` header.
@@ -57,7 +58,6 @@ class Client:
         max_buffered_events: how many events of one stream may wait for its reader.
         replay_actions: also ask again, after a failure, when hosted tools act (``mcp``).
         transport: ``auto`` goes over WebSocket, and over HTTP as long as WebSocket cannot be had.
-        use_websocket: the same in other words: ``True`` is ``websocket``, ``False`` is ``http``.
         ping_interval_s: an idle socket is pinged after so many seconds, and dropped when it does not answer.
         ssl_context: for certificates of one's own; by default they are verified as usual.
         proxy: a proxy's URL; by default the environment decides; empty for none.
@@ -83,12 +83,35 @@ class Client:
         max_buffered_events: int = 65_536,
         replay_actions: bool = False,
         transport: Literal["auto", "websocket", "http"] = "auto",
-        use_websocket: bool | None = None,
         ping_interval_s: float = 20.0,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         log_content: bool = False,
     ) -> None:
+        check_turn(deadlines, policy)
+        check_kind(
+            limits,
+            "limits",
+            PoolLimits,
+            "give trunkline.PoolLimits(max_connections=8), for example",
+            optional=True,
+        )
+        check_kind(hooks, "hooks", Hooks, "give trunkline.Hooks(turn_finished=…)", optional=True)
+        check_flag(lanes, "lanes", optional=True)
+        check_count(max_buffered_events, "max_buffered_events")
+        check_flag(replay_actions, "replay_actions")
+        check_number(ping_interval_s, "ping_interval_s", above=0, finite=True)
+        check_kind(ssl_context, "ssl_context", ssl.SSLContext, "give an ssl.SSLContext", optional=True)
+        check_proxy(proxy)
+        check_flag(log_content, "log_content")
+        mode = _mode(transport)
+        if base_url == "":
+            refuse(
+                "base_url",
+                base_url,
+                "give a URL such as https://api.openai.com/v1, or None for OPENAI_BASE_URL",
+            )
+        self._limits = limits or PoolLimits()
         self._endpoint = Endpoint.of(
             base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL, lanes=lanes
         )
@@ -107,7 +130,8 @@ class Client:
         pool = Pool(
             self._dialler,
             named_lanes=self._endpoint.lanes,
-            limits=limits or PoolLimits(connect_s=self._settings.deadlines.connect or 60.0),
+            limits=self._limits,
+            connect_s=self._settings.deadlines.connect,
             log_content=log_content,
         )
         http = HttpTransport(
@@ -122,7 +146,7 @@ class Client:
         from .websocket import dial
 
         self._dial_websocket = dial
-        self._transports = Transports(pool, http, _mode(transport, use_websocket))
+        self._transports = Transports(pool, http, mode)
         self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
         self._fields: Fields | None = None
@@ -199,7 +223,8 @@ class Client:
         Args:
             model: the model's name.
             input: the whole history and the new items.
-            key: whose history it is. Turns of one key are chained; without a key nothing is.
+            key: whose history it is. Turns of one key are chained; without a key nothing is. As many keys
+                are remembered as ``PoolLimits.max_keys`` says.
             tools: Python functions (not executed here) and tool definitions.
             deadlines: how long this turn waits, instead of the client's.
             policy: how often this turn is asked again, instead of the client's.
@@ -208,6 +233,8 @@ class Client:
         Raises:
             ConfigurationError: something given is wrong; nothing was sent.
         """
+        check_turn(deadlines, policy)
+        check_kind(key, "key", Hashable, "give a string or another hashable value", optional=True)
         values = {"model": model, **fields}
         if tools is not None:
             values["tools"] = Toolbox.of(tools).definitions or None
@@ -238,6 +265,8 @@ class Client:
             NetworkError: one of them could not be made.
             DeadlineExceeded: one of them was not made in time.
         """
+        check_kind(model, "model", str, "give the name of a model")
+        check_count(connections, "connections")
         self._check_loop()
         await self._pool.warm(self._endpoint.websocket_url_for(model), connections)
 
@@ -248,8 +277,9 @@ class Client:
             within_s: sockets that take longer are dropped, in seconds.
 
         Raises:
-            ClientClosed: this is not the client's event loop.
+            WrongEventLoop: this is not the client's event loop.
         """
+        check_number(within_s, "within_s")
         self._check_loop()
         await self._transports.close(within_s)
 
@@ -288,7 +318,7 @@ class Client:
     def _known(self, key: Hashable) -> _Keyed:
         known = self._keyed.setdefault(key, _Keyed())
         self._keyed.move_to_end(key)
-        if len(self._keyed) > MAX_KEYS:
+        if len(self._keyed) > self._limits.max_keys:
             self._keyed.popitem(last=False)
         return known
 
@@ -297,7 +327,7 @@ class Client:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise ClientClosed("this client belongs to another event loop: make one client for each loop")
+            raise WrongEventLoop("this client belongs to another event loop: make one client for each loop")
 
     def _dialler(self, url: str) -> Dial:
         async def dial(receiver: Receiver) -> WebSocket:
@@ -336,9 +366,7 @@ class _Keyed:
         self.fields: Fields | None = None
 
 
-def _mode(transport: str, use_websocket: bool | None) -> Transport:
-    if use_websocket is not None:
-        return Transport.WEBSOCKET if use_websocket else Transport.HTTP
+def _mode(transport: str) -> Transport:
     try:
         return Transport(transport)
     except ValueError:

@@ -76,7 +76,7 @@ class Connection:
         """Whether new turns may be placed here."""
         return self.lanes.is_open and not self.is_retired
 
-    async def dial(self, dial: Dial, within_s: float) -> None:
+    async def dial(self, dial: Dial, within_s: float | None) -> None:
         """Make the connection. Whoever waits in `ready` hears how it went; nothing is raised here."""
         error: NetworkError | DeadlineExceeded | None = None
         try:
@@ -88,7 +88,7 @@ class Connection:
             self._conclude(ConnectFailed("the client was closed while it was connecting"))
             raise
         except Exception as failure:  # an api_key function of the caller's, for example
-            if isinstance(failure, TimeoutError) and limit.expired():
+            if isinstance(failure, TimeoutError) and within_s is not None and limit.expired():
                 error = DeadlineExceeded("connect", within_s)
             else:
                 error = ConnectFailed(

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from .arguments import check_count, check_function, check_kind, check_number
 from .deadlines import Deadlines
 from .history import History
 from .items import Item, ItemInput, TurnInput, items_of
 from .placement import Owner
 from .plain_json import JSON
+from .question import check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .response import Response
@@ -168,6 +170,10 @@ class Conversation:
             ConfigurationError: an argument is wrong; nothing was sent.
             ConversationBusy: a turn of this conversation is running; also when the run starts.
         """
+        check_turn(deadlines, policy)
+        check_count(max_turns, "max_turns")
+        check_number(tool_timeout_s, "tool_timeout_s", above=0)
+        check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
         tools, settled = self._tools_with(fields), self._fields_with(fields)
         draft: _Draft | None = self._draft(items_of(input), settled)
@@ -201,8 +207,10 @@ class Conversation:
         stay. Reasoning stays where calls came of it, or where everything was heard.
 
         Raises:
+            ConfigurationError: the text is not a string.
             UsageError: no turn has ended since the conversation was made or its history replaced.
         """
+        check_kind(text, "text", str, "give the text that was heard, empty for nothing")
         self._transcript.heard(text)
 
     async def warm(self, *, deadlines: Deadlines | None = None) -> Response:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
 
+from .arguments import check_headers, refuse
 from .endpoint import auth_headers
 from .errors import ConfigurationError
 
-ApiKey = str | Callable[[], Awaitable[str]]
+ApiKey = str | Callable[[], str | Awaitable[str]]
 
 
 class Credentials:
@@ -21,6 +23,9 @@ class Credentials:
         project: str | None,
         headers: Mapping[str, str],
     ) -> None:
+        check_headers(headers)
+        if api_key is not None and not callable(api_key) and not (isinstance(api_key, str) and api_key):
+            refuse("api_key", api_key, "give a key, a function that returns one, or None for OPENAI_API_KEY")
         given = {name.lower() for name in headers}
         self._api_key = api_key or os.environ.get("OPENAI_API_KEY")
         if not self._api_key and given.isdisjoint({"authorization", "api-key"}):
@@ -40,7 +45,10 @@ class Credentials:
     async def headers(self) -> dict[str, str]:
         """The headers that say who asks; asks for the key anew."""
         key = self._api_key
-        return self._headers_with(await key() if callable(key) else key)
+        if callable(key):
+            given = key()
+            key = await given if isawaitable(given) else given
+        return self._headers_with(key)
 
     def _headers_with(self, key: str | None) -> dict[str, str]:
         return auth_headers(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .arguments import check_number
+
 
 class Phase(StrEnum):
     """What a turn waits for."""
@@ -36,7 +38,7 @@ class Deadlines:
     """How long a turn waits, in seconds; ``None`` waits for ever.
 
     Attributes:
-        connect: for a connection, in each attempt.
+        connect: for a connection, in each attempt. Those of the client also bound each dial.
         first_event: from sending to the first event.
         first_output: from the latest event to the first output item or delta; reasoning can take long.
         between_events: from one event to the next, once there was output.
@@ -48,6 +50,15 @@ class Deadlines:
     first_output: float | None = 120.0
     between_events: float | None = 30.0
     total: float | None = None
+
+    def __post_init__(self) -> None:
+        for phase in Phase:
+            check_number(
+                getattr(self, phase.value),
+                f"Deadlines.{phase.value}",
+                none_means="wait for ever",
+                finite=True,
+            )
 
     def due(self, phase: Phase, started_at: float, since: float) -> Due | None:
         """What is over first: this phase, which began at ``since``, or the turn as a whole."""

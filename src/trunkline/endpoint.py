@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
+from .arguments import check_kind
 from .errors import ConfigurationError
 
 OPENAI_HOST = "api.openai.com"
 
 _SCHEMES = {"http": ("ws", "http"), "https": ("wss", "https"), "ws": ("ws", "http"), "wss": ("wss", "https")}
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name (RFC 9110, 5.6.2)
 
 
@@ -68,7 +70,34 @@ class Endpoint:
         return parts._replace(query=f"{parts.query}&{model_query}" if parts.query else model_query).geturl()
 
 
+def check_proxy(proxy: object) -> None:
+    """Check the URL of a proxy: ``None`` for the environment's, empty for none.
+
+    Raises:
+        ConfigurationError: it is not a URL; the message says what to write.
+    """
+    check_kind(proxy, "proxy", str, "give a URL such as http://HOST:PORT, or an empty string", optional=True)
+    if not isinstance(proxy, str) or not proxy:
+        return
+    scheme, separator, _ = proxy.partition("://")
+    fault = None
+    if not separator:
+        fault = "has no scheme: write http://HOST:PORT"
+    elif scheme.lower() not in _PROXY_SCHEMES:
+        fault = f"has the scheme {scheme!r}: use {', '.join(_PROXY_SCHEMES)}"
+    else:
+        try:
+            parts = urlsplit(proxy)
+            if not parts.hostname or parts.port == 0:
+                fault = "names no host: write http://HOST:PORT"
+        except ValueError:
+            fault = "is not a valid URL: write http://HOST:PORT"
+    if fault is not None:
+        raise ConfigurationError(f"proxy {_shown(proxy)!r} {fault}", argument="proxy")
+
+
 def _split(base_url: str) -> SplitResult:
+    check_kind(base_url, "base_url", str, "give a URL such as https://api.openai.com/v1")
     if not base_url.isprintable() or " " in base_url:
         _refuse(base_url, "holds a space or a control character: write it without")
     scheme, separator, _ = base_url.partition("://")

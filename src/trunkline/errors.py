@@ -6,7 +6,8 @@
     ├── ConfigurationError (ValueError)   an argument of the caller's is wrong; nothing was sent
     ├── UsageError (RuntimeError)         right arguments at the wrong moment; nothing was sent
     │   ├── ConversationBusy              a turn of this conversation still runs
-    │   └── ClientClosed                  the client is closed, or belongs to another event loop
+    │   └── ClientClosed                  the client is closed
+    │       └── WrongEventLoop            the client belongs to another event loop
     ├── SteerRefused                      a steer was handed back; the turn goes on without it
     ├── MaxTurnsExceeded                  ``run`` asked as often as it may, and the model still calls tools
     └── TurnError                         a turn ended without a response
@@ -67,7 +68,11 @@ class ConversationBusy(UsageError):
 
 
 class ClientClosed(UsageError):
-    """The client is closed, or is used from an event loop that is not its own."""
+    """The client is closed."""
+
+
+class WrongEventLoop(ClientClosed):
+    """The client is used from an event loop that is not its own; make one client for each loop."""
 
 
 class MaxTurnsExceeded(TrunklineError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .arguments import check_function
 from .recovery import Cause
 from .response import Response
 
@@ -119,7 +120,7 @@ _logger = logging.getLogger("trunkline")
 class Hooks:
     """Functions called for every turn of a client, also for those that `Conversation.run` makes.
 
-    What they raise is logged and goes no further.
+    They are not async: nothing awaits them. What they raise is logged and goes no further.
 
     Attributes:
         turn_started: called when a turn begins.
@@ -128,6 +129,11 @@ class Hooks:
 
     turn_started: TurnHook | None = None
     turn_finished: TurnHook | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("turn_started", "turn_finished"):
+            remedy = "give a function that takes TurnMetrics and returns at once"
+            check_function(getattr(self, name), f"Hooks.{name}", remedy, may_be_async=False)
 
     def started(self, metrics: TurnMetrics) -> None:
         """A turn begins."""

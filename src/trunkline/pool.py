@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .arguments import check_count, check_flag, check_number
 from .baselines import Plan
 from .connection import Connection, Dial
 from .errors import ClientClosed, TurnError
@@ -36,10 +37,11 @@ class PoolLimits:
         drain_s: how long an abandoned answer may drain before its connection is given up.
         close_abandoned: close the socket of an abandoned answer, where nobody else is on it, instead of
             letting it drain: fewer tokens, and a new connection for the next turn.
-        connect_s: how long a dial may take.
         max_age_s: the age at which a connection is replaced. The service ends it at 3600.
         age_jitter_s: up to so much earlier, so that connections made together do not end together.
         upkeep_s: how often age and drains are looked at.
+        max_keys: keys of ``Client.stream`` whose histories are remembered; beyond, the key that was used
+            least recently is forgotten, and its next turn is sent in full.
     """
 
     max_connections: int = 1024
@@ -48,10 +50,20 @@ class PoolLimits:
     max_draining: int = 8
     drain_s: float = 300.0
     close_abandoned: bool = False
-    connect_s: float = 10.0
     max_age_s: float = 3300.0
     age_jitter_s: float = 120.0
     upkeep_s: float = 5.0
+    max_keys: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("max_connections", "max_draining", "max_keys"):
+            check_count(getattr(self, name), f"PoolLimits.{name}")
+        check_count(self.max_in_flight, "PoolLimits.max_in_flight", most=MAX_IN_FLIGHT)
+        check_count(self.max_lanes, "PoolLimits.max_lanes", most=MAX_NAMES)
+        for name in ("drain_s", "max_age_s", "age_jitter_s"):
+            check_number(getattr(self, name), f"PoolLimits.{name}")
+        check_number(self.upkeep_s, "PoolLimits.upkeep_s", above=0)
+        check_flag(self.close_abandoned, "PoolLimits.close_abandoned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,7 @@ class Pool:
         dialler: gives, for a URL, the function that dials it.
         named_lanes: the endpoint has lanes.
         limits: the bounds.
+        connect_s: how long a dial may take, in seconds; ``None`` for ever.
         clock: seconds; by default the event loop's.
         log_content: where the wire is logged, frames are shown whole.
 
@@ -106,6 +119,7 @@ class Pool:
         *,
         named_lanes: bool,
         limits: PoolLimits,
+        connect_s: float | None = 10.0,
         clock: Callable[[], float] = time.monotonic,
         log_content: bool = False,
     ) -> None:
@@ -115,6 +129,7 @@ class Pool:
         self._dialler = dialler
         self._named_lanes = named_lanes
         self._limits = limits
+        self._connect_s = connect_s
         self._log_content = log_content
         self._connections: dict[str, list[Connection]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -277,7 +292,7 @@ class Pool:
             log.note("dials %s", shown(url))
         connection = Connection(number, lanes, self.metrics, self._clock, self._changed, log)
         self._connections.setdefault(url, []).append(connection)
-        self._in_background(connection.dial(self._dialler(url), self._limits.connect_s))
+        self._in_background(connection.dial(self._dialler(url), self._connect_s))
         if self._upkeep is None:
             self._plan_upkeep()
         return connection

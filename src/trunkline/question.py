@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from .arguments import check_kind
 from .deadlines import Deadlines
 from .history import History
 from .metrics import Hooks, TurnMetrics
@@ -71,4 +72,21 @@ class TurnSettings:
         """The same with other deadlines and another policy, where they are given."""
         if deadlines is None and policy is None:
             return self
+        check_turn(deadlines, policy)
         return replace(self, deadlines=deadlines or self.deadlines, policy=policy or self.policy)
+
+
+def check_turn(deadlines: Deadlines | None, policy: Policy | None) -> None:
+    """Check the settings of one turn.
+
+    Raises:
+        ConfigurationError: one of them is something else.
+    """
+    check_kind(
+        deadlines,
+        "deadlines",
+        Deadlines,
+        "give trunkline.Deadlines(first_event=5.0), for example",
+        optional=True,
+    )
+    check_kind(policy, "policy", Policy, "give trunkline.Policy(max_attempts=2), for example", optional=True)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from .arguments import check_count, check_flag, check_number
 from .errors import (
     ConnectFailed,
     DeadlineExceeded,
@@ -73,7 +74,6 @@ class Policy:
         backoff_s: the wait before the second attempt, in seconds; doubled with each further one.
         max_backoff_s: the longest wait that is not asked for by the service.
         max_retry_after_s: the longest wait that the service may ask for; beyond it the error is raised.
-        http_allowed: an endpoint that refuses WebSocket may be asked over HTTP.
         waits: also ask again where that takes time. Without, only what can be asked again at once is (a
             parent or a socket that was lost, a limit, HTTP instead of WebSocket); failures of the service,
             time-outs and connections that cannot be made are raised, for a caller who asks again himself.
@@ -83,8 +83,13 @@ class Policy:
     backoff_s: float = 0.25
     max_backoff_s: float = 8.0
     max_retry_after_s: float = 60.0
-    http_allowed: bool = False
     waits: bool = True
+
+    def __post_init__(self) -> None:
+        check_count(self.max_attempts, "Policy.max_attempts")
+        for name in ("backoff_s", "max_backoff_s", "max_retry_after_s"):
+            check_number(getattr(self, name), f"Policy.{name}")
+        check_flag(self.waits, "Policy.waits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Facts:
         names_parent: the request named a ``previous_response_id`` of ours.
         jitter: a random number from 0 to 1.
         parent_is_stored: and the service keeps that response by its id.
+        http_allowed: the turn may go over HTTP if WebSocket is unavailable.
     """
 
     error: TurnError
@@ -110,6 +116,7 @@ class Facts:
     names_parent: bool
     jitter: float = 0.5
     parent_is_stored: bool = False
+    http_allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +177,11 @@ def _by_error(facts: Facts, policy: Policy) -> Decision:
     if isinstance(error, ServiceError):
         return _by_service(error, facts, policy)
     if isinstance(error, DeadlineExceeded):
-        return _by_deadline(error, policy)
+        return _by_deadline(error, facts)
     if isinstance(error, UpgradeRefused):
         return _by_upgrade(error, facts, policy)
     if isinstance(error, ConnectFailed):
-        if policy.http_allowed:
+        if facts.http_allowed:
             return Decision(Action.HTTP, Cause.UPGRADE)
         return Decision(Action.ELSEWHERE, Cause.CONNECTION, _backoff(facts, policy))
     if isinstance(error, NetworkError):
@@ -211,16 +218,16 @@ def _later(
     return Decision(action, cause, max(0.0, retry_after_s), forget_parent)
 
 
-def _by_deadline(error: DeadlineExceeded, policy: Policy) -> Decision:
+def _by_deadline(error: DeadlineExceeded, facts: Facts) -> Decision:
     if error.phase == "total":
         return _RAISE
-    if error.phase == "connect" and policy.http_allowed:
+    if error.phase == "connect" and facts.http_allowed:
         return Decision(Action.HTTP, Cause.UPGRADE)
     return Decision(Action.ELSEWHERE, Cause.STALLED)
 
 
 def _by_upgrade(error: UpgradeRefused, facts: Facts, policy: Policy) -> Decision:
-    if policy.http_allowed and error.status != 429:
+    if facts.http_allowed and error.status != 429:
         return Decision(Action.HTTP, Cause.UPGRADE)
     if error.status == 429 or (error.status >= 500 and error.status != _NO_WEBSOCKET):
         return _later(Action.ELSEWHERE, Cause.UPGRADE, error.retry_after_s, facts, policy)

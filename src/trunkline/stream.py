@@ -19,10 +19,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from .arguments import check_function, check_kind, is_async
 from .attempt import Attempt
 from .errors import ClientClosed, TurnError, UsageError
 from .events import OutputTextDelta, ResponseCompleted, ResponseCreated, ResponseIncomplete, ServerEvent
@@ -169,7 +170,8 @@ class ResponseStream:
                 task that waits here: with many answers at once, this is the cheapest way to read. It has to
                 return soon, because everything else waits meanwhile. What it raises is raised here.
         """
-        self._listen(on_event if not _is_async(on_event) else None)
+        check_function(on_event, "on_event", "give a function that takes an event")
+        self._listen(on_event if not is_async(on_event) else None)
         try:
             while True:
                 try:
@@ -224,6 +226,7 @@ class ResponseStream:
                 "heard() is for the streams of a Conversation, and this history is kept by the caller: "
                 "give it with the text that was heard in the next turn"
             )
+        check_kind(text, "text", str, "give the text that was heard, empty for nothing")
         self.close()
         self._on_heard(self, text)
 
@@ -373,10 +376,6 @@ class _Pending(Exception):
     def __init__(self, awaitable: Awaitable[object]) -> None:
         super().__init__()
         self.awaitable = awaitable
-
-
-def _is_async(on_event: EventHook | None) -> bool:
-    return iscoroutinefunction(on_event) or iscoroutinefunction(getattr(on_event, "__call__", None))  # noqa: B004
 
 
 __all__ = ["Ending", "EventHook", "Outcome", "ResponseStream"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, NoReturn
 
@@ -25,7 +25,7 @@ from .metrics import TurnMetrics
 from .placement import can_continue
 from .pool import Place
 from .question import Question, TurnSettings
-from .recovery import Action, Cause, Decision, Facts, Policy, decide
+from .recovery import Action, Cause, Decision, Facts, decide
 from .request import frame, http_body, size_in_full
 from .response import Response
 from .steering import Steer, steer_frame, steer_items
@@ -287,7 +287,7 @@ class Turn:
         attempt.leave()
         attempt.count_bytes()
         error.output_seen = attempt.taken
-        decision = decide(self._facts(error), self._policy())
+        decision = decide(self._facts(error), self._settings.policy)
         if parent is not None and decision.forget_parent:
             self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
         if decision.action is Action.RAISE or decision.cause is None:
@@ -297,10 +297,6 @@ class Turn:
         connection = self._place.connection.number if self._place is not None else None
         log_recovery(self._number, self._metrics.attempts, connection, error, decision)
         self._go_on(decision)
-
-    def _policy(self) -> Policy:
-        may_fall_back = self._transports.may_fall_back and not self._over_http
-        return replace(self._settings.policy, http_allowed=may_fall_back)
 
     def _forget(self, parent: Baseline, *, lost: bool) -> None:
         owner = self.question.owner
@@ -331,6 +327,7 @@ class Turn:
             names_parent=self._parent is not None,
             parent_is_stored=self._parent is not None and self._parent.stored,
             jitter=random.random(),
+            http_allowed=self._transports.may_fall_back and not self._over_http,
         )
 
     async def _bounded(self, wait: Awaitable[None]) -> None:

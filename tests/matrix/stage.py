@@ -175,9 +175,9 @@ class Stage:
             base_url=self.emulator.base_url,
             api_key=self.emulator.api_key,
             lanes=cell.way is not Way.ONE,
-            deadlines=Deadlines(*[PATIENCE_S] * 4),
+            deadlines=Deadlines(patience_s, *[PATIENCE_S] * 3),
             policy=Policy(backoff_s=0.02),
-            limits=PoolLimits(connect_s=patience_s, max_age_s=0, age_jitter_s=0, upkeep_s=3600),
+            limits=PoolLimits(max_age_s=0, age_jitter_s=0, upkeep_s=3600),
             ssl_context=_tls(),
             **options | dict(cell.row.options),
         )

@@ -1,0 +1,116 @@
+"""Checks of arguments and settings.
+
+Each raises a `ConfigurationError` that names the argument, its value and what to give instead. Only numbers,
+booleans and ``None`` are shown; of everything else the type is, because it may hold a key or content.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from inspect import iscoroutinefunction
+from typing import Any, NoReturn
+
+from .errors import ConfigurationError
+
+
+def check_kind(
+    value: object, argument: str, kind: type | tuple[type, ...], remedy: str, *, optional: bool = False
+) -> None:
+    """Refuse what is not an instance of ``kind``; ``None`` passes where it is optional."""
+    if not isinstance(value, kind) and not (optional and value is None):
+        refuse(argument, value, remedy)
+
+
+def check_number(
+    value: object,
+    argument: str,
+    *,
+    unit: str = "seconds",
+    above: float | None = None,
+    none_means: str | None = None,
+    finite: bool = False,
+) -> None:
+    """Refuse what is not a number from 0 on.
+
+    Args:
+        value: what was given.
+        argument: its name, as the message shows it.
+        unit: what it counts.
+        above: the number has to be greater than this; by default 0 and all above pass.
+        none_means: what ``None`` does, as the message shows it; by default ``None`` is refused.
+        finite: refuse infinity too.
+    """
+    if value is None and none_means is not None:
+        return
+    remedy = f"give {unit}, from 0 on" if above is None else f"give {unit}, more than {above:g}"
+    if none_means is not None:
+        remedy += f", or None to {none_means}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        refuse(argument, value, remedy)
+    if value < 0 or (above is not None and value <= above) or (finite and math.isinf(value)):
+        refuse(argument, value, remedy)
+
+
+def check_count(value: object, argument: str, *, most: int | None = None) -> None:
+    """Refuse what is not a whole number from 1 on, up to ``most``."""
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    if not is_count or value < 1 or (most is not None and value > most):  # type: ignore[operator]
+        bounds = "of at least 1" if most is None else f"from 1 to {most}"
+        refuse(argument, value, f"give a whole number {bounds}")
+
+
+def check_flag(value: object, argument: str, *, optional: bool = False) -> None:
+    """Refuse what is neither ``True`` nor ``False``; ``None`` passes where it is optional."""
+    choices = "True, False or None" if optional else "True or False"
+    check_kind(value, argument, bool, f"give {choices}", optional=optional)
+
+
+def check_function(value: object, argument: str, remedy: str, *, may_be_async: bool = True) -> None:
+    """Refuse what cannot be called, and async functions where nothing awaits them; ``None`` passes."""
+    if value is None:
+        return
+    if not callable(value):
+        refuse(argument, value, remedy)
+    if not may_be_async and is_async(value):
+        raise ConfigurationError(
+            f"{argument} is an async function, and nothing awaits it: {remedy}", argument=_name(argument)
+        )
+
+
+def is_async(function: object) -> bool:
+    """Whether calling it gives a coroutine: an async function, or an object whose ``__call__`` is one."""
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def check_headers(value: object) -> None:
+    """Refuse headers that are not a mapping of strings to strings. Their values are never shown."""
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        refuse("headers", value, 'give a dict of strings, such as {"x-team": "voice"}')
+    for name in value:
+        if not isinstance(name, str):
+            refuse("headers", name, "give strings as the names of headers", what="the name of a header")
+
+
+def refuse(argument: str, value: object, remedy: str, *, what: str | None = None) -> NoReturn:
+    """Raise the error of a wrong argument.
+
+    Raises:
+        ConfigurationError: always.
+    """
+    raise ConfigurationError(f"{what or argument} is {shown(value)}: {remedy}", argument=_name(argument))
+
+
+def shown(value: Any) -> str:
+    """A value as messages may show it."""
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return "empty" if value == "" else f"of type {type(value).__name__}"
+
+
+def _name(argument: str) -> str:
+    return argument.rpartition(".")[2]
