@@ -27,6 +27,7 @@ from .question import Question, TurnSettings, check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .stream import ResponseStream
+from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
 from .transport import Transport, Transports
 from .turn import Turn
@@ -216,6 +217,7 @@ class Client:
         tools: Sequence[Tool] | None = None,
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
+        text_format: type | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """One turn of a history that is kept elsewhere: give all of it; the wire carries what is new.
@@ -228,6 +230,7 @@ class Client:
             tools: Python functions (not executed here) and tool definitions.
             deadlines: how long this turn waits, instead of the client's.
             policy: how often this turn is asked again, instead of the client's.
+            text_format: as for `Conversation.send`.
             fields: further fields of the Responses API.
 
         Raises:
@@ -235,7 +238,8 @@ class Client:
         """
         check_turn(deadlines, policy)
         check_kind(key, "key", Hashable, "give a string or another hashable value", optional=True)
-        values = {"model": model, **fields}
+        form = TextFormat.of(text_format) if text_format is not None else None
+        values = with_format({"model": model, **fields}, None, form)
         if tools is not None:
             values["tools"] = Toolbox.of(tools).definitions or None
         whole = _as_items(input)
@@ -248,7 +252,7 @@ class Client:
         check_calls(known.history, known.fields)
         owner = known.owner if key is not None else None
         turn = self._turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)
-        return ResponseStream(turn)
+        return ResponseStream(turn, text_format=form)
 
     def forget(self, key: Hashable) -> None:
         """Forget what is known of a key. Its next turn is sent in full."""

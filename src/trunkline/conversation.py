@@ -19,6 +19,7 @@ from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .response import Response
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream
+from .text_format import TextFormat, with_format
 from .tools import OnToolError, Tool, Toolbox, ToolThreads
 from .transcript import Transcript
 from .turn import Turn
@@ -103,6 +104,7 @@ class Conversation:
         *,
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
+        text_format: type | None = None,
         **fields: Any,
     ) -> ResponseStream:
         """One turn: the history so far and this input.
@@ -114,6 +116,8 @@ class Conversation:
             input: a string (a user message), an item, or a list of items, tool outputs among them.
             deadlines: how long this turn waits, instead of the client's.
             policy: how often this turn is retried, instead of the client's.
+            text_format: a pydantic model, dataclass, msgspec struct or TypedDict: the output text is JSON of this
+                type, and ``response.parsed`` is its value.
             fields: fields of the Responses API, for this turn instead of the conversation's.
 
         Raises:
@@ -121,14 +125,15 @@ class Conversation:
             ConversationBusy: a turn of this conversation is running; also when the stream is entered.
         """
         self._transcript.check_idle()
-        draft = self._draft(items_of(input), self._fields_with(fields))
+        form = TextFormat.of(text_format) if text_format is not None else None
+        draft = self._draft(items_of(input), self._fields_with(fields, form))
 
         def begin(stream: ResponseStream, turn: Turn) -> None:
             asked = draft.after(self._transcript.history).asked
             self._transcript.claim(stream)
             turn.question = replace(turn.question, asked=asked)
 
-        return self._stream(draft, deadlines, policy, begin)
+        return self._stream(draft, deadlines, policy, form, begin)
 
     def run(
         self,
@@ -140,6 +145,7 @@ class Conversation:
         on_event: EventHook | None = None,
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
+        text_format: type | None = None,
         **fields: Any,
     ) -> ConversationRun:
         """Send, execute the Python tools that the model calls, and send their outputs, until it is done.
@@ -164,6 +170,7 @@ class Conversation:
                 `ResponseStream.finish`.
             deadlines: as for `send`, for each turn.
             policy: as for `send`, for each turn.
+            text_format: as for `send`, for each turn.
             fields: as for `send`, for each turn.
 
         Raises:
@@ -173,16 +180,20 @@ class Conversation:
         check_turn(deadlines, policy)
         check_count(max_turns, "max_turns")
         check_number(tool_timeout_s, "tool_timeout_s", above=0)
+        check_function(
+            on_tool_error, "on_tool_error", "give a function of a ToolFailure", may_be_async=False
+        )
         check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
-        tools, settled = self._tools_with(fields), self._fields_with(fields)
+        form = TextFormat.of(text_format) if text_format is not None else None
+        tools, settled = self._tools_with(fields), self._fields_with(fields, form)
         draft: _Draft | None = self._draft(items_of(input), settled)
 
         def send() -> ResponseStream:
             nonlocal draft
             first, draft = draft, None
             following = first or self._draft((), settled)
-            return self._stream(following.after(self._transcript.history), deadlines, policy)
+            return self._stream(following.after(self._transcript.history), deadlines, policy, form)
 
         return ConversationRun(
             self._transcript,
@@ -251,15 +262,17 @@ class Conversation:
         draft: _Draft,
         deadlines: Deadlines | None,
         policy: Policy | None,
+        form: TextFormat | None,
         begin: Callable[[ResponseStream, Turn], None] | None = None,
     ) -> ResponseStream:
         turn = self._ask(draft.fields, draft.asked, self._owner, deadlines=deadlines, policy=policy)
-        return ResponseStream(turn, begin, self._transcript.end, self._transcript.heard_of)
+        return ResponseStream(turn, begin, self._transcript.end, self._transcript.heard_of, form)
 
     def _tools_with(self, overrides: dict[str, Any]) -> Toolbox:
         return self._tools if overrides.get("tools") is None else Toolbox.of(overrides["tools"])
 
-    def _fields_with(self, overrides: dict[str, Any]) -> Fields:
+    def _fields_with(self, overrides: dict[str, Any], form: TextFormat | None) -> Fields:
+        overrides = with_format(overrides, self._fields.get("text"), form)
         if overrides.get("tools") is not None:
             overrides = {**overrides, "tools": Toolbox.of(overrides["tools"]).definitions}
         fields = self._fields.overridden(overrides)

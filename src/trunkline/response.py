@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from msgspec import Raw, Struct, field
 
 from .plain_json import JSON
 
+_PARSE = "_parse"
 _CALLS_TO_ANSWER = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -69,6 +70,27 @@ class Response(Struct, dict=True):
         """The text of all output messages, joined."""
         return "".join(text for item in self.output if item.get("type") == "message" for text in _texts(item))
 
+    @cached_property
+    def parsed(self) -> Any:
+        """The output text as a value of the type that was given as ``text_format``.
+
+        ``None`` without a ``text_format``, while or where the response is not complete, and where the model
+        refused or wrote no text. Of several messages the last one counts.
+
+        Raises:
+            ValueError: the text does not fit the type, which a service that ignores ``strict`` may send.
+        """
+        parse: Callable[[str], Any] | None = self.__dict__.get(_PARSE)
+        messages = [item for item in self.output if item.get("type") == "message"]
+        if parse is None or self.status != "completed" or not messages or _is_refusal(messages[-1]):
+            return None
+        text = "".join(_texts(messages[-1]))
+        return parse(text) if text else None
+
+    def parse_with(self, parse: Callable[[str], Any]) -> None:
+        """Let ``parsed`` be what this function makes of the text."""
+        self.__dict__[_PARSE] = parse
+
     @property
     def tool_calls(self) -> list[JSON]:
         """The finished calls of function and custom tools, as plain JSON, in the order of the output."""
@@ -88,6 +110,12 @@ def _object_or_none(encoded: Raw) -> JSON | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_refusal(message: JSON) -> bool:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
 
 def _texts(message: JSON) -> Iterator[str]:

@@ -79,7 +79,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
 
     @property
     def response(self) -> Response:
-        """The final response: status, output, usage; with ``output_text`` and ``tool_calls``.
+        """The final response: status, output, usage; with ``output_text``, ``tool_calls`` and ``parsed``.
 
         Raises:
             UsageError: the run has not ended in a response.

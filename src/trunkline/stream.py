@@ -31,6 +31,7 @@ from .history import History
 from .items import Item, TurnInput
 from .metrics import TurnMetrics
 from .response import Response
+from .text_format import TextFormat
 from .turn import Answer, Turn
 
 EventHook: TypeAlias = Callable[[ServerEvent], object]
@@ -94,6 +95,7 @@ class ResponseStream:
         "_responses",
         "_text",
         "_text_before",
+        "_text_format",
         "_turn",
     )
 
@@ -103,12 +105,14 @@ class ResponseStream:
         on_begin: Callable[[ResponseStream, Turn], None] | None = None,
         on_end: Callable[[Ending], None] | None = None,
         on_heard: Callable[[ResponseStream, str], None] | None = None,
+        text_format: TextFormat | None = None,
     ) -> None:
         self._turn = turn
         self._attempt: Attempt | None = None
         self._on_begin = on_begin
         self._on_end = on_end
         self._on_heard = on_heard
+        self._text_format = text_format
         self._on_event: EventHook | None = None
         self._events: deque[ServerEvent] = _NOTHING
         self._text = bytearray()  # UTF-8: as a list of pieces it would take up ten times as much
@@ -121,7 +125,7 @@ class ResponseStream:
 
     @property
     def response(self) -> Response:
-        """The final response: status, output, usage; with ``output_text`` and ``tool_calls``.
+        """The final response: status, output, usage; with ``output_text``, ``tool_calls`` and ``parsed``.
 
         Raises:
             UsageError: the turn has not ended in a response.
@@ -334,6 +338,8 @@ class ResponseStream:
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
         self._response = final.response
+        if self._text_format is not None:
+            final.response.parse_with(self._text_format.parse)
         self._end(Outcome.ANSWERED, self._turn.conclude(final))
         return final
 
