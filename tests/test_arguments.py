@@ -146,6 +146,14 @@ async def test_a_conversation(
     assert emulator.requests == []
 
 
+def test_the_settings_of_a_tool() -> None:
+    wrong: Any = nothing
+    assert refusal(lambda: trunkline.tool(timeout_s=-1)).argument == "timeout_s"
+    assert refusal(lambda: trunkline.tool(timeout_s=NAN)).argument == "timeout_s"
+    assert refusal(lambda: trunkline.tool(strict=wrong)).argument == "strict"
+    assert refusal(lambda: trunkline.tool(on_error=wrong)).argument == "on_error"
+
+
 async def test_a_stream(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="echo")
     async with chat.send("one") as stream:

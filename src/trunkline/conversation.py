@@ -116,8 +116,8 @@ class Conversation:
             input: a string (a user message), an item, or a list of items, tool outputs among them.
             deadlines: how long this turn waits, instead of the client's.
             policy: how often this turn is retried, instead of the client's.
-            text_format: a pydantic model, dataclass, msgspec struct or TypedDict: the output text is JSON of this
-                type, and ``response.parsed`` is its value.
+            text_format: a pydantic model, dataclass, msgspec struct or TypedDict; the output text is JSON of
+                this type, and ``response.parsed`` is its value.
             fields: fields of the Responses API, for this turn instead of the conversation's.
 
         Raises:
@@ -180,9 +180,7 @@ class Conversation:
         check_turn(deadlines, policy)
         check_count(max_turns, "max_turns")
         check_number(tool_timeout_s, "tool_timeout_s", above=0)
-        check_function(
-            on_tool_error, "on_tool_error", "give a function of a ToolFailure", may_be_async=False
-        )
+        check_function(on_tool_error, "on_tool_error", "give a function of a ToolFailure", may_be_async=False)
         check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None

@@ -150,7 +150,10 @@ def _with_root(schema: JSON) -> JSON:
 def _strict(schema: JSON, name: str) -> JSON:
     if schema.get("type") != "object":
         _refuse(f"text_format: {name} is no JSON object: make it a type with named fields")
-    return strict(schema, f"text_format: in {name},")
+    try:
+        return strict(schema, f"text_format: in {name} the field")
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error), argument="text_format") from None
 
 
 def _reason(error: Exception) -> str:

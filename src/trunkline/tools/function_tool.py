@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from ..arguments import check_flag, check_function, check_number
 from ..errors import ConfigurationError
 from .failure import OnToolError, ToolFailure, error_text, logger, report
 from .result import result_text
@@ -59,8 +60,12 @@ def tool(
             means the function's default.
 
     Raises:
-        ConfigurationError: the function takes no settings, as methods of an instance and built-in ones.
+        ConfigurationError: an argument is wrong, or the function takes no settings, as methods of an instance
+            and built-in ones.
     """
+    check_number(timeout_s, "timeout_s", above=0, none_means="use the time-out of run()")
+    check_flag(strict, "strict")
+    check_function(on_error, "on_error", "give a function of a ToolFailure", may_be_async=False)
 
     def decorate(function: F) -> F:
         try:

@@ -26,6 +26,8 @@ _REFUSED = {
     inspect.Parameter.VAR_KEYWORD: "takes values of any name: write the names out, or make it one dict",
 }
 
+_OR_NOT_STRICT = ", or leave out strict"
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -80,7 +82,9 @@ class Signature:
         return cls(
             name=_name(function, code),
             description=description,
-            parameters=strict_schema(schema, shown) if strict else schema,
+            parameters=strict_schema(schema, f"strict=True for {shown}: the parameter", _OR_NOT_STRICT)
+            if strict
+            else schema,
             is_async=inspect.iscoroutinefunction(code),
             _decoder=msgspec.json.Decoder(arguments, dec_hook=decode_hook),
             _nullable=nullable,

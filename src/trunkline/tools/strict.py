@@ -1,4 +1,4 @@
-"""The schema of a tool with ``strict: true``, by the rules of the Responses API's structured outputs."""
+"""A schema with ``strict: true``, by the rules of the Responses API's structured outputs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,32 @@ _NESTED_IN_DICTS = ("properties", "$defs")
 _NESTED_IN_LISTS = ("anyOf", "prefixItems")
 
 
-def strict(schema: dict[str, Any], name: str) -> dict[str, Any]:
+def strict(schema: dict[str, Any], place: str, remedy: str = "") -> dict[str, Any]:
     """The schema with every property required and no others allowed.
 
     Args:
         schema: a JSON schema.
-        name: the function, for the error.
+        place: what it describes, for the error, which appends the names of fields.
+        remedy: ends the error: what else can be done.
 
     Raises:
         ConfigurationError: a part takes anything, or keys of any name.
     """
-    return _object(schema, f"strict=True for {name}: the parameter")
-
-
-def _object(schema: dict[str, Any], place: str) -> dict[str, Any]:
     found = {key: value for key, value in schema.items() if key not in ("default", "discriminator")}
     if "oneOf" in found:
         found["anyOf"] = found.pop("oneOf")
     for key in _NESTED_IN_DICTS:
         if key in found:
-            found[key] = {name: _part(part, f"{place} {name}") for name, part in found[key].items()}
+            found[key] = {name: _part(part, f"{place} {name}", remedy) for name, part in found[key].items()}
     for key in _NESTED_IN_LISTS:
         if key in found:
-            found[key] = [_part(part, place) for part in found[key]]
+            found[key] = [_part(part, place, remedy) for part in found[key]]
     if found.get("type") == "array" and "prefixItems" not in found:
-        found["items"] = _part(found.get("items", {}), place)
+        found["items"] = _part(found.get("items", {}), place, remedy)
     if found.get("type") == "object":
-        if "properties" not in found:
+        if "properties" not in found or found.get("additionalProperties"):
             raise ConfigurationError(
-                f"{place} takes keys of any name: make it a dataclass or a list of them, or leave out strict"
+                f"{place} takes keys of any name: make it a dataclass or a list of them{remedy}"
             )
         found |= {"required": list(found["properties"]), "additionalProperties": False}
     if "$ref" in found and len(found) > 1:  # a reference stands alone
@@ -46,7 +43,7 @@ def _object(schema: dict[str, Any], place: str) -> dict[str, Any]:
     return found
 
 
-def _part(schema: dict[str, Any], place: str) -> dict[str, Any]:
+def _part(schema: dict[str, Any], place: str, remedy: str) -> dict[str, Any]:
     if not schema.keys() - {"title", "description", "default", "examples"}:
-        raise ConfigurationError(f"{place} takes anything: give it a type, or leave out strict")
-    return _object(schema, place)
+        raise ConfigurationError(f"{place} takes anything: give it a type{remedy}")
+    return strict(schema, place, remedy)
