@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import trunkline
-from trunkline.emulator import Emulator, ResponseRecord, assert_context
+from trunkline.emulator import Emulator, Gate, ResponseRecord, assert_context
 from trunkline.events import OutputTextDelta
 
 DELTA = "response.output_text.delta"
@@ -54,9 +54,9 @@ async def types_of(stream: trunkline.ResponseStream) -> list[str]:
     return [event.type async for event in stream]
 
 
-def let_the_reader_begin(emulator: Emulator) -> None:
-    """The next answer pauses after its first word, so that it is taken before the rest arrives."""
-    emulator.faults.add("delay", event=6, seconds=0.02)
+def hold_after_first_word(emulator: Emulator) -> Gate:
+    """Hold the next answer after its first word, until the gate is opened."""
+    return emulator.faults.hold(event=6)
 
 
 def user(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from trunkline.metrics import TurnMetrics
 from trunkline.wakeups import Wakeups
 
 from .peer import Server, frame
-from .talk import DELTA, ask, client_of, collect, first_text, let_the_reader_begin, read, types_of
+from .talk import DELTA, ask, client_of, collect, first_text, hold_after_first_word, read, types_of
 from .waiting import runs_briefly, soon, until
 
 ONCE = Policy(max_attempts=1)
@@ -77,21 +77,27 @@ async def test_unknown_events_and_fields_are_passed_on(emulator: Emulator, clien
 async def test_a_cancelled_wait_for_an_event_loses_nothing(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0.05, 200)
-    cancelled, received = 0, ""
+    gates = [emulator.faults.hold(event=event) for event in (1, 5, 10, 15)]
+    received = ""
     async with client.conversation(model="words-20").send("go") as stream:
-        while True:
-            try:
-                event = await asyncio.wait_for(anext(stream), 0.002)
-            except TimeoutError:
-                cancelled += 1
-            except StopAsyncIteration:
-                break
-            else:
-                received += event.delta if isinstance(event, OutputTextDelta) else ""
-    assert cancelled > 5
+        for held, gate in enumerate(gates, 1):
+            await until(lambda held=held: len(emulator.faults.fired) == held, "it is held")  # type: ignore[misc]
+            received += await _waits_in_vain(stream)
+            gate.open()
+        received += "".join([piece async for piece in stream.text()])
     assert received == stream.response.output_text
     assert len(received.split()) == 20
+
+
+async def _waits_in_vain(stream: trunkline.ResponseStream) -> str:
+    """Wait for events until a wait is cancelled; the text until then."""
+    received = ""
+    while True:
+        try:
+            event = await asyncio.wait_for(anext(stream), runs_briefly(0.02))
+        except TimeoutError:
+            return received
+        received += event.delta if isinstance(event, OutputTextDelta) else ""
 
 
 async def test_what_was_received_before_the_end_of_the_socket_can_still_be_read(
@@ -132,9 +138,11 @@ async def test_an_error_event_has_its_facts(emulator: Emulator, client: trunklin
 async def test_an_error_in_mid_answer_says_that_it_had_begun(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    let_the_reader_begin(emulator)
+    gate = hold_after_first_word(emulator)
     emulator.faults.add("fail", event=7, status=500)
     async with client.conversation(model="words-9").send("go") as stream:
+        await first_text(stream)
+        gate.open()
         with pytest.raises(trunkline.ResponseRefused) as refused:
             await stream.finish()
     assert (refused.value.started, refused.value.output_seen) == (True, True)
@@ -159,7 +167,7 @@ async def test_a_failed_response_has_its_facts(emulator: Emulator, client: trunk
 
 
 async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone(emulator: Emulator) -> None:
-    emulator.faults.add("stall", event=7, request=1, seconds=runs_briefly(0.1))
+    gate = emulator.faults.hold(event=7, request=1)
     emulator.faults.add("omit", event_type=DELTA, request=2, fields=("delta",))
     async with client_of(emulator, policy=ONCE) as client:
         stream = client.conversation(model="echo").send("top secret")
@@ -167,6 +175,7 @@ async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone
             await first_text(neighbour)
             with pytest.raises(trunkline.ProtocolViolation, match=r"output_text\.delta") as broken:
                 await read(stream)
+            gate.open()
             await neighbour.finish()
     assert (stream.metrics.connection, neighbour.metrics.connection) == (1, 1)
     assert "secret" not in str(broken.value)
@@ -176,12 +185,13 @@ async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone
 
 
 async def test_a_caller_that_does_not_read_loses_its_own_stream_alone(emulator: Emulator) -> None:
-    let_the_reader_begin(emulator)
+    gate = hold_after_first_word(emulator)
     emulator.expect("many").says("word " * 300)
     async with client_of(emulator, max_buffered_events=150) as client:
         slow, other = client.conversation(model="words-100"), client.conversation(model="words-100")
         async with slow.send("many") as stream:
             await first_text(stream)
+            gate.open()
             assert len((await ask(other, "go")).response.output_text.split()) == 100
             await until(lambda: _ended(emulator) == 2, "both answers have been sent")
             with pytest.raises(trunkline.SlowConsumer) as lost:
@@ -227,7 +237,7 @@ async def test_each_phase_has_its_deadline(
     limits: dict[str, Any] = dict.fromkeys(("first_event", "first_output", "between_events"), others_s)
     async with client_of(emulator, deadlines=Deadlines(**limits | {phase: limit_s}), policy=ONCE) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as late:
-            await soon(ask(client.conversation(model="words-9"), "go"), within_s=5)
+            await soon(ask(client.conversation(model="words-9"), "go"))
     assert (late.value.phase, late.value.waited_s) == (phase, limit_s)
     assert (late.value.sent, late.value.started) == (True, event > 1)
     assert late.value.output_seen == (phase == "between_events")
@@ -237,22 +247,22 @@ async def test_each_phase_has_its_deadline(
 
 async def test_a_shorter_phase_after_a_longer_one_is_held_to_its_own_limit(emulator: Emulator) -> None:
     """The first output takes longer than the first event may; then the answer stops between two words."""
-    emulator.pace = Pace(runs_briefly(0.3), None)
+    brief = runs_briefly(0.5)
+    emulator.faults.add("delay", event=3, seconds=2 * brief)
     emulator.faults.add("stall", event=7, times=None)
-    brief = runs_briefly(0.2)
     deadlines = Deadlines(first_event=brief, first_output=LONG, between_events=brief)
     async with client_of(emulator, deadlines=deadlines) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as late:
-            await soon(ask(client.conversation(model="words-9"), "go"), within_s=5)
+            await soon(ask(client.conversation(model="words-9"), "go"))
     assert late.value.phase == "between_events"
 
 
 async def test_the_whole_turn_has_a_deadline(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 100)
-    deadlines = Deadlines(total=runs_briefly(0.2), between_events=LONG)
+    emulator.faults.add("stall", event=7)
+    deadlines = Deadlines(total=runs_briefly(0.5), between_events=LONG)
     async with client_of(emulator, deadlines=deadlines) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as late:
-            await soon(ask(client.conversation(model="words-1000"), "go"), within_s=5)
+            await soon(ask(client.conversation(model="words-9"), "go"))
     assert (late.value.phase, late.value.output_seen) == ("total", True)
 
 
@@ -272,16 +282,17 @@ async def test_a_turn_may_have_deadlines_of_its_own(emulator: Emulator, client: 
     chat = client.conversation(model="words-9")
     async with chat.send("go", deadlines=Deadlines(between_events=runs_briefly(0.05))) as stream:
         with pytest.raises(trunkline.DeadlineExceeded):
-            await soon(stream.finish(), within_s=5)
+            await soon(stream.finish())
 
 
 async def test_after_a_deadline_the_lane_drains_and_its_neighbours_go_on(emulator: Emulator) -> None:
-    emulator.faults.add("stall", event=6, request=1, seconds=runs_briefly(0.3))
+    gate = emulator.faults.hold(event=6, request=1)
     async with client_of(emulator) as client:
         chat = client.conversation(model="words-9")
         with pytest.raises(trunkline.DeadlineExceeded):
             await ask(chat, "go", deadlines=Deadlines(between_events=runs_briefly(0.1)))
         again = await ask(chat, "again")
+        gate.open()
         assert (again.metrics.connection, client.connections) == (1, 1)
         await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "the late answer drains")
 

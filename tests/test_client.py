@@ -12,7 +12,7 @@ import trunkline
 from trunkline import Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator, assert_context
 
-from .talk import WEATHER, ask, client_of, first_text, let_the_reader_begin, read, record_of, texts, user
+from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, read, record_of, texts, user
 from .waiting import runs_briefly, soon, until
 
 KEY = "sk-very-secret-key"
@@ -427,11 +427,13 @@ async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.Log
         shown: list[object] = [client, chat]
         errors: list[BaseException] = []
         for action in ("drop", "reset", "close", "corrupt", "truncate", "stall", "connection_limit", "fail"):
-            let_the_reader_begin(emulator)
+            gate = hold_after_first_word(emulator)
             emulator.faults.add(action, event=7)
             deadlines = Deadlines(between_events=runs_briefly(0.3))
             async with chat.send(f"{secret} one two three four", deadlines=deadlines) as stream:
+                await first_text(stream)
                 shown += [stream, stream.metrics]
+                gate.open()
                 with pytest.raises(trunkline.TurnError) as failed:
                     await stream.finish()
             errors.append(failed.value)

@@ -11,6 +11,7 @@ import pytest
 import trunkline
 from trunkline.emulator import Call, Emulator, Prompt, Say, Step, assert_context
 from trunkline.emulator.pace import Pace
+from trunkline.events import OutputTextDelta
 
 from .talk import (
     WEATHER,
@@ -19,7 +20,7 @@ from .talk import (
     assistant,
     client_of,
     first_text,
-    let_the_reader_begin,
+    hold_after_first_word,
     output_for,
     record_of,
     texts,
@@ -83,9 +84,11 @@ async def test_a_turn_that_fails_before_output_leaves_everything_and_can_be_sent
 async def test_a_turn_that_fails_after_output_keeps_its_input_and_the_text_received(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    let_the_reader_begin(emulator)
+    gate = hold_after_first_word(emulator)
     chat = client.conversation(model="fail-after-5-server_error")
     async with chat.send("go") as stream:
+        await first_text(stream)
+        gate.open()
         with pytest.raises(trunkline.ResponseFailed):
             await stream.finish()
     assert texts(chat.items) == ["user: go", "assistant: the quick brown fox jumps"]
@@ -883,13 +886,13 @@ async def test_a_run_that_fails_between_rounds_keeps_what_was_done(
 async def test_barge_in_cancels_the_tools_and_the_conversation_goes_on(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    begun, cancelled = asyncio.Event(), []
+    begun, cancelled = set(), []
 
     async def get_weather(city: str) -> str:
         """The weather in a city."""
+        begun.add(city)
         if city == "Oslo":
             return "rain"
-        begun.set()
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -898,8 +901,7 @@ async def test_barge_in_cancels_the_tools_and_the_conversation_goes_on(
 
     chat = client.conversation(model="tools", tools=[get_weather])
     running = asyncio.create_task(chat.run("weather in Oslo and Bergen"))
-    await soon(begun.wait())
-    await until(lambda: not cancelled, "both have begun")
+    await until(lambda: begun == {"Oslo", "Bergen"}, "both have begun")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -910,18 +912,16 @@ async def test_barge_in_cancels_the_tools_and_the_conversation_goes_on(
 
 
 async def test_barge_in_into_the_answer_of_a_run(emulator: Emulator, client: trunkline.Client) -> None:
-    spoken = asyncio.Event()
+    spoken: list[str] = []
 
     def note(event: trunkline.ServerEvent) -> None:
-        if event.type == "response.output_text.delta":
-            spoken.set()
+        if isinstance(event, OutputTextDelta):
+            spoken.append(event.delta)
 
     stall_in_mid_answer(emulator)
     chat = client.conversation(model="echo")
     running = asyncio.create_task(chat.run("one two three", on_event=note))
-    await soon(spoken.wait())
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await until(lambda: spoken == ["one", " two"], "two words are spoken")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -59,6 +59,7 @@ EMULATOR = (
     "_models",
     "_protocol",
     "loop_thread",
+    "gate",
     "pace",
     "testing",
 )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import trunkline
-from trunkline import Cause, Deadlines, PoolLimits
-from trunkline.emulator import Emulator, assert_context
+from trunkline import Cause, Deadlines, Policy, PoolLimits
+from trunkline.emulator import Emulator, Gate, assert_context
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, UnknownEvent
 
@@ -23,7 +23,7 @@ from .talk import (
     assistant,
     client_of,
     first_text,
-    let_the_reader_begin,
+    hold_after_first_word,
     read,
     record_of,
     texts,
@@ -123,22 +123,23 @@ async def test_peer_05_a_parent_that_is_not_found_costs_one_resend_and_is_never_
 
 
 async def test_peer_06_a_close_in_mid_answer_is_not_spoken_twice(emulator: Emulator) -> None:
-    let_the_reader_begin(emulator)
+    gate = hold_after_first_word(emulator)
     emulator.faults.add("close", event=9, close_code=1011)
     spoken: list[str] = []
     async with client_of(emulator) as client:
         stream = client.conversation(model="words-20").send("go")
         with pytest.raises(trunkline.ConnectionLost) as lost:
-            await _speak(stream, spoken)
+            await _speak(stream, spoken, gate)
         assert lost.value.output_seen
     assert "".join(spoken) == stream.received_text == "the quick brown fox"
     assert len(emulator.responses) == 1
 
 
-async def _speak(stream: trunkline.ResponseStream, spoken: list[str]) -> None:
+async def _speak(stream: trunkline.ResponseStream, spoken: list[str], gate: Gate) -> None:
     async with stream:
         async for piece in stream.text():
             spoken.append(piece)
+            gate.open()
 
 
 async def test_peer_07_an_error_of_the_api_does_not_cost_a_healthy_socket(
@@ -197,15 +198,15 @@ async def test_peer_09_a_strange_final_event_does_not_fail_a_turn_whose_text_was
 @pytest.mark.parametrize("event", [1, 3, 7])
 async def test_peer_10_silence_is_noticed(emulator: Emulator, event: int) -> None:
     emulator.faults.add("stall", event=event)
-    brief = runs_briefly(0.2)
+    brief = runs_briefly(0.5)
     deadlines = Deadlines(first_event=brief, first_output=brief, between_events=brief)
     async with client_of(emulator, deadlines=deadlines) as client:
         stream = client.conversation(model="words-9").send("go")
         if event < 7:
-            assert (await soon(read(stream), within_s=5)).metrics.recoveries == [Cause.STALLED]
+            assert (await soon(read(stream))).metrics.recoveries == [Cause.STALLED]
         else:
             with pytest.raises(trunkline.DeadlineExceeded):
-                await soon(read(stream), within_s=5)
+                await soon(read(stream))
 
 
 async def test_peer_11_an_idle_socket_that_ends_is_noticed_at_once(
@@ -222,10 +223,10 @@ async def test_peer_12_neither_a_dial_nor_a_close_of_another_is_in_the_path_of_a
     emulator: Emulator,
 ) -> None:
     emulator.faults.add("ignore_upgrade", connection=1)
-    async with client_of(emulator, lanes=False) as client:
+    async with client_of(emulator, lanes=False, deadlines=Deadlines(connect=60)) as client:
         hanging = asyncio.create_task(ask(client.conversation(model="echo"), "one"))
         await until(lambda: emulator.handshakes == 1, "the first is dialling")
-        await soon(ask(client.conversation(model="echo"), "two"), within_s=3)
+        await soon(ask(client.conversation(model="echo"), "two"))
         hanging.cancel()
         await asyncio.wait([hanging])
 
@@ -234,11 +235,12 @@ async def test_peer_13_connections_are_replaced_before_their_hour_is_over_and_no
     limits = PoolLimits(max_age_s=0.1, age_jitter_s=0.02, upkeep_s=0.01)
     async with Emulator(tokens_per_second=200) as emulator, client_of(emulator, limits=limits) as client:
         chat = client.conversation(model="words-20", store=False)
-        for _ in range(4):
-            stream = await ask(chat, "go")
+        turns = 0
+        while turns < 4 or client.metrics.rotations < 2:
+            turns += 1
+            stream = await soon(ask(chat, "go"))
             assert (stream.metrics.attempts, len(stream.received_text.split())) == (1, 20)
             assert_kept(emulator, chat, stream.response)
-        assert client.metrics.rotations >= 2
         await until(lambda: len(emulator.live_connections) <= 2, "the old ones are closed")
 
 
@@ -271,7 +273,7 @@ async def test_peer_16_the_turn_after_an_interruption_does_not_wait_and_gets_its
     chat = client.conversation(model="echo")
     async with chat.send("one two three four five") as stream:
         await first_text(stream)
-    following = await soon(ask(chat, "six"), within_s=2)
+    following = await soon(ask(chat, "six"))
     assert following.received_text == "six"
     assert following.metrics.connection == stream.metrics.connection
     assert following.metrics.lane != stream.metrics.lane
@@ -280,9 +282,12 @@ async def test_peer_16_the_turn_after_an_interruption_does_not_wait_and_gets_its
 async def test_peer_17_one_client_asks_many_things_at_once(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0.03, None)
+    gate = emulator.faults.hold(event=1, times=12)
     streams = [client.stream(model="echo", input=f"question {number}") for number in range(12)]
-    answered = await asyncio.gather(*(read(stream) for stream in streams))
+    reading = [asyncio.create_task(read(stream)) for stream in streams]
+    await until(lambda: gate.held == 12, "all are asked")
+    gate.open()
+    answered = await asyncio.gather(*reading)
     assert [stream.received_text for stream in answered] == [f"question {number}" for number in range(12)]
     assert emulator.connections[0].peak_in_flight == 12
 
@@ -326,14 +331,10 @@ async def test_peer_20_unknown_events_stay_unknown_and_flat_errors_keep_their_co
     (unheard_of,) = [event for event in events if "unheard" in event.type]
     assert isinstance(unheard_of, UnknownEvent)
     assert unheard_of.type == unheard_of.json()["type"] == "response.emulator.unheard_of"
-    with pytest.raises(trunkline.ResponseRefused) as refused:
-        await ask(client.conversation(model="refuse-429-rate_limit_exceeded"), "hello", deadlines=_now())
+    async with client_of(emulator, policy=Policy(max_attempts=1)) as once:
+        with pytest.raises(trunkline.ResponseRefused) as refused:
+            await ask(once.conversation(model="refuse-429-rate_limit_exceeded"), "hello")
     assert refused.value.code == "rate_limit_exceeded"
-
-
-def _now() -> Deadlines:
-    """No time for another attempt."""
-    return Deadlines(total=runs_briefly(0.1))
 
 
 async def test_peer_21_a_delta_is_decoded_once_and_costs_the_same_in_a_long_conversation(

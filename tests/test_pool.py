@@ -20,27 +20,36 @@ async def ask_all(client: trunkline.Client, count: int, model: str = "echo") -> 
     return [stream.metrics for stream in await asyncio.gather(*(ask(chat, "hello") for chat in chats))]
 
 
+async def ask_together(
+    emulator: Emulator, client: trunkline.Client, count: int
+) -> list[trunkline.TurnMetrics]:
+    """So many conversations at once; none is answered before all have been asked."""
+    gate = emulator.faults.hold(event=1, times=count)
+    asking = asyncio.create_task(ask_all(client, count))
+    await until(lambda: gate.held == count, "all are asked", describe=lambda: gate)
+    gate.open()
+    return await asking
+
+
 # Dials.
 
 
 async def test_one_dial_serves_all_that_have_room_on_it(emulator: Emulator, client: trunkline.Client) -> None:
-    emulator.pace = Pace(0.02, None)
-    await ask_all(client, 16)
+    await ask_together(emulator, client, 16)
     assert (emulator.handshakes, emulator.connections[0].peak_in_flight) == (1, 16)
 
 
 async def test_the_seventeenth_needs_another(emulator: Emulator, client: trunkline.Client) -> None:
-    emulator.pace = Pace(0.05, None)
-    await ask_all(client, 17)
+    await ask_together(emulator, client, 17)
     assert sorted(connection.peak_in_flight for connection in emulator.connections) == [1, 16]
 
 
 async def test_a_dial_that_hangs_holds_up_nobody_else(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade", connection=1)
-    async with client_of(emulator, lanes=False) as client:
+    async with client_of(emulator, lanes=False, deadlines=Deadlines(connect=60)) as client:
         hanging = asyncio.create_task(ask(client.conversation(model="echo"), "one"))
         await until(lambda: emulator.handshakes == 1, "the first is dialling")
-        metrics = (await soon(ask(client.conversation(model="echo"), "two"), within_s=5)).metrics
+        metrics = (await soon(ask(client.conversation(model="echo"), "two"))).metrics
         assert metrics.connection == 2
         hanging.cancel()
         await asyncio.wait([hanging])
@@ -97,10 +106,9 @@ async def test_one_connection_holds_more_conversations_than_it_has_lanes(
 
 
 async def test_limits_of_lanes_and_of_turns_in_flight_are_kept(emulator: Emulator) -> None:
-    emulator.pace = Pace(0.02, None)
     async with client_of(emulator, limits=PoolLimits(max_in_flight=3, max_lanes=5)) as client:
         for _ in range(3):
-            await ask_all(client, 9)
+            await ask_together(emulator, client, 9)
     assert emulator.handshakes == 3
     for connection in emulator.connections:
         assert connection.peak_in_flight <= 3
@@ -121,10 +129,9 @@ async def test_a_conversation_stays_where_it_is_warm(emulator: Emulator, client:
 
 
 async def test_without_lanes_each_turn_has_a_socket_to_itself(emulator: Emulator) -> None:
-    emulator.pace = Pace(0.02, None)
     async with client_of(emulator, lanes=False) as client:
         for _ in range(3):
-            metrics = await ask_all(client, 5)
+            metrics = await ask_together(emulator, client, 5)
             assert sorted(one.connection or 0 for one in metrics) == [1, 2, 3, 4, 5]
             assert {one.lane for one in metrics} == {None}
     assert [connection.peak_in_flight for connection in emulator.connections] == [1] * 5
@@ -170,7 +177,7 @@ async def test_turns_wait_for_room_in_the_order_in_which_they_came(emulator: Emu
 
 
 async def test_a_turn_that_stops_waiting_takes_no_place_from_the_next(emulator: Emulator) -> None:
-    emulator.faults.add("stall", event=7, request=1, seconds=runs_briefly(0.1))
+    gate = emulator.faults.hold(event=7, request=1)
     limits = PoolLimits(max_connections=1)
     async with client_of(emulator, lanes=False, limits=limits) as client:
         first, second, third = (
@@ -178,13 +185,14 @@ async def test_a_turn_that_stops_waiting_takes_no_place_from_the_next(emulator: 
         )
         await until(lambda: len(emulator.faults.fired) == 1, "the first one stalls")
         second.cancel()
+        gate.open()
         await soon(asyncio.gather(first, third))
     assert second.cancelled()
     assert len(emulator.responses) == 2
 
 
 async def test_connections_are_bounded_over_all_models(emulator: Emulator) -> None:
-    deadlines = Deadlines(connect=runs_briefly(0.1))
+    deadlines = Deadlines(connect=runs_briefly(0.5))
     limits = PoolLimits(max_connections=2)
     once = Policy(max_attempts=1)
     async with client_of(emulator, limits=limits, deadlines=deadlines, policy=once) as client:
@@ -202,7 +210,7 @@ async def test_closing_does_not_wait_for_a_dial(emulator: Emulator) -> None:
     client = client_of(emulator)
     waiting = asyncio.create_task(ask(client.conversation(model="echo"), "hello"))
     await until(lambda: emulator.handshakes == 1, "it is dialling")
-    await soon(client.close(), within_s=3)
+    await soon(client.close(within_s=60))
     with pytest.raises(trunkline.ClientClosed):
         await waiting
 
@@ -218,7 +226,7 @@ async def test_closing_is_bounded_where_the_server_does_not_answer(server: Serve
     loop = asyncio.get_running_loop()
     begun = loop.time()
     await client.close(within_s=runs_briefly(0.1))
-    assert loop.time() - begun < runs_briefly(1)
+    assert loop.time() - begun < runs_briefly(1.5)  # less than a CLOSE may take
     await soon(peer.ended())
 
 
@@ -236,7 +244,7 @@ async def test_a_socket_that_closes_slowly_is_not_waited_for_by_a_turn(server: S
         peer.write(bytes([0x81, len(limit)]) + limit)
         assert (await soon(peer.read()))[0] == 8
         warming = asyncio.create_task(client.warm(model="m"))
-        other = await soon(server.next_peer(), within_s=1)
+        other = await soon(server.next_peer(), within_s=1.5)  # less than a CLOSE may take
         other.accept()
         await soon(warming)
         assert client.connections == 1
@@ -260,11 +268,14 @@ async def test_old_connections_are_replaced_and_no_turn_is_lost(emulator: Emulat
 
 
 async def test_an_answer_in_the_middle_outlives_the_rotation_of_its_connection(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 100)
+    gate = emulator.faults.hold(event=8)
     limits = PoolLimits(max_age_s=0.05, age_jitter_s=0, upkeep_s=0.01)
     async with client_of(emulator, limits=limits) as client:
-        stream = await ask(client.conversation(model="words-40"), "go")
-        assert client.metrics.rotations >= 1
+        async with client.conversation(model="words-40").send("go") as stream:
+            await first_text(stream)
+            await until(lambda: client.metrics.rotations >= 1, "the connection is replaced")
+            gate.open()
+            await stream.finish()
         assert (stream.metrics.attempts, len(stream.received_text.split())) == (1, 40)
         assert record_of(emulator, stream).connection_id == emulator.connections[0].id
 

@@ -87,7 +87,7 @@ async def test_connections_that_were_made_together_do_not_end_together(
 async def test_the_old_one_takes_no_new_turns_and_finishes_its_answers(
     emulator: Emulator, aging: Aging
 ) -> None:
-    emulator.pace = Pace(0.0, 200)
+    gate = emulator.faults.hold(event=8, times=2)
     chats = [aging.client.conversation(model="words-40", store=False) for _ in range(3)]
     async with chats[0].send("hello") as one, chats[1].send("hello") as two:
         await first_text(one)
@@ -95,6 +95,7 @@ async def test_the_old_one_takes_no_new_turns_and_finishes_its_answers(
         await aging.pass_by(AGE_S)
         beside = await ask(chats[2], "hello")
         assert beside.metrics.connection == 2
+        gate.open()
         for stream in (one, two):
             await stream.finish()
             assert (stream.metrics.connection, stream.metrics.recoveries) == (1, [])
@@ -109,13 +110,12 @@ async def test_the_old_one_takes_no_new_turns_and_finishes_its_answers(
 async def test_it_is_still_used_until_its_replacement_is_there(emulator: Emulator, aging: Aging) -> None:
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
-    emulator.faults.add("ignore_upgrade", seconds=0.1)
+    emulator.faults.add("ignore_upgrade")
     aging.clock.now += AGE_S
     aging.look_after()
     await until(lambda: emulator.handshakes == 2, "the replacement is being made")
     stream = await ask(chat, "two")
     assert (stream.metrics.connection, stream.metrics.mode) == (1, "delta")
-    await until(lambda: not aging.pool._replacing, "it could not be made")
 
 
 async def test_it_is_replaced_once_however_often_one_looks(emulator: Emulator, aging: Aging) -> None:
@@ -160,7 +160,7 @@ async def test_closing_while_a_replacement_is_made_leaves_nothing(emulator: Emul
     aging.clock.now += AGE_S
     aging.look_after()
     await until(lambda: emulator.handshakes == 2, "the replacement is being made")
-    await soon(aging.client.close(), within_s=2)
+    await soon(aging.client.close(within_s=60))
 
 
 async def test_it_is_looked_after_by_itself(emulator: Emulator) -> None:
@@ -178,13 +178,14 @@ async def test_conversations_go_on_over_many_rotations(emulator: Emulator, lanes
 
         async def talk(store: bool) -> None:
             chat = client.conversation(model="words-20", store=store)
-            for _ in range(8):
+            turns = 0
+            while turns < 8 or client.metrics.rotations < 3:
+                turns += 1
                 stream = await ask(chat, "go on")
                 assert stream.metrics.recoveries == []
                 assert_kept(emulator, chat, stream.response)
 
-        await asyncio.gather(*(talk(bool(number % 2)) for number in range(8)))
-        assert client.metrics.rotations > 2
+        await soon(asyncio.gather(*(talk(bool(number % 2)) for number in range(8))), within_s=60)
 
 
 # The hour is over early.
@@ -219,19 +220,18 @@ async def test_a_limit_in_answer_to_a_request_costs_one_more_attempt(store: bool
 
 async def test_a_limit_in_the_midst_costs_no_turn_that_had_not_begun_to_answer(emulator: Emulator) -> None:
     """One is in mid-answer, one has begun without output, and one has just been sent."""
-    emulator.pace = Pace(0.0, 100)
+    emulator.faults.add("stall", event=8, request=1)
+    emulator.faults.add("stall", event=3, request=2)
     async with client_of(emulator) as client:
         spoken, begun, sent = (client.conversation(model="words-40") for _ in range(3))
         async with spoken.send("hello") as speaking:
             await first_text(speaking)
-            emulator.pace = Pace(0.3, None)
             beginning = asyncio.create_task(ask(begun, "hello"))
             await until(lambda: len(emulator.responses) == 2, "the second has begun")
             emulator.faults.add("connection_limit", request=3, event=1)
             sending = asyncio.create_task(ask(sent, "hello"))
             with pytest.raises(ConnectionLost) as loss:
                 await soon(speaking.finish())
-        emulator.pace = Pace()
         assert loss.value.output_seen
         streams = [await soon(asking) for asking in (beginning, sending)]
         causes = [stream.metrics.recoveries for stream in streams]
@@ -242,7 +242,7 @@ async def test_a_limit_in_the_midst_costs_no_turn_that_had_not_begun_to_answer(e
 
 async def test_after_a_limit_what_has_begun_may_still_finish(emulator: Emulator) -> None:
     """Where the server says so and does not hang up at once."""
-    emulator.pace = Pace(0.0, 200)
+    gate = emulator.faults.hold(event=8)
     async with client_of(emulator) as client:
         chat = client.conversation(model="words-40")
         async with chat.send("hello") as stream:
@@ -253,6 +253,7 @@ async def test_after_a_limit_what_has_begun_may_still_finish(emulator: Emulator)
             )
             other = await ask(client.conversation(model="words-40"), "hello")
             assert other.metrics.connection == 2
+            gate.open()
             await stream.finish()
         assert (stream.metrics.connection, stream.metrics.attempts) == (1, 1)
         assert record_of(emulator, stream).status == "completed"

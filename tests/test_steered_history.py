@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import trunkline
-from trunkline.emulator import Emulator, assert_context
-from trunkline.emulator.pace import Pace
+from trunkline.emulator import Emulator, Gate, assert_context
 from trunkline.events import OutputTextDelta, ResponseCreated
 
 STORY = "please tell me a long story about many things in the world of today"
 
 
-async def read_until(stream: trunkline.ResponseStream, created: int, deltas: int) -> str:
+def hold_after_three_words(emulator: Emulator) -> Gate:
+    """Hold the next answer until it has been steered."""
+    return emulator.faults.hold(event=8)
+
+
+async def read_until(stream: trunkline.ResponseStream, gate: Gate, created: int, deltas: int) -> str:
     """Read so many deltas of the so-manieth response; steer in the first. The text of that response."""
     seen, text = 0, ""
     async for event in stream:
@@ -20,6 +24,7 @@ async def read_until(stream: trunkline.ResponseStream, created: int, deltas: int
             text += event.delta
             if seen == 1 and len(text.split()) == 3:
                 await stream.steer("shorter please")
+                gate.open()
             if seen == created and len(text.split()) >= deltas:
                 break
     return text
@@ -28,10 +33,10 @@ async def read_until(stream: trunkline.ResponseStream, created: int, deltas: int
 async def test_leaving_the_successor_keeps_the_steered_answer_and_the_steer(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 200)
+    gate = hold_after_three_words(emulator)
     chat = client.conversation(model="gpt-6-astra")
     async with chat.send(STORY) as stream:
-        received = await read_until(stream, created=2, deltas=2)
+        received = await read_until(stream, gate, created=2, deltas=2)
     steered = next(iter(emulator.responses.values()))
     assert chat.items[0]["content"] == STORY
     assert_context(chat.items[1:2], steered.output)
@@ -41,10 +46,10 @@ async def test_leaving_the_successor_keeps_the_steered_answer_and_the_steer(
 async def test_leaving_a_steered_answer_before_its_successor_keeps_what_was_received_and_the_steer(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0, 100)
+    gate = hold_after_three_words(emulator)
     chat = client.conversation(model="gpt-6-astra")
     async with chat.send(STORY) as stream:
-        received = await read_until(stream, created=1, deltas=3)
+        received = await read_until(stream, gate, created=1, deltas=3)
     assert [item["content"] for item in chat.items] == [STORY, received, "shorter please"]
     async with chat.send("and now?") as stream:
         await stream.finish()

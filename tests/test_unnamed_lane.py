@@ -6,18 +6,20 @@ import pytest
 
 import trunkline
 from trunkline.emulator import Emulator
-from trunkline.emulator.pace import Pace
 
-from .talk import ask, client_of
+from .talk import ask, client_of, first_text, hold_after_first_word
 
 
 async def test_a_part_of_an_answer_that_names_no_lane_is_not_lost_in_silence(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 200)
+    gate = hold_after_first_word(emulator)
     emulator.faults.add("omit", fields=("stream_id",), event=8)
     async with client_of(emulator) as client:
         chat = client.conversation(model="words-20")
-        with pytest.raises(trunkline.ProtocolViolation, match="lanes=False"):
-            await ask(chat, "go")
+        async with chat.send("go") as stream:
+            await first_text(stream)
+            gate.open()
+            with pytest.raises(trunkline.ProtocolViolation, match="lanes=False"):
+                await stream.finish()
         assert (await ask(chat, "again")).metrics.connection == 2
 
 

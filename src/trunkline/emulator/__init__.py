@@ -12,6 +12,7 @@ from .faults.action import Action
 from .faults.fault import Fault, Fired
 from .faults.faults import Faults
 from .faults.file import load_faults, parse_faults
+from .gate import Gate
 from .pace import Pace
 from .testing import assert_context
 
@@ -28,6 +29,7 @@ __all__ = [
     "Faults",
     "Fired",
     "FrameRecord",
+    "Gate",
     "Model",
     "Pace",
     "Prompt",

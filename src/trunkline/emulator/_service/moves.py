@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .._protocol.events import Event
+from ..gate import Gate
 
 
 class Pause(Enum):
@@ -17,9 +18,10 @@ class Pause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A pause in seconds; None never ends."""
+    """A pause of `seconds`, or until `gate` opens; without either it never ends."""
 
     seconds: float | None
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)

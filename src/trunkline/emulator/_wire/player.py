@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from .._protocol.events import Event
 from .._service.moves import HangUp, Move, Pause, Raw, Wait
+from ..gate import Gate
 from ..pace import Pace
 from .outbox import Sink
 
@@ -34,6 +35,7 @@ class Player:
         self._started_at = loop.time()
         self._tokens = 0
         self._handle: asyncio.Handle | None = None
+        self._gate: Gate | None = None
         self._stopped = False
 
     def start(self) -> None:
@@ -45,6 +47,8 @@ class Player:
         self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
+        if self._gate is not None:
+            self._gate.leave(self._step)
 
     def _step(self) -> None:
         if self._stopped:
@@ -66,6 +70,9 @@ class Player:
         if isinstance(move, Pause):
             return self._paces(move)
         if isinstance(move, Wait):
+            if move.gate is not None:
+                self._gate = move.gate
+                return move.gate.wait(self._step, self._loop)
             if move.seconds is not None:
                 self._handle = self._loop.call_later(move.seconds, self._step)
             return True

@@ -28,7 +28,7 @@ class Action(StrEnum):
     CLOSE = "close"
     """Close the connection with `close_code`."""
     STALL = "stall"
-    """Pause this response for `seconds`, or for ever."""
+    """Pause this response for `seconds`, until `gate` opens, or for ever."""
     DELAY = "delay"
     """Send the event `seconds` later."""
     TRUNCATE = "truncate"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .._protocol.events import Event
+from ..gate import Gate
 from .action import Action
 
 
@@ -51,6 +52,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     seconds: float | None = None
+    gate: Gate | None = None
+    """Ends a `stall` when it opens; see `Faults.hold`."""
     close_code: int = 1011
     size_bytes: int = 1024 * 1024
     fields: tuple[str, ...] = ("sequence_number",)

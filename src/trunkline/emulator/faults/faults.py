@@ -8,6 +8,7 @@ from typing import Any
 
 from .._protocol.events import Event
 from .._service.moves import Move
+from ..gate import Gate
 from .action import Action
 from .fault import Fault, Fired, Place
 from .strike import strike
@@ -35,6 +36,16 @@ class Faults:
         # One generator each, so that adding a fault does not change when the others are applied.
         self._laid.append((fault, random.Random(f"{self._seed}:{len(self._laid)}")))
         return fault
+
+    def hold(self, **conditions: Any) -> Gate:
+        """Hold a response before an event until the returned gate is opened.
+
+        `conditions` are those of a `Fault`: ``hold(event=6)`` holds the next response before its sixth event,
+        ``hold(event_type="response.completed", times=None)`` every response before its end.
+        """
+        gate = Gate()
+        self.add(Action.STALL, gate=gate, **conditions)
+        return gate
 
     def __bool__(self) -> bool:
         return bool(self._laid)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .action import Action
 from .fault import Fault
 from .faults import Faults
+
+# A gate is opened by a program; a file cannot hold one. A dict keeps the order of the fields.
+_NAMES = dict.fromkeys(one.name for one in fields(Fault) if one.name != "gate")
 
 
 def load_faults(path: str | Path) -> Faults:
@@ -46,8 +49,8 @@ def parse_faults(content: Any) -> Faults:
 
 def describe(fault: Fault) -> dict[str, Any]:
     """Return a fault as plain data: its action and the fields that differ from their defaults."""
-    blank = asdict(Fault(fault.action))
-    given = {name: value for name, value in asdict(fault).items() if value != blank[name]}
+    blank = Fault(fault.action)
+    given = {name: getattr(fault, name) for name in _NAMES if getattr(fault, name) != getattr(blank, name)}
     return {"action": str(fault.action)} | given
 
 
@@ -55,7 +58,7 @@ def _parse_fault(entry: Any, index: int) -> Fault:
     where = f"fault {index + 1}"
     if not isinstance(entry, dict) or "action" not in entry:
         raise ValueError(f"{where}: expected an object with an 'action'")
-    unknown = set(entry) - {one.name for one in fields(Fault)}
+    unknown = set(entry) - _NAMES.keys()
     if unknown:
         names = ", ".join(sorted(map(repr, unknown)))
         raise ValueError(f"{where}: unknown field {names}; remove it or correct its name")

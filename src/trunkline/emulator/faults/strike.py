@@ -66,7 +66,7 @@ def _unknown_event(fault: Fault, lane: str | None) -> list[Move]:
 
 
 _BEFORE: Mapping[Action, Callable[[Fault, str | None], list[Move]]] = {
-    Action.STALL: lambda fault, lane: [Wait(fault.seconds)],
+    Action.STALL: lambda fault, lane: [Wait(fault.seconds, fault.gate)],
     Action.DELAY: lambda fault, lane: [Wait(fault.seconds or 0.0)],
     Action.UNKNOWN_EVENT: _unknown_event,
 }
