@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .waiting import TIME_SCALE, until
 __all__ = ["complaints", "no_proxy", "opened", "server"]
 
 _HERE = Path(__file__).parent
+_DESCRIPTORS = "/dev/fd"  # on Linux and macOS
 _OWN_WATCH = (_HERE / "emulator",)
 
 
@@ -45,8 +47,8 @@ async def watched() -> AsyncIterator[None]:
     gc.freeze()  # what was there before is not looked through again
     with _Complaints(loop) as heard:
         yield
-        await until(lambda: not _others(tasks), "tasks end", within_s=2, describe=lambda: _others(tasks))
-        await until(lambda: _sockets() <= before, "sockets close", within_s=2, describe=_sockets)
+        await until(lambda: not _others(tasks), "tasks end", describe=lambda: _others(tasks))
+        await until(lambda: _sockets() <= before, "sockets close", describe=_sockets)
         gc.collect()
         await asyncio.sleep(0)
     gc.unfreeze()
@@ -58,11 +60,11 @@ def _others(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 
 
 def _sockets() -> int:
-    """How many sockets this process has open."""
+    """How many sockets this process has open; none where descriptors cannot be listed, as on Windows."""
     found = 0
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in os.listdir(_DESCRIPTORS) if os.path.isdir(_DESCRIPTORS) else []:
         try:
-            found += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+            found += stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
         except OSError:  # the one with which the directory was read
             continue
     return found

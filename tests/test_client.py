@@ -209,14 +209,14 @@ async def test_closing_ends_turns_that_wait_for_room(emulator: Emulator) -> None
         async with stream:
             await first_text(stream)
             waiting = asyncio.create_task(ask(client.conversation(model="echo"), "hello"))
-            await asyncio.sleep(0)
+            await until(lambda: client.metrics.turns == 2, "the other waits")
             await client.close()
             with pytest.raises(trunkline.ClientClosed):
                 await waiting
 
 
 async def test_closing_ends_turns_that_wait_to_be_asked_again(emulator: Emulator) -> None:
-    emulator.faults.add("reject", status=503, headers={"retry-after": str(runs_briefly(0.2))})
+    emulator.faults.add("reject", status=503, headers={"retry-after": "30"})
     async with client_of(emulator) as client:
         chat = client.conversation(model="echo")
         waiting = asyncio.create_task(ask(chat, "hello"))
@@ -299,7 +299,7 @@ async def test_warm_is_bounded(emulator: Emulator) -> None:
     deadlines = Deadlines(connect=runs_briefly(0.1))
     async with client_of(emulator, deadlines=deadlines) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as late:
-            await soon(client.warm(model="echo"), within_s=5)
+            await soon(client.warm(model="echo"))
     assert late.value.phase == "connect"
 
 

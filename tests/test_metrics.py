@@ -10,8 +10,8 @@ from trunkline.emulator import Emulator
 from trunkline.metrics import PoolMetrics
 from trunkline.recovery import Cause
 
-from .talk import WEATHER, ask, client_of, first_text, record_of
-from .waiting import runs_briefly, soon, until
+from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, record_of
+from .waiting import soon, until
 
 
 class Heard:
@@ -169,11 +169,12 @@ async def test_recoveries_are_counted_by_cause(emulator: Emulator, client: trunk
 async def test_an_answer_that_is_left_is_counted_once_with_its_tokens(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.faults.add("delay", event=6, seconds=runs_briefly(0.05))
+    gate = hold_after_first_word(emulator)
     chat = client.conversation(model="words-30")
     async with chat.send("go") as stream:
         await first_text(stream)
         stream.close()
+    gate.open()
     await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 30, "the answer has drained")
     assert client.metrics.abandoned == 1
 

@@ -15,7 +15,7 @@ from trunkline.emulator.pace import Pace
 from trunkline.metrics import Hooks, PoolState, TurnMetrics
 from trunkline.recovery import Cause
 
-from .talk import ask, client_of, first_text
+from .talk import ask, client_of, first_text, hold_after_first_word
 from .waiting import soon, until
 
 NOTHING = PoolState(sockets=0, dialling=0, retired=0, lanes=0, in_flight=0, draining=0, http=0)
@@ -77,11 +77,12 @@ async def test_a_retired_connection_is_seen_until_its_last_turn_ends(emulator: E
 
 
 async def test_requests_over_http_are_seen(emulator: Emulator) -> None:
-    emulator.pace = Pace(0, 500)
+    gate = hold_after_first_word(emulator)
     async with client_of(emulator, transport="http") as client:
         async with client.conversation(model="words-30").send("go") as stream:
             await first_text(stream)
             assert client.state() == PoolState(0, 0, 0, 0, 0, 0, http=1)
+            gate.open()
         await until(lambda: client.state().http == 0, "the request has ended")
 
 

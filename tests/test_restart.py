@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +20,15 @@ from .cli.command import TRUNKLINE, environment
 from .waiting import TIME_SCALE, soon, until
 
 LENGTH = 150
-MODEL = f"words-{LENGTH}"
+# Two names of one model, so that a fault can tell them apart.
+SPOKEN, SILENT = f"words-{LENGTH}-spoken", f"words-{LENGTH}-silent"
 TALE = "the quick brown fox jumps over a lazy dog while seven small birds sing near an old stone bridge"
 ANSWER = " ".join([TALE] * 10).split(" ", LENGTH)[:LENGTH]
-FIRST_TOKEN_S, TOKENS_PER_SECOND = 1.0, 100.0
+# Until it is killed, the server answers no turn to its end.
+STALLS = [
+    {"action": "stall", "model": SPOKEN, "event": 30, "times": None},
+    {"action": "stall", "model": SILENT, "event": 3, "times": None},
+]
 
 
 class Served:
@@ -35,10 +42,9 @@ class Served:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    async def start(self) -> None:
-        pace = ("--first-token-s", str(FIRST_TOKEN_S), "--tokens-per-second", str(TOKENS_PER_SECOND))
+    async def start(self, *options: str) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            TRUNKLINE, "emulate", "--port", str(self.port), *pace, stdout=PIPE, env=environment()
+            TRUNKLINE, "emulate", "--port", str(self.port), *options, stdout=PIPE, env=environment()
         )
         assert self.process.stdout is not None
         line = await soon(self.process.stdout.readline(), within_s=30)
@@ -55,9 +61,11 @@ class Served:
 
 
 @pytest.fixture
-async def served(watched: None) -> AsyncIterator[Served]:
+async def served(watched: None, tmp_path: Path) -> AsyncIterator[Served]:
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps(STALLS))
     process = Served()
-    await process.start()
+    await process.start("--faults", str(faults))
     yield process
     await process.kill()
 
@@ -97,7 +105,7 @@ def check(turn: Turn, killed_at: float) -> None:
     assert isinstance(turn.error, ConnectionLost), repr(turn.error)
     assert turn.error.output_seen
     assert " ".join(ANSWER).startswith(turn.received)
-    assert turn.ended_at - killed_at < 2 * TIME_SCALE
+    assert turn.ended_at - killed_at < 5 * TIME_SCALE
     said = [item["content"] for item in turn.chat.items]
     assert said == ["hello", turn.received] if turn.received else ["hello"]
 
@@ -114,7 +122,7 @@ async def test_no_turn_is_lost_whose_output_had_not_begun_and_the_others_say_so(
         policy=policy,
         transport=transport,  # type: ignore[arg-type]
     ) as client:
-        chats = [client.conversation(model=MODEL) for _ in range(100)]
+        chats = [client.conversation(model=model) for model in (SPOKEN, SILENT) for _ in range(50)]
         turns = [Turn(chat, chat.send("hello")) for chat in chats]
         talking, waiting = turns[:50], turns[50:]
         taking = [asyncio.create_task(turn.take()) for turn in talking]

@@ -10,7 +10,7 @@ import trunkline
 from trunkline.emulator import Emulator
 
 from .talk import assert_kept, client_of, user
-from .waiting import soon
+from .waiting import soon, until
 
 CONVERSATIONS = 200
 TURNS = 10
@@ -34,8 +34,11 @@ async def test_200_conversations_of_10_turns_at_once(lanes: bool, sockets: int) 
     loop = asyncio.get_running_loop()
     loop.set_debug(False)
     async with Emulator(first_token_s=0.05) as emulator, client_of(emulator, lanes=lanes) as client:
-        everybody = (converse(emulator, client, number) for number in range(CONVERSATIONS))
-        await soon(asyncio.gather(*everybody), within_s=60)
+        gate = emulator.faults.hold(event=1, times=CONVERSATIONS)
+        everybody = asyncio.gather(*(converse(emulator, client, number) for number in range(CONVERSATIONS)))
+        await until(lambda: gate.held == CONVERSATIONS, "all are asked at once", within_s=30)
+        gate.open()
+        await soon(everybody, within_s=80)
         assert emulator.handshakes == len(emulator.connections) <= sockets
         assert len(emulator.responses) == CONVERSATIONS * TURNS
         assert all(not response.error for response in emulator.requests)

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 
 import trunkline
 from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
-from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
+from trunkline.emulator import Call, Emulator, Gate, Prompt, Say, Step, words
 from trunkline.emulator.pace import Pace
 from trunkline.events import (
     FunctionCallArgumentsDelta,
@@ -27,7 +28,16 @@ from trunkline.events import (
 
 from .peer import TEXT, Peer, Server, frame
 from .promise.canonical import canonical
-from .talk import WEATHER, ask, assert_kept, client_of, first_text, output_for, record_of
+from .talk import (
+    WEATHER,
+    ask,
+    assert_kept,
+    client_of,
+    first_text,
+    hold_after_first_word,
+    output_for,
+    record_of,
+)
 from .waiting import soon, until
 
 CODES = [
@@ -40,7 +50,8 @@ CODES = [
     "successor_creation_failed",
     "a_code_of_tomorrow",
 ]
-ENDLESS = "words-400"
+ENDLESS = "words-1000000"
+"""A model whose answer is not over before it is steered, however slow the machine."""
 
 
 @pytest.fixture
@@ -48,6 +59,11 @@ async def chat(emulator: Emulator, client: trunkline.Client) -> trunkline.Conver
     """A conversation with a model that talks for long."""
     emulator.pace = Pace(0.0, 300)
     return client.conversation(model=ENDLESS)
+
+
+def hold_open_call(emulator: Emulator) -> Gate:
+    """Hold the next answer before its first call is complete, so that it can be steered."""
+    return emulator.faults.hold(event_type="response.function_call_arguments.done")
 
 
 def steers_of(emulator: Emulator) -> list[dict[str, Any]]:
@@ -77,9 +93,9 @@ async def test_an_accepted_steer_is_answered_by_a_successor_in_the_same_stream(
 
 
 def _talks_then_answers(prompt: Prompt) -> list[Step]:
-    """Talks for long when told to, and else answers in a word."""
+    """Talks without end when told to, and else answers in a word."""
     if prompt.user_text == "tell me a story":
-        return [Say([f"{number} " for number in range(400)])]
+        return [Say(f"{number} " for number in count())]
     return [Say(words(f"As you wish: {prompt.user_text}"))]
 
 
@@ -186,7 +202,7 @@ async def test_leaving_a_steered_answer_does_not_hold_the_next_turn_up(
     async with chat.send("tell me a story") as stream:
         await first_text(stream)
         await stream.steer("in verse, please")
-    after = await soon(ask(chat, "stop", model=ENDLESS, max_output_tokens=1), within_s=5)
+    after = await soon(ask(chat, "stop", model=ENDLESS, max_output_tokens=1))
     assert after.metrics.lane != stream.metrics.lane
     assert_kept_but_for_the_end(emulator, chat, after.response)
 
@@ -224,13 +240,14 @@ async def test_a_key_goes_on_after_a_steered_answer_as_its_caller_tells_it(
 async def test_models_that_cannot_be_steered_hand_it_back_and_go_on(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0.0, 300)
+    gate = hold_after_first_word(emulator)
     emulator.add_model("gpt-5.2", _talks_a_little)
     chat = client.conversation(model="gpt-5.2")
     async with chat.send("hello") as stream:
         await first_text(stream)
         with pytest.raises(SteerRefused) as refusal:
             await stream.steer("in verse")
+        gate.open()
         await stream.finish()
     assert (refusal.value.code, refusal.value.input) == ("steering_not_supported", "in verse")
     assert stream.response.status == "completed"
@@ -246,7 +263,7 @@ def _talks_a_little(prompt: Prompt) -> list[Step]:
 async def test_only_so_many_steers_wait_and_the_next_is_handed_back(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0.0, 100)
+    hold_open_call(emulator)
     chat = client.conversation(model="tools", tools=[WEATHER])
     async with chat.send("the weather in Oslo and in Bergen?") as stream:
         async for event in stream:
@@ -261,12 +278,13 @@ async def test_only_so_many_steers_wait_and_the_next_is_handed_back(
 async def test_a_steer_that_comes_too_late_is_handed_back_and_the_turn_is_answered(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.faults.add("delay", event_type="response.completed", seconds=0.1)
+    gate = emulator.faults.hold(event_type="response.completed")
     chat = client.conversation(model="echo")
     async with chat.send("hello") as stream:
         await first_text(stream)
         with pytest.raises(SteerRefused) as refusal:
             await stream.steer("louder")
+        gate.open()
         await soon(stream.finish())
     assert (refusal.value.code, refusal.value.input) == ("response_already_completed", "louder")
     assert_kept(emulator, chat, stream.response)
@@ -276,15 +294,15 @@ async def test_a_steer_that_comes_too_late_is_handed_back_and_the_turn_is_answer
 async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_again(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.pace = Pace(0.0, 200)
+    gate = hold_after_first_word(emulator)
     chat = client.conversation(model="fail-after-20-invalid_prompt")
     async with chat.send("hello") as stream:
         await first_text(stream)
         await stream.steer("louder")
+        gate.open()
         with pytest.raises(trunkline.ResponseFailed):
             await stream.finish()
     await until(lambda: all(not each.lanes.in_flight for each in client._pool.connections), "it is free")
-    emulator.pace = Pace()
     other = client.conversation(model="fail-after-20-invalid_prompt")
     with pytest.raises(trunkline.ResponseFailed):
         await ask(other, "hello")
@@ -294,31 +312,32 @@ async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_
 # Pending.
 
 
-def _calls_slowly(prompt: Prompt) -> list[Step]:
-    """Calls the tool for each city, with long arguments; with their outputs, answers."""
+def _calls(prompt: Prompt) -> list[Step]:
+    """Calls the tool for each city; with their outputs, answers."""
     if prompt.outputs:
         return [Say(["It", " is", " so."])]
     cities = [city for city in ("Oslo", "Bergen") if city in prompt.user_text]
-    return [Call("get_weather", json.dumps({"city": city, "note": "x" * 300})) for city in cities]
+    return [Call("get_weather", json.dumps({"city": city})) for city in cities]
 
 
 @pytest.fixture
 def caller(emulator: Emulator) -> str:
-    """A model that can be steered while it calls."""
-    emulator.pace = Pace(0.0, 400)
-    emulator.add_model("caller", _calls_slowly)
+    """A model that calls."""
+    emulator.add_model("caller", _calls)
     return "caller"
 
 
 async def pending(
-    chat: trunkline.Conversation, *steers: str, question: str = "the weather in Oslo?"
+    emulator: Emulator, chat: trunkline.Conversation, *steers: str, question: str = "the weather in Oslo?"
 ) -> trunkline.ResponseStream:
     """A turn that ends with calls, and with steers that wait for their outputs."""
+    gate = hold_open_call(emulator)
     async with chat.send(question) as stream:
         async for event in stream:
             if isinstance(event, FunctionCallArgumentsDelta):
                 break
         await asyncio.gather(*(stream.steer(steer) for steer in steers))
+        gate.open()
         kinds = [type(event) async for event in stream]
     assert kinds.count(SteerPending) == len(steers)
     return stream
@@ -329,7 +348,7 @@ async def test_outputs_that_are_owed_go_out_alone_on_the_same_lane_and_take_the_
     emulator: Emulator, client: trunkline.Client, caller: str, store: bool
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER], store=store)
-    stream = await pending(chat, "in Fahrenheit", question="the weather in Oslo and Bergen?")
+    stream = await pending(emulator, chat, "in Fahrenheit", question="the weather in Oslo and Bergen?")
     calls = stream.response.tool_calls
     assert len(calls) == 2
     outputs = [output_for(call, "sunny") for call in calls]
@@ -350,7 +369,7 @@ async def test_outputs_that_are_owed_go_out_alone_on_the_same_lane_and_take_the_
 
 async def test_several_steers_may_wait(emulator: Emulator, client: trunkline.Client, caller: str) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
-    stream = await pending(chat, "one", "two")
+    stream = await pending(emulator, chat, "one", "two")
     after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
     assert_kept(emulator, chat, after.response)
     assert [item["content"] for item in chat.items if item.get("role") == "user"][1:] == ["one", "two"]
@@ -361,7 +380,7 @@ async def test_a_steer_that_waits_survives_its_connection(
     emulator: Emulator, client: trunkline.Client, caller: str, store: bool
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER], store=store)
-    stream = await pending(chat, "in Fahrenheit")
+    stream = await pending(emulator, chat, "in Fahrenheit")
     await emulator.drop_connections()
     await until(lambda: client.connections == 0, "the client has noticed")
     after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
@@ -374,7 +393,7 @@ async def test_a_steer_that_waits_is_kept_when_its_outputs_are_refused_at_first(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
-    stream = await pending(chat, "in Fahrenheit")
+    stream = await pending(emulator, chat, "in Fahrenheit")
     emulator.faults.add("reject", status=503)
     after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
     assert after.metrics.recoveries == [Cause.TRANSIENT]
@@ -385,7 +404,7 @@ async def test_when_the_history_goes_elsewhere_the_steer_does_not_follow(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
-    await pending(chat, "in Fahrenheit")
+    await pending(emulator, chat, "in Fahrenheit")
     chat.replace([])
     after = await ask(chat, "hello from Oslo")
     assert_kept(emulator, chat, after.response)
@@ -398,7 +417,7 @@ async def test_a_steer_that_waits_goes_with_its_own_lane_and_a_branch_says_it_ag
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
-    stream = await pending(chat, "in Fahrenheit")
+    stream = await pending(emulator, chat, "in Fahrenheit")
     outputs = [output_for(call, "sunny") for call in stream.response.tool_calls]
     branch = chat.fork()
     for one, mode in ((branch, "full"), (chat, "delta")):
@@ -411,7 +430,7 @@ async def test_a_tool_that_is_run_takes_the_steer_along(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
-    stream = await pending(chat, "in Fahrenheit")
+    stream = await pending(emulator, chat, "in Fahrenheit")
     answer = await chat.run([output_for(call, "sunny") for call in stream.response.tool_calls])
     assert_kept(emulator, chat, answer)
 
@@ -422,7 +441,7 @@ async def test_a_tool_that_is_run_takes_the_steer_along(
 async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
-    emulator.faults.add("delay", event=1, seconds=0.05)
+    gate = emulator.faults.hold(event=1)
     chat = client.conversation(model="echo")
     stream = chat.send("hello")
     with pytest.raises(UsageError, match="enter the stream"):
@@ -430,6 +449,7 @@ async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
     async with stream:
         with pytest.raises(UsageError, match="no running response"):
             await stream.steer("x")
+        gate.open()
         await stream.finish()
         with pytest.raises(UsageError, match="no running response"):
             await stream.steer("x")
@@ -621,7 +641,7 @@ async def test_leaving_the_stream_ends_the_wait_of_whoever_steers(server: Server
             steering = asyncio.create_task(stream.steer("louder"))
             await wire.receive()
         with pytest.raises(trunkline.TrunklineError):
-            await soon(steering, within_s=2)
+            await soon(steering)
 
 
 async def test_a_turn_that_was_steered_is_not_asked_again(emulator: Emulator) -> None:

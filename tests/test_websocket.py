@@ -80,7 +80,7 @@ async def test_buffered_bytes_are_those_that_the_kernel_has_not_taken(opened: Op
 
 
 async def test_answered_pings_keep_the_socket(opened: Open) -> None:
-    websocket, peer, receiver = await opened(ping_interval_s=0.2, ping_timeout_s=0.2)
+    websocket, peer, receiver = await opened(ping_interval_s=0.5, ping_timeout_s=0.5)
     for _ in range(2):
         opcode, payload = await peer.read()
         assert opcode == PING

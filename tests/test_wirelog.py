@@ -15,7 +15,7 @@ from trunkline.events import decode
 from trunkline.recovery import Action, Cause, Decision
 from trunkline.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
 
-from .talk import ask, client_of, first_text
+from .talk import ask, client_of, first_text, hold_after_first_word
 from .waiting import until
 
 KEY = "sk-secret-key-0123456789"
@@ -109,12 +109,14 @@ async def test_a_connection_that_is_not_trusted_says_so(everything: pytest.LogCa
 
 async def test_a_steer_is_a_frame_too(everything: pytest.LogCaptureFixture) -> None:
     async with (
-        Emulator(tokens_per_second=200.0) as emulator,
+        Emulator() as emulator,
         client_of(emulator) as client,
         client.conversation(model="words-50").send(SECRET) as stream,
     ):
+        gate = hold_after_first_word(emulator)
         await first_text(stream)
         await stream.steer(SECRET)
+        gate.open()
         await stream.finish()
     assert any(
         re.fullmatch(r"connection 1 lane-0 > response.steer \d+ B", line) for line in lines(everything)
@@ -171,9 +173,10 @@ async def test_http_has_lines_for_request_events_and_end(everything: pytest.LogC
 
 async def test_an_answer_over_http_that_is_left_says_so(everything: pytest.LogCaptureFixture) -> None:
     async with (
-        Emulator(tokens_per_second=200.0) as emulator,
+        Emulator() as emulator,
         client_of(emulator, transport="http") as client,
     ):
+        emulator.faults.add("stall", event=6)
         async with client.conversation(model="words-50").send(SECRET) as stream:
             await first_text(stream)
         await until(lambda: client.state().http == 0, "the exchange has ended")

@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from trunkline.emulator import Call, Emulator, Prompt, Reason, Say
-from trunkline.emulator.pace import Pace
 
 from .talk import ask, chunks_of, context, latest
 
@@ -34,8 +33,13 @@ def metrics(llm: trunkline.LLM) -> list[LLMMetrics]:
 
 
 async def test_text_comes_in_pieces_that_name_the_response(emulator: Emulator, llm: trunkline.LLM) -> None:
-    emulator.pace = Pace(0, 100)
-    chunks = await chunks_of(llm, context("one two three"))
+    gates = [emulator.faults.hold(event=event) for event in (6, 7, 8)]
+    chunks = []
+    async with llm.chat(chat_ctx=context("one two three")) as stream:
+        async for chunk in stream:
+            chunks.append(chunk)
+            if gates:
+                gates.pop(0).open()
     pieces = [chunk.delta.content for chunk in chunks if chunk.delta and chunk.delta.content]
     assert "".join(pieces) == "You said: one two three"
     assert len(pieces) > 2
@@ -120,7 +124,7 @@ async def test_an_incomplete_answer_is_an_answer(
 async def test_a_cut_answer_counts_as_cancelled(
     emulator: Emulator, llm: trunkline.LLM, metrics: list[LLMMetrics]
 ) -> None:
-    emulator.pace = Pace(0, 50)
+    emulator.faults.add("stall", event=6)
     async with llm.chat(chat_ctx=context("one two three four five six seven")) as stream:
         await anext(aiter(stream))
     assert [told.cancelled for told in metrics] == [True]

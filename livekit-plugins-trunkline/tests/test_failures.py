@@ -13,7 +13,7 @@ from livekit.agents.types import APIConnectOptions
 from livekit.agents.utils import http_context
 from livekit.plugins import openai, trunkline
 from livekit.plugins.trunkline.failures import livekit_error
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, Gate
 from trunkline.emulator.pace import Pace
 
 from .talk import MODEL, ONCE, SOON, ask, check_context, chunks_of, context, responses
@@ -22,12 +22,13 @@ DELTA = "response.output_text.delta"
 LONG = "one two three four five six seven eight nine ten"
 
 
-async def hear(llm: trunkline.LLM, heard: list[str]) -> None:
-    """One request; the received text is kept if the answer ends early."""
+async def hear(llm: trunkline.LLM, heard: list[str], gate: Gate) -> None:
+    """One request; the received text is kept if the answer ends early. The first text opens the gate."""
     async with llm.chat(chat_ctx=context(LONG), conn_options=SOON) as stream:
         async for chunk in stream:
             if chunk.delta and chunk.delta.content:
                 heard.append(chunk.delta.content)
+                gate.open()
 
 
 def as_livekits(error: core.TrunklineError, **facts: bool) -> Any:
@@ -132,11 +133,11 @@ async def test_a_socket_lost_before_any_word_is_made_up_for_at_once(
 async def test_nothing_is_said_twice(
     action: str, emulator: Emulator, llm: trunkline.LLM, errors: list[Any]
 ) -> None:
-    emulator.pace = Pace(0, 100)
+    gate = emulator.faults.hold(event=6)
     emulator.faults.add(action, event_type=DELTA, event=9)
     heard: list[str] = []
     with pytest.raises(APIError) as broken:
-        await hear(llm, heard)
+        await hear(llm, heard, gate)
     assert f"You said: {LONG}".startswith("".join(heard))
     assert heard
     assert not broken.value.retryable

@@ -122,14 +122,12 @@ async def test_an_interrupted_answer_is_what_was_heard_of_it(emulator: Emulator,
     emulator.expect("story").says("Once upon a time there was a train that nobody had ever seen before.")
     async with session_of(llm, Clerk()) as session:
         await session.run(user_input="Hello there")
-        emulator.pace = Pace(0, 10)
+        emulator.faults.add("stall", event=9)
         told = session.generate_reply(user_input="Tell me a story")
         while session.agent_state != "speaking":
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.15)
         session.interrupt()
         await told
-        emulator.pace = Pace(0, None)
         answered: RunResult[Any] = session.run(user_input="That is enough")
         assert said(await answered) == "You said: That is enough"
         check_contexts(emulator, session)
@@ -145,13 +143,12 @@ async def test_an_answer_interrupted_before_its_first_word_leaves_nothing(
 ) -> None:
     async with session_of(llm, Clerk()) as session:
         await session.run(user_input="Hello there")
-        emulator.pace = Pace(5, None)
+        emulator.faults.add("stall", event=3)
         asked = session.generate_reply(user_input="Tell me a story")
         while len(emulator.responses) < 2:
             await asyncio.sleep(0.01)
         session.interrupt()
         await asked
-        emulator.pace = Pace(0, None)
         await session.run(user_input="Never mind")
         check_contexts(emulator, session)
 

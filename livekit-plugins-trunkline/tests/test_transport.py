@@ -94,7 +94,7 @@ async def test_prewarming_opens_a_socket_before_it_is_needed(emulator: Emulator)
     async with llm_of(emulator) as llm:
         llm.prewarm()
         llm.prewarm()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             while not emulator.live_connections:
                 await asyncio.sleep(0.01)
         await talk(llm, "Hello")
@@ -105,8 +105,10 @@ async def test_prewarming_fails_unheard_and_is_ended_with_the_llm(emulator: Emul
     emulator.faults.add("ignore_upgrade", seconds=30)
     llm = llm_of(emulator)
     llm.prewarm()
-    await asyncio.sleep(0.05)
-    await asyncio.wait_for(llm.aclose(), 5)
+    async with asyncio.timeout(10):
+        while not emulator.handshakes:
+            await asyncio.sleep(0.01)
+    await asyncio.wait_for(llm.aclose(), 10)
     over_http = llm_of(emulator, use_websocket=False)
     over_http.prewarm()
     await asyncio.sleep(0.01)

@@ -19,11 +19,13 @@ TIMEOUT_S = 30.0 * float(os.environ.get("TRUNKLINE_TEST_TIME_SCALE", "1"))
 TRUNKLINE = str(Path(sys.executable).with_name("trunkline"))
 ESCAPE = "\x1b"
 
-# A process receives Ctrl-C only from its controlling terminal, which it must acquire.
+# A process receives Ctrl-C only from its controlling terminal, which it must acquire. An ignored SIGINT is
+# inherited; it is set here, so that it does not depend on what started the tests.
 _TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; "
+    "import fcntl, os, signal, sys, termios; "
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
+    "signal.signal(signal.SIGINT, getattr(signal, sys.argv[1])); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
 )
 _ROWS, _COLUMNS = 40, 200
 
@@ -95,12 +97,21 @@ class Running:
 
 
 @contextlib.contextmanager
-def in_terminal(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Run the command in a terminal."""
+def in_terminal(
+    *arguments: str, env: Mapping[str, str] | None = None, ignores_sigint: bool = False
+) -> Iterator[Running]:
+    """Run the command in a terminal, with the default SIGINT disposition or with SIGINT ignored."""
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", _TAKE_TERMINAL, TRUNKLINE, *arguments],
+        [
+            sys.executable,
+            "-c",
+            _TAKE_TERMINAL,
+            "SIG_IGN" if ignores_sigint else "SIG_DFL",
+            TRUNKLINE,
+            *arguments,
+        ],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,

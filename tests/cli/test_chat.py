@@ -9,7 +9,7 @@ from trunkline.emulator import Emulator
 from .command import ESCAPE, TIMEOUT_S, Running, environment, in_terminal, trunkline
 
 CTRL_C, CTRL_D = "\x03", "\x04"
-LONG = " ".join(f"word{number}" for number in range(60))
+LONG = " ".join(f"word{number}" for number in range(200))
 
 
 def at(emulator: Emulator, **given: str) -> dict[str, str]:
@@ -127,6 +127,16 @@ def test_a_control_c_after_an_interrupted_answer_leaves(emulator: Emulator) -> N
         interrupt_prompt(terminal)
         assert terminal.end() == 0
     assert time.monotonic() - started < TIMEOUT_S / 3  # exit does not wait for the interrupted answer
+
+
+def test_control_c_works_also_where_it_was_ignored_before_the_command_started(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator), ignores_sigint=True) as terminal:
+        ask(terminal, LONG)
+        terminal.wait_for("You said: word0")
+        terminal.type(CTRL_C)
+        terminal.wait_for("(interrupted)")
+        interrupt_prompt(terminal)
+        assert terminal.end() == 0
 
 
 def test_an_error_does_not_end_the_conversation(emulator: Emulator) -> None:

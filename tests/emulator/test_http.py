@@ -10,7 +10,7 @@ import pytest
 from trunkline.emulator import Emulator
 from trunkline.emulator._wire import server as server_module
 
-from .wire import WEATHER, Socket, Wire, text_of, wired
+from .wire import TIMEOUT_S, WEATHER, Socket, Wire, text_of, wired
 
 
 async def test_a_stored_response_can_be_read_and_deleted(wire: Wire) -> None:
@@ -125,7 +125,7 @@ async def test_bodies_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyP
         assert (status, body["error"]["code"]) == (413, "request_too_large")
         async with wire.socket() as socket:
             await socket.create(input="x" * 20_000)
-            message = await asyncio.wait_for(socket.raw.receive(), 5)
+            message = await asyncio.wait_for(socket.raw.receive(), TIMEOUT_S)
             assert message.type is aiohttp.WSMsgType.CLOSE
             assert message.data == 1009
         status, _ = await wire.post(input="x")
@@ -147,7 +147,7 @@ async def test_a_client_that_leaves_a_stream_stops_its_response() -> None:
             await answer.content.readline()
             answer.close()
         (record,) = emulator.responses.values()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_S):
             while record.status == "in_progress":
                 await asyncio.sleep(0.001)
         assert record.status == "cancelled"

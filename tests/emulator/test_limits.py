@@ -19,7 +19,7 @@ from trunkline.emulator import Emulator
 from trunkline.emulator._wire.outbox import HIGH_WATER_BYTES
 from trunkline.emulator._wire.socket_session import MAX_QUEUED
 
-from .wire import Wire, wired
+from .wire import TIMEOUT_S, Wire, wired
 
 
 class Clock:
@@ -88,7 +88,7 @@ async def test_the_hour_may_end_in_the_middle_of_an_answer() -> None:
     clock = Clock()
     emulator = Emulator(clock=clock, tokens_per_second=50)
     async with emulator, wired(emulator) as wire, wire.socket() as socket:
-        await socket.create(model="words-500", input="x")
+        await socket.create(model="words-1000000", input="x")
         await socket.until("response.output_text.delta")
         clock.now += 3600
         events = await socket.until("error")
@@ -131,7 +131,7 @@ async def test_stopping_does_not_wait_for_a_client_that_does_not_read() -> None:
             await asyncio.sleep(0)
         begun = time.monotonic()
         await emulator.stop()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < TIMEOUT_S / 2
 
 
 async def test_a_flood_of_requests_is_not_read_faster_than_it_is_worked_off() -> None:
@@ -161,7 +161,7 @@ async def test_a_client_that_vanishes_leaves_nothing(wire: Wire) -> None:
     async with upgraded(wire.emulator) as (reader, writer):
         writer.write(masked(create(model="words-9")))
         await reader.read(100)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT_S):
         while wire.emulator.live_connections:
             await asyncio.sleep(0.001)
     (record,) = wire.emulator.responses.values()
@@ -171,7 +171,7 @@ async def test_a_client_that_vanishes_leaves_nothing(wire: Wire) -> None:
 async def test_broken_frames_close_only_their_own_socket(wire: Wire) -> None:
     async with wire.socket() as bystander, upgraded(wire.emulator) as (reader, writer):
         writer.write(b"\xff\xff\xff\xff broken")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_S):
             while await reader.read(1024):
                 pass
         await bystander.response(input="x")
@@ -197,6 +197,10 @@ async def test_a_deep_conversation_costs_what_is_new(lanes: int) -> None:
         assert len(emulator.effective_context(ids["0"])) == 2 * 400 // lanes - 1
 
 
+# Counted in rounds of the loop, not in seconds: a slow machine is not a server that has stopped reading.
+_QUIET_ROUNDS = 20
+
+
 @asynccontextmanager
 async def flood(emulator: Emulator, writer: asyncio.StreamWriter, text: str) -> AsyncIterator[int]:
     """Send without reading until the server stops reading; return the number of requests it has read."""
@@ -209,10 +213,12 @@ async def flood(emulator: Emulator, writer: asyncio.StreamWriter, text: str) -> 
 
     sending = asyncio.create_task(send())
     before = -1
-    async with asyncio.timeout(20):
-        while before != len(emulator.requests) or before == 0:
+    quiet = 0
+    async with asyncio.timeout(2 * TIMEOUT_S):
+        while quiet < _QUIET_ROUNDS or not emulator.requests:
+            quiet = quiet + 1 if before == len(emulator.requests) else 0
             before = len(emulator.requests)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
     yield before
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)

@@ -150,7 +150,8 @@ async def test_a_fork_that_starts_after_its_source_went_on_finds_no_parent(unsto
 
 
 async def test_a_response_that_still_runs_is_nobodys_parent() -> None:
-    async with Emulator(tokens_per_second=100) as emulator, wired(emulator) as wire, wire.socket() as socket:
+    async with Emulator() as emulator, wired(emulator) as wire, wire.socket() as socket:
+        gate = emulator.faults.hold(event=6, lane="a")
         await socket.create(model="words-5", input="x", stream_id="a")
         (created,) = await socket.until("response.created")
         await socket.create(input="fork", stream_id="b", previous_response_id=created["response"]["id"])
@@ -158,6 +159,7 @@ async def test_a_response_that_still_runs_is_nobodys_parent() -> None:
         assert events[-1]["stream_id"] == "b"
         # On its own lane the request is queued until the response has ended.
         await socket.create(input="next", stream_id="a", previous_response_id=created["response"]["id"])
+        gate.open()
         await socket.until("response.completed", lane="a")
         await socket.until("response.completed", lane="a")
 

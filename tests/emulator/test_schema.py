@@ -31,21 +31,23 @@ async def test_all_event_types_are_valid_to_the_letter() -> None:
             input="x" * 400, context_management=[{"type": "compaction", "compact_threshold": 50}]
         )
         # Steered during a message, during a tool call, and after the end.
+        gate = emulator.faults.hold(event=6)
         await socket.create(model="words-500", input="x")
         created = (await socket.until("response.output_text.delta"))[0]["response"]["id"]
         await socket.send(type="response.steer", previous_response_id=created, input="stop")
+        await socket.until("response.steer.accepted")
+        gate.open()
         await socket.until("response.incomplete")
         await socket.until("response.output_text.delta")
         await socket.send(type="response.steer", previous_response_id=created, input="too late")
         await socket.until("response.steer.failed")
-        # Calls are short; the delay keeps this one open until the steer arrives.
-        emulator.faults.add(
-            "delay", event_type="response.function_call_arguments.done", lane="a", seconds=0.5
-        )
+        gate = emulator.faults.hold(event_type="response.function_call_arguments.done", lane="a")
         await socket.create(model="mixed", input="weather in Oslo", tools=[WEATHER], stream_id="a")
         events = await socket.until("response.function_call_arguments.delta")
         created = next(e for e in events if e["type"] == "response.created")["response"]["id"]
         await socket.send(type="response.steer", previous_response_id=created, input="in Celsius")
+        await socket.until("response.steer.accepted")
+        gate.open()
         await socket.until("response.steer.pending")
         seen = {event["type"] for event in socket.seen}
         background = await wire.sse(input="x", background=True)

@@ -15,7 +15,7 @@ from ..waiting import TIME_SCALE, soon, until
 from .stage import NAMES, NEIGHBOUR, SILENCE_S, WORDS, WORDS_BEFORE, Role, Stage, words
 from .table import AFTER_OUTPUT, Answered, Cell, Outcome, Phase, Raises, Way, cells
 
-SLACK_S = 2 * TIME_SCALE
+SLACK_S = 5 * TIME_SCALE
 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ class _Talk:
         self._prompt = "you> " if self._is_keyboard and sys.stdout.isatty() else ""
         self._is_answering = False
         self._was_interrupted = False
+        if self._is_keyboard:
+            _restore_control_c()
         if self._prompt:
             _edit_lines()
 
@@ -146,6 +149,16 @@ class _Talk:
         if self._prompt:
             self._out.out("")
         return 0
+
+
+def _restore_control_c() -> None:
+    """Raise KeyboardInterrupt on Ctrl-C even if the parent process ignored SIGINT.
+
+    Python keeps an inherited SIG_IGN. That is right for a background job; a user at the keyboard could then
+    neither interrupt an answer nor leave.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _edit_lines() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 class Gate:
     """Holds responses at one place until `open` is called.
 
-    `Faults.hold` makes one. A gate stays open: responses that arrive later pass at once. All methods may be called
-    from any thread.
+    `Faults.hold` makes one. A gate stays open: responses that arrive later pass at once. All methods may be
+    called from any thread.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,10 @@ class Gate:
             loop.call_soon_threadsafe(callback)
 
     def wait(self, callback: Callable[[], None], loop: asyncio.AbstractEventLoop) -> bool:
-        """Call back in `loop` once the gate opens; return False, and never call back, if it is open already."""
+        """Call back in `loop` once the gate opens.
+
+        Returns False if the gate is open already; then there is no callback.
+        """
         with self._lock:
             if self._is_open:
                 return False

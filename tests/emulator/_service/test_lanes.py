@@ -9,6 +9,7 @@ import pytest
 from trunkline.emulator import ApiError, Emulator
 from trunkline.emulator._service.lanes import Lanes
 
+from ...waiting import until
 from ..wire import Socket, wired
 
 
@@ -88,22 +89,27 @@ async def test_the_thirty_third_name_is_refused_and_the_old_ones_go_on(socket: S
 
 
 async def test_lanes_interleave_and_one_lane_is_first_in_first_out() -> None:
-    async with Emulator(tokens_per_second=200) as emulator, wired(emulator) as wire, wire.socket() as socket:
+    async with Emulator() as emulator, wired(emulator) as wire, wire.socket() as socket:
+        gate = emulator.faults.hold(event=6, lane="a")
         for name, text in (("a", "1 2 3 4 5"), ("a", "6 7 8 9 0"), ("b", "v w x y z")):
             await socket.create(input=text, stream_id=name)
-        order = []
-        for _ in range(3):
-            events = await socket.until("response.completed")
-            order += [event["stream_id"] for event in events if event["type"] == "response.output_text.delta"]
-        assert order[:10] != sorted(order[:10]), "the lanes did not run at the same time"
+        await socket.until("response.completed", lane="b")
+        gate.open()
+        for _ in range(2):
+            await socket.until("response.completed", lane="a")
+        order = [e["stream_id"] for e in socket.seen if e["type"] == "response.output_text.delta"]
+        assert order == ["a", *["b"] * 5, *["a"] * 9]
         texts = [record.output[0]["content"][0]["text"] for record in emulator.responses.values()]
         assert texts == ["1 2 3 4 5", "v w x y z", "6 7 8 9 0"]
 
 
 async def test_sixteen_run_at_once_and_the_seventeenth_waits_for_one_to_end() -> None:
-    async with Emulator(tokens_per_second=100) as emulator, wired(emulator) as wire, wire.socket() as socket:
+    async with Emulator() as emulator, wired(emulator) as wire, wire.socket() as socket:
+        gate = emulator.faults.hold(event=2, times=None)
         for number in range(17):
             await socket.create(model="words-5", input="x", stream_id=f"lane-{number}")
+        await until(lambda: gate.held == 16 and len(emulator.requests) == 17, "all are asked")
+        gate.open()
         kinds = []
         for _ in range(17):
             kinds += [event["type"] for event in await socket.until("response.completed")]

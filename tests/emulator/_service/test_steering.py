@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import repeat
 from typing import Any
 
 import pytest
 
-from trunkline.emulator import Action, Emulator, Fault, Faults, Prompt, Say, Step
+from trunkline.emulator import Emulator, Faults, Gate, Prompt, Say, Step
 from trunkline.emulator._service.steering import MAX_PENDING
 
 from ..wire import WEATHER, Event, Socket, wired
 
+ENDLESS = "words-1000000"
+"""A model whose answer is not over before it is steered, however slow the machine."""
+
+
+CALLS: Event = {"model": "tools", "input": "weather in Oslo?", "tools": [WEATHER]}
+
+
+def open_call() -> tuple[Faults, Gate]:
+    """Faults that hold a response before its first call is complete, so that it can be steered."""
+    faults = Faults()
+    return faults, faults.hold(event_type="response.function_call_arguments.done")
+
 
 @asynccontextmanager
-async def speaking(**body: Any) -> AsyncIterator[tuple[Emulator, Socket, str]]:
+async def speaking(faults: Faults | None = None, **body: Any) -> AsyncIterator[tuple[Emulator, Socket, str]]:
     """A socket with a slow response that has sent text, and the response's id."""
-    # Calls are short; the delay keeps this one open until the steer arrives.
-    open_call = Fault(Action.DELAY, event_type="response.function_call_arguments.done", seconds=0.5)
-    emulator = Emulator(tokens_per_second=200, faults=Faults([open_call]))
+    emulator = Emulator(tokens_per_second=200, faults=faults)
     async with emulator, wired(emulator) as wire, wire.socket() as socket:
-        await socket.create(**{"model": "words-400", "input": "begin"} | body)
+        await socket.create(**{"model": ENDLESS, "input": "begin"} | body)
         events = await socket.until("response.output_text.delta", "response.function_call_arguments.delta")
         yield emulator, socket, events[0]["response"]["id"]
 
@@ -31,7 +42,7 @@ async def steer(socket: Socket, target: str, given: Any, **more: Any) -> None:
 
 
 async def test_a_steered_response_is_cut_and_a_successor_follows_on_its_lane() -> None:
-    body = {"stream_id": "a", "instructions": "Be brief.", "store": False, "metadata": {"k": "v"}}
+    body: Event = {"stream_id": "a", "instructions": "Be brief.", "store": False, "metadata": {"k": "v"}}
     async with speaking(**body) as (emulator, socket, target):
         await steer(socket, target, "And now?")
         accepted = (await socket.until("response.steer.accepted"))[-1]
@@ -59,15 +70,18 @@ async def test_a_steered_response_is_cut_and_a_successor_follows_on_its_lane() -
         ]
         (message,) = ended["output"]
         assert message["status"] == "incomplete"
-        assert 0 < len(message["content"][0]["text"].split()) < 400
+        assert message["content"][0]["text"]
 
 
 async def test_steers_queue_in_order_and_the_successor_can_be_continued() -> None:
-    async with speaking(model="words-400") as (emulator, socket, target):
+    faults = Faults()
+    gate = faults.hold(event=6)
+    async with speaking(faults) as (emulator, socket, target):
         for text in ("one", "two"):
             await steer(socket, target, [{"role": "user", "content": text}])
-        events = await socket.until("response.incomplete")
-        assert [e["type"] for e in events].count("response.steer.accepted") == 2
+            await socket.until("response.steer.accepted")
+        gate.open()
+        await socket.until("response.incomplete")
         created = (await socket.until("response.created"))[-1]["response"]
         assert emulator.responses[created["id"]].input == [
             {"role": "user", "content": "one"},
@@ -82,16 +96,19 @@ async def test_the_successor_comes_before_what_waits_on_the_lane() -> None:
         await socket.until("response.incomplete")
         created = (await socket.until("response.created"))[-1]["response"]
         assert created["previous_response_id"] == target
-        assert emulator.responses[created["id"]].model == "words-400"
+        assert emulator.responses[created["id"]].model == ENDLESS
 
 
 async def test_a_steer_can_be_made_to_wait_for_the_end_of_an_item() -> None:
     options: Any = {"tokens_per_second": 500.0, "steers_cut_words": False}
     async with Emulator(**options) as emulator, wired(emulator) as wire, wire.socket() as socket:
         for model, terminal in (("words-40", "response.completed"), ("messages-2", "response.incomplete")):
+            gate = emulator.faults.hold(event=6)
             await socket.create(model=model, input="x")
             target = (await socket.until("response.output_text.delta"))[0]["response"]["id"]
             await steer(socket, target, "next")
+            await socket.until("response.steer.accepted")
+            gate.open()
             ended = (await socket.until(terminal))[-1]["response"]
             (message,) = ended["output"]
             assert message["status"] == "completed"
@@ -101,14 +118,17 @@ async def test_a_steer_can_be_made_to_wait_for_the_end_of_an_item() -> None:
 
 
 async def test_tool_calls_hold_a_steer_until_their_outputs_come() -> None:
+    faults, gate = open_call()
     async with speaking(
-        model="tools", input="weather in Oslo and Bergen?", tools=[WEATHER], stream_id="a"
+        faults, model="tools", input="weather in Oslo and Bergen?", tools=[WEATHER], stream_id="a"
     ) as (
         emulator,
         socket,
         target,
     ):
         await steer(socket, target, "In Celsius, please.")
+        await socket.until("response.steer.accepted")
+        gate.open()
         events = await socket.until("response.steer.pending")
         assert "response.completed" in [event["type"] for event in events]
         pending = events[-1]
@@ -137,8 +157,11 @@ async def test_tool_calls_hold_a_steer_until_their_outputs_come() -> None:
 
 
 async def test_a_held_steer_is_handed_back_when_the_lane_goes_elsewhere() -> None:
-    async with speaking(model="tools", input="weather in Oslo?", tools=[WEATHER]) as (_, socket, target):
+    faults, gate = open_call()
+    async with speaking(faults, **CALLS) as (_, socket, target):
         await steer(socket, target, "x")
+        await socket.until("response.steer.accepted")
+        gate.open()
         await socket.until("response.steer.pending")
         await socket.create(model="echo", input="something else")
         events = await socket.until("response.completed")
@@ -149,8 +172,11 @@ async def test_a_held_steer_is_handed_back_when_the_lane_goes_elsewhere() -> Non
 
 
 async def test_a_held_steer_is_handed_back_when_the_outputs_are_refused() -> None:
-    async with speaking(model="tools", input="weather in Oslo?", tools=[WEATHER]) as (_, socket, target):
+    faults, gate = open_call()
+    async with speaking(faults, **CALLS) as (_, socket, target):
         await steer(socket, target, "x")
+        await socket.until("response.steer.accepted")
+        gate.open()
         await socket.until("response.steer.pending")
         await socket.create(input=[], previous_response_id=target)
         events = await socket.until("response.steer.failed")
@@ -185,14 +211,14 @@ async def test_completed_and_other_ended_responses_cannot_be_steered(socket: Soc
 
 async def test_old_models_and_conversations_cannot_be_steered() -> None:
     def endless(prompt: Prompt) -> list[Step]:
-        return [Say([" word"] * 400)]
+        return [Say(repeat(" word"))]
 
     async with Emulator(tokens_per_second=200) as emulator, wired(emulator) as wire, wire.socket() as socket:
         emulator.add_model("gpt-5.2", endless)
         managed: Event = {"context_management": [{"type": "compaction", "compact_threshold": 10**6}]}
         bodies: tuple[Event, ...] = ({"model": "gpt-5.2"}, {"conversation": "conv_1"}, managed)
         for lane, more in enumerate(bodies):
-            body = {"model": "words-400", "input": "x", "stream_id": str(lane)} | more
+            body = {"model": ENDLESS, "input": "x", "stream_id": str(lane)} | more
             await socket.create(**body)
             events = await socket.until("response.output_text.delta", lane=str(lane))
             created = next(
@@ -203,7 +229,8 @@ async def test_old_models_and_conversations_cannot_be_steered() -> None:
 
 
 async def test_only_so_many_steers_wait() -> None:
-    async with speaking(model="tools", input="weather in Oslo?", tools=[WEATHER]) as (_, socket, target):
+    faults, _ = open_call()
+    async with speaking(faults, **CALLS) as (_, socket, target):
         for _ in range(MAX_PENDING + 1):
             await steer(socket, target, "x")
         events = await socket.until("response.steer.failed")
@@ -239,8 +266,12 @@ async def test_a_steer_that_cannot_be_handed_back_is_an_error(socket: Socket, bo
 
 
 async def test_a_steer_of_a_response_that_fails_is_handed_back() -> None:
-    async with speaking(model="fail-after-20-server_error") as (_, socket, target):
+    faults = Faults()
+    gate = faults.hold(event=6)
+    async with speaking(faults, model="fail-after-20-server_error") as (_, socket, target):
         await steer(socket, target, "x")
+        await socket.until("response.steer.accepted")
+        gate.open()
         events = await socket.until("response.steer.failed")
         assert "response.failed" in [event["type"] for event in events]
         assert events[-1]["error"]["code"] == "response_not_active"

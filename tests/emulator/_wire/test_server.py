@@ -10,7 +10,7 @@ import pytest
 
 from trunkline.emulator import Emulator, RequestRecord
 
-from ..wire import Socket, Wire, text_of, wired
+from ..wire import TIMEOUT_S, Socket, Wire, text_of, wired
 
 
 async def test_a_socket_streams_a_response_in_the_services_order(socket: Socket) -> None:
@@ -133,7 +133,7 @@ async def test_a_response_whose_client_left_is_cancelled_and_not_remembered() ->
         assert (status, body["error"]["code"]) == (400, "previous_response_not_found")
 
 
-async def test_stopping_takes_less_than_a_second_with_clients_connected() -> None:
+async def test_stopping_does_not_wait_for_clients_that_are_connected() -> None:
     emulator = Emulator(tokens_per_second=1)
     await emulator.start()
     async with wired(emulator) as wire, wire.socket() as socket:
@@ -144,7 +144,7 @@ async def test_stopping_takes_less_than_a_second_with_clients_connected() -> Non
             await asyncio.sleep(0)
         begun = time.monotonic()
         await emulator.stop()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < TIMEOUT_S / 2
         message = await socket.raw.receive()
         assert message.type is aiohttp.WSMsgType.CLOSE
         with pytest.raises(aiohttp.ClientError):
@@ -155,7 +155,7 @@ async def test_the_pace_is_kept() -> None:
     async with Emulator(first_token_s=0.05, tokens_per_second=100) as emulator, wired(emulator) as wire:
         begun = time.monotonic()
         await wire.post(model="words-11", input="x")
-        assert 0.15 <= time.monotonic() - begun < 1.5
+        assert 0.15 <= time.monotonic() - begun < TIMEOUT_S / 2
 
 
 async def test_listeners_hear_of_every_request(wire: Wire) -> None:

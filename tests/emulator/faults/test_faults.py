@@ -17,7 +17,7 @@ from trunkline.emulator.faults import Place
 from trunkline.emulator.faults.file import describe
 from trunkline.emulator.faults.strike import strike
 
-from ..wire import Socket, Wire, wired
+from ..wire import TIMEOUT_S, Socket, Wire, wired
 
 DELTA = "response.output_text.delta"
 
@@ -77,7 +77,7 @@ async def test_a_connection_breaks_at_an_event(
     emulator.faults.add(action, event_type=DELTA, **details)
     await loose.create(input="a b c")
     assert kinds(await loose.until("response.content_part.added"))[-1] == "response.content_part.added"
-    while (message := await asyncio.wait_for(loose.raw.receive(), 5)).type is aiohttp.WSMsgType.TEXT:
+    while (message := await asyncio.wait_for(loose.raw.receive(), TIMEOUT_S)).type is aiohttp.WSMsgType.TEXT:
         pass
     if action == "close":
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
@@ -105,7 +105,7 @@ async def test_a_response_stalls_for_a_time_and_is_delayed(loose: Socket, emulat
         emulator.faults.add(action, event_type=DELTA, seconds=0.1)
         begun = loop.time()
         await loose.response(input="x")
-        assert 0.1 <= loop.time() - begun < 2
+        assert 0.1 <= loop.time() - begun < TIMEOUT_S
 
 
 async def test_events_are_spoilt(loose: Socket, emulator: Emulator) -> None:
@@ -299,6 +299,7 @@ def test_faults_are_read_from_files(tmp_path: Path, suffix: str) -> None:
         ([7], "fault 1: expected an object"),
         ([{"action": "explode"}], "fault 1: unknown action 'explode'; use one of refuse_upgrade"),
         ([{"action": "drop"}, {"action": "drop", "when": 1}], "fault 2: unknown field 'when'"),
+        ([{"action": "stall", "gate": "open"}], "fault 1: unknown field 'gate'"),
     ],
 )
 def test_nonsense_in_a_file_is_named(content: Any, complaint: str) -> None:
