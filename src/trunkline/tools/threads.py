@@ -36,7 +36,7 @@ class ToolThreads:
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
         self._limit = limit
-        self._calls: list[_Call] = []
+        self._calls: tuple[_Call, ...] = ()
 
     async def room(self, name: str) -> None:
         """Wait until another call may start.
@@ -52,7 +52,7 @@ class ToolThreads:
         """
         loop = asyncio.get_running_loop()
         while True:
-            self._calls = [call for call in self._calls if not call.has_ended]
+            self._calls = tuple(call for call in self._calls if not call.has_ended)
             if len(self._calls) < self._limit:
                 return
             awaited = [call.result for call in self._calls if not call.result.done()]
@@ -74,7 +74,7 @@ class ToolThreads:
         threading.Thread(
             target=call.run, args=(work, function, given), name=f"trunkline-tool-{name}", daemon=True
         ).start()
-        self._calls.append(call)
+        self._calls += (call,)
         result, error = await call.result
         if error is not None:
             raise error
