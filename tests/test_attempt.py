@@ -242,7 +242,7 @@ async def test_each_phase_has_its_deadline(
     assert (late.value.sent, late.value.started) == (True, event > 1)
     assert late.value.output_seen == (phase == "between_events")
     assert isinstance(late.value, TimeoutError)
-    assert str(late.value).startswith(f"{phase}: ")
+    assert str(late.value).endswith(f"raise Deadlines.{phase}")
 
 
 async def test_a_shorter_phase_after_a_longer_one_is_held_to_its_own_limit(emulator: Emulator) -> None:

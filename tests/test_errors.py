@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+import copy
 import inspect
+import multiprocessing
+import pickle
 import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -14,10 +22,13 @@ from trunkline.errors import (
     ResponseFailed,
     ResponseRefused,
     SlowConsumer,
+    SteerRefused,
     TrunklineError,
     TurnError,
     UpgradeRefused,
 )
+
+from .built import Builder, classes
 
 CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TrunklineError)]
 EXAMPLES: list[TurnError] = [
@@ -32,6 +43,31 @@ EXAMPLES: list[TurnError] = [
     ),
     ResponseFailed("failed", response={"id": "resp_1"}, code="c", response_id="resp_1", started=True),
 ]
+
+
+class Refusal(ConfigurationError):
+    """As an application writes it: with parameters of its own, and its own message."""
+
+    def __init__(self, city: str, count: int) -> None:
+        super().__init__(f"{city} is refused {count} times", argument="city")
+        self.city = city
+        self.count = count
+
+
+class Late(DeadlineExceeded):
+    def __init__(self, city: str, count: int) -> None:
+        super().__init__("total", count)
+        self.city = city
+        self.count = count
+
+
+class WithSlots(TurnError):
+    __slots__ = ("city", "count")
+
+    def __init__(self, city: str, count: int) -> None:
+        super().__init__(city, sent=True)
+        self.city = city
+        self.count = count
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
@@ -83,12 +119,57 @@ def test_facts_are_fields() -> None:
     )
 
 
-def test_messages_are_rendered_from_the_facts() -> None:
-    assert str(DeadlineExceeded("first_event", 2.5)) == "first_event: nothing came within 2.5 s"
-    assert "HTTP status 426" in str(UpgradeRefused(426, headers={}))
-    assert "after 7 responses" in str(MaxTurnsExceeded(7))
-    assert MaxTurnsExceeded(7).max_turns == 7
-    assert str(SlowConsumer(3)).startswith("3 events were waiting")
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            DeadlineExceeded("first_event", 2.5),
+            "no event within 2.5 s of sending the request; to wait longer, raise Deadlines.first_event",
+        ),
+        (
+            DeadlineExceeded("a_new_phase", 1),
+            "nothing received within 1 s; to wait longer, raise Deadlines.a_new_phase",
+        ),
+        (
+            UpgradeRefused(401, headers={}),
+            "the server refused the WebSocket upgrade with HTTP status 401; check api_key and headers",
+        ),
+        (
+            UpgradeRefused(503, headers={}, retry_after_s=2.0),
+            "the server refused the WebSocket upgrade with HTTP status 503; retry after 2 s",
+        ),
+        (UpgradeRefused(500, headers={}), "the server refused the WebSocket upgrade with HTTP status 500"),
+        (
+            MaxTurnsExceeded(7),
+            "the model still calls tools after 7 responses; raise max_turns, or continue with run([])",
+        ),
+        (
+            SlowConsumer(3),
+            "the stream's buffer is full (3 unread events); read faster, or raise max_buffered_events",
+        ),
+        (ResponseRefused("too fast"), "too fast"),
+        (
+            ResponseRefused("too fast", status=429, code="slow_down", retry_after_s=1.5, request_id="req_1"),
+            "too fast (HTTP status 429, code slow_down, retry after 1.5 s, request req_1)",
+        ),
+        (
+            ResponseRefused("HTTP status 503: slow_down", status=503, code="slow_down"),
+            "HTTP status 503: slow_down",
+        ),
+    ],
+)
+def test_messages_are_rendered_from_the_facts(error: TrunklineError, message: str) -> None:
+    assert str(error) == message
+
+
+def test_upgrades_say_that_there_is_no_websocket() -> None:
+    assert "transport='http'" in str(UpgradeRefused(426, headers={}))
+
+
+def test_messages_follow_the_facts() -> None:
+    error = SlowConsumer(3)
+    error.buffered = 4
+    assert "4 unread events" in str(error)
 
 
 def test_a_deadline_is_a_timeout_and_a_wrong_argument_a_value_error() -> None:
@@ -99,15 +180,114 @@ def test_a_deadline_is_a_timeout_and_a_wrong_argument_a_value_error() -> None:
     assert ConfigurationError("wrong", argument="model").argument == "model"
 
 
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_a_fresh_twin_has_the_same_facts_and_is_another_exception(error: TurnError) -> None:
-    twin = error.fresh()
+# Copies. Process pools, Celery and Ray send exceptions to other processes.
+
+
+def tree(*roots: type[BaseException]) -> Iterator[type[BaseException]]:
+    """The classes and everything below them."""
+    for root in roots:
+        yield root
+        yield from tree(*root.__subclasses__())
+
+
+DEFINED = [cls for cls in classes() if issubclass(cls, BaseException)]
+"""Every exception that a module of the package defines, also those of the emulator."""
+
+
+def through_pickle(error: BaseException, protocol: int) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle {protocol}": partial(through_pickle, protocol=protocol)
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+def example(cls: type[BaseException]) -> BaseException:
+    """An exception with a value for every parameter of its constructor."""
+    if not inspect.isfunction(cls.__init__):
+        return cls("a message")
+    return Builder().build(cls)
+
+
+def assert_same(twin: BaseException, error: BaseException) -> None:
     assert type(twin) is type(error)
     assert twin is not error
-    assert str(twin) == str(error) != ""
+    assert (str(twin), repr(twin), twin.args) == (str(error), repr(error), error.args)
     assert vars(twin) == vars(error)
-    twin.output_seen = True
-    assert not error.output_seen
+
+
+def test_the_walk_finds_every_exception() -> None:
+    assert {*CLASSES} <= {*DEFINED}
+    assert {*DEFINED} >= {cls for cls in tree(TrunklineError) if cls.__module__.startswith("trunkline")}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("cls", DEFINED, ids=lambda cls: cls.__name__)
+def test_every_exception_survives_copies_with_all_that_it_says(cls: type[BaseException], how: str) -> None:
+    error = example(cls)
+    assert str(error)
+    error.later = ["set afterwards"]  # type: ignore[attr-defined]
+    error.add_note("a note")
+    error.__cause__ = OSError(threading.Lock())  # cannot be pickled, and does not travel
+    twin = COPIES[how](error)
+    assert_same(twin, error)
+
+
+@pytest.mark.parametrize("cls", DEFINED, ids=lambda cls: cls.__name__)
+def test_facts_given_to_an_exception_are_its_attributes(cls: type[BaseException]) -> None:
+    if inspect.isfunction(cls.__init__):
+        given = Builder().arguments(cls)
+        error = cls(**given)
+        told = given.pop("message", None)
+        assert told is None or told in str(error)
+        assert given.items() <= vars(error).items()
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("cls", [Refusal, Late, WithSlots])
+def test_exceptions_derived_from_ours_survive_copies(cls: type[TrunklineError], how: str) -> None:
+    error: Any = cls("Oslo", 3)
+    twin = COPIES[how](error)
+    assert_same(twin, error)
+    assert (twin.city, twin.count) == ("Oslo", 3)
+
+
+def test_an_exception_may_refer_to_itself() -> None:
+    error: Any = ConnectionLost()
+    error.first = error
+    for twin in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert twin.first is twin
+
+
+def test_a_note_on_a_copy_is_not_on_the_original() -> None:
+    error = ConnectionLost()
+    error.add_note("of all")
+    twin = copy.copy(error)
+    twin.add_note("of one turn")
+    assert error.__notes__ == ["of all"]
+
+
+def test_a_process_pool_raises_the_exception_of_its_worker() -> None:
+    program = "import trunkline; raise trunkline.DeadlineExceeded('first_event', 15.0, sent=True)"
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as workers:
+        with pytest.raises(DeadlineExceeded) as failure:
+            workers.submit(exec, program).result(timeout=60)
+        assert (failure.value.phase, failure.value.sent) == ("first_event", True)
+
+
+def test_a_repr_shows_the_type_and_the_message_alone() -> None:
+    refused = SteerRefused("not now", code="c", input="secret")
+    failed = ResponseFailed("failed", response={"output": "secret"}, code="c")
+    upgrade = UpgradeRefused(401, headers={"x": "secret"}, body=b"secret")
+    assert repr(refused) == "SteerRefused('not now')"
+    assert repr(upgrade) == f"UpgradeRefused({str(upgrade)!r})"
+    assert "secret" not in f"{refused} {failed!r} {failed} {upgrade}"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import TYPE_CHECKING
 
 from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
@@ -85,15 +86,14 @@ class Connection:
         except NetworkError as failure:
             error = failure
         except asyncio.CancelledError:
-            self._conclude(ConnectFailed("the client was closed while it was connecting"))
+            self._conclude(ConnectFailed("the client was closed while connecting"))
             raise
         except Exception as failure:  # an api_key function of the caller's, for example
             if isinstance(failure, TimeoutError) and within_s is not None and limit.expired():
                 error = DeadlineExceeded("connect", within_s)
             else:
-                error = ConnectFailed(
-                    f"connecting failed: {type(failure).__name__} was raised while dialling"
-                )
+                raised = type(failure).__name__
+                error = ConnectFailed(f"connecting raised {raised}; if api_key is a function, check it")
                 error.__cause__ = failure
         self._conclude(error)
 
@@ -120,7 +120,7 @@ class Connection:
         """
         error = await asyncio.shield(self._dialled)
         if error is not None:
-            raise error.fresh() from error.__cause__
+            raise copy(error) from error.__cause__  # several turns may wait for one dial
 
     def send(self, run: Run, frame: bytes) -> None:
         """Put a request on its lane.
@@ -252,12 +252,16 @@ class Connection:
         if event.stream_id is not None or not self.lanes.in_flight:
             return
         if isinstance(event, ErrorEvent):
-            self._fail(ProtocolViolation("the server sent an error that names no lane, so no turn is sure"))
+            self._fail(
+                ProtocolViolation(
+                    "received an error without stream_id that may concern any of several responses"
+                )
+            )
         elif self.lanes.named and not isinstance(event, UnknownEvent):
             self._fail(
                 ProtocolViolation(
-                    "the server sent a part of an answer that names no lane, so no turn is sure; "
-                    "if it does not know lanes, say Client(lanes=False)"
+                    "received part of a response without stream_id on a connection with lanes; "
+                    "if the server does not support lanes, create the client with lanes=False"
                 )
             )
 
@@ -278,7 +282,8 @@ class Connection:
         self.is_ready = False
         for run in self.lanes.close():
             if run.sink is not None:
-                lost = error.fresh()
+                lost = copy(error)  # each turn gets its own exception
+                lost.__cause__ = error.__cause__
                 lost.sent = run.sent
                 lost.started = run.response_id is not None
                 run.sink.fail(lost)

@@ -1,34 +1,39 @@
-"""Every exception of trunkline, in one tree.
+"""The exceptions of trunkline, in one tree.
 
 ::
 
     TrunklineError
-    ├── ConfigurationError (ValueError)   an argument of the caller's is wrong; nothing was sent
-    ├── UsageError (RuntimeError)         right arguments at the wrong moment; nothing was sent
-    │   ├── ConversationBusy              a turn of this conversation still runs
+    ├── ConfigurationError (ValueError)   an argument or setting is wrong; nothing was sent
+    ├── UsageError (RuntimeError)         the call is not allowed in the current state; nothing was sent
+    │   ├── ConversationBusy              another turn of this conversation is running
     │   └── ClientClosed                  the client is closed
     │       └── WrongEventLoop            the client belongs to another event loop
-    ├── SteerRefused                      a steer was handed back; the turn goes on without it
-    ├── MaxTurnsExceeded                  ``run`` asked as often as it may, and the model still calls tools
+    ├── SteerRefused                      the service returned a steer; the turn continues without it
+    ├── MaxTurnsExceeded                  ``run`` reached ``max_turns``, and the model still calls tools
     └── TurnError                         a turn ended without a response
-        ├── SlowConsumer                  local: the stream was not read, and its buffer is full
-        ├── DeadlineExceeded              nothing came in time; ``phase`` and ``waited_s`` say what
-        ├── NetworkError
-        │   ├── ConnectFailed             no connection could be made (name, TCP, TLS, proxy, time)
-        │   ├── UpgradeRefused            the server answered the upgrade with plain HTTP
-        │   ├── ConnectionLost            the socket ended while the turn was on it
-        │   └── ProtocolViolation         the server sent what the protocol does not allow
-        └── ServiceError                  the service answered, and the answer is an error
+        ├── SlowConsumer                  local: the stream's buffer is full
+        ├── DeadlineExceeded              a deadline expired; ``phase`` and ``waited_s`` say which
+        ├── NetworkError                  the connection to the service failed
+        │   ├── ConnectFailed             connecting failed: name resolution, TCP, TLS or proxy
+        │   ├── UpgradeRefused            the server answered the WebSocket upgrade with plain HTTP
+        │   ├── ConnectionLost            the connection ended during the turn
+        │   └── ProtocolViolation         the server broke the protocol
+        └── ServiceError                  the service answered with an error
             ├── ResponseRefused           an ``error`` event, or an HTTP error status
             └── ResponseFailed            ``response.failed``
 
-Local faults, faults of the network and faults of the service are different types. Facts are fields;
-messages are rendered from them, and never hold a key or the content of a message.
+Local, network and service faults have different types. Facts are attributes, and the message is rendered
+from them. Messages hold no key and no content, except for what the service writes in its own messages;
+content is only in the attributes documented to hold it (``SteerRefused.input``, ``UpgradeRefused.body``,
+``ResponseFailed.response``).
+
+Every exception can be pickled and copied, with its message and attributes. Its cause, context and traceback
+are not part of the copy.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
+from typing import Any, Final
 
 _TRANSIENT_CODES: Final = frozenset(
     {
@@ -42,16 +47,53 @@ _TRANSIENT_CODES: Final = frozenset(
     }
 )
 
+_EXPECTED: Final = {
+    "connect": "no connection within {} s",
+    "first_event": "no event within {} s of sending the request",
+    "first_output": "no output within {} s of the latest event",
+    "between_events": "no further event within {} s",
+    "total": "no complete response within {} s",
+}
+"""What did not happen, by the phase of a deadline."""
+
+_UPGRADE_ADVICE: Final = {
+    **dict.fromkeys((401, 403), "check api_key and headers"),
+    **dict.fromkeys(
+        (404, 405, 426, 501),
+        "if base_url is right, the server does not support WebSocket: use Client(transport='http')",
+    ),
+}
+
 
 class TrunklineError(Exception):
-    """Root of every exception that trunkline raises on purpose."""
+    """Base class of all exceptions that trunkline raises deliberately."""
+
+    def __repr__(self) -> str:
+        # The default shows `args`, which subclasses may fill with more than the message.
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default exceptions are rebuilt by calling the class with `args`. That fails where `__init__` has
+        # other parameters than the message, so the copy gets `args` and attributes without `__init__`.
+        state = object.__getstate__(self)
+        by_name, in_slots = state if isinstance(state, tuple) else (state, None)
+        attributes = {**(by_name or {}), **(in_slots or {})}
+        if "__notes__" in attributes:
+            attributes["__notes__"] = list(attributes["__notes__"])  # add_note() extends the list in place
+        return _rebuilt, (type(self), self.args), attributes
+
+
+def _rebuilt(kind: type[TrunklineError], args: tuple[Any, ...]) -> TrunklineError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # OSError.__new__ leaves it empty
+    return error
 
 
 class ConfigurationError(TrunklineError, ValueError):
     """An argument or setting is wrong. Nothing was sent.
 
     Attributes:
-        argument: the name of the argument, as the caller wrote it.
+        argument: the name of the argument; ``None`` if no single argument is wrong.
     """
 
     def __init__(self, message: str, *, argument: str | None = None) -> None:
@@ -60,11 +102,11 @@ class ConfigurationError(TrunklineError, ValueError):
 
 
 class UsageError(TrunklineError, RuntimeError):
-    """The call is right in itself, but not now. Nothing was sent."""
+    """The call is not allowed in the current state. Nothing was sent."""
 
 
 class ConversationBusy(UsageError):
-    """A turn of this conversation still runs; ``fork()`` it to ask in parallel."""
+    """Another turn of this conversation is running; ``fork()`` the conversation for parallel turns."""
 
 
 class ClientClosed(UsageError):
@@ -72,28 +114,35 @@ class ClientClosed(UsageError):
 
 
 class WrongEventLoop(ClientClosed):
-    """The client is used from an event loop that is not its own; make one client for each loop."""
+    """The client is used from another event loop than its own; create one client for each loop."""
 
 
 class MaxTurnsExceeded(TrunklineError):
     """``run`` reached ``max_turns`` responses, and the model still calls tools.
 
-    The history holds every one of them, with the outputs of the last calls pending as the next input.
+    The history holds all responses and all tool outputs; ``run([])`` continues.
+
+    Attributes:
+        max_turns: the limit.
     """
 
     def __init__(self, max_turns: int) -> None:
-        super().__init__(
-            f"the model still calls tools after {max_turns} responses; raise max_turns if that is meant"
-        )
         self.max_turns = max_turns
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return (
+            f"the model still calls tools after {self.max_turns} responses; "
+            "raise max_turns, or continue with run([])"
+        )
 
 
 class SteerRefused(TrunklineError):
-    """The service handed a steer back. The turn that it was for goes on without it.
+    """The service returned a steer instead of accepting it. The turn continues without it.
 
     Attributes:
-        code: why, such as ``steering_not_supported`` or ``response_already_completed``.
-        input: what was to be said, as it was given.
+        code: the service's reason, such as ``steering_not_supported`` or ``response_already_completed``.
+        input: the input of the steer, as given.
     """
 
     def __init__(self, message: str, *, code: str | None, input: Any) -> None:  # noqa: A002
@@ -107,60 +156,71 @@ class TurnError(TrunklineError):
 
     Attributes:
         sent: the request may have reached the server.
-        started: ``response.created`` was seen.
-        output_seen: an output item or delta had been handed to the caller.
+        started: ``response.created`` was received.
+        output_seen: the caller had received an output item or delta.
     """
 
-    def __init__(self, message: str, *, sent: bool = False, started: bool = False) -> None:
+    def __init__(
+        self, message: str, *, sent: bool = False, started: bool = False, output_seen: bool = False
+    ) -> None:
         super().__init__(message)
         self.sent = sent
         self.started = started
-        self.output_seen = False
-
-    def fresh(self) -> Self:
-        """The same facts in an exception of its own: one fault may end many turns."""
-        twin = type(self).__new__(type(self))
-        twin.args = self.args
-        twin.__dict__.update(self.__dict__)
-        return twin
+        self.output_seen = output_seen
 
 
 class SlowConsumer(TurnError):
-    """The stream was not read, and its buffer is full. Its neighbours are not touched.
+    """The stream was not read fast enough, and its buffer is full. Other streams are not affected.
 
     Attributes:
-        buffered: how many events had been waiting.
+        buffered: the number of unread events.
     """
 
-    def __init__(self, buffered: int) -> None:
-        super().__init__(
-            f"{buffered} events were waiting and nobody read them; read faster or raise max_buffered_events",
-            sent=True,
-            started=True,
-        )
+    def __init__(self, buffered: int, *, output_seen: bool = False) -> None:
         self.buffered = buffered
+        super().__init__(str(self), sent=True, started=True, output_seen=output_seen)
+
+    def __str__(self) -> str:
+        return (
+            f"the stream's buffer is full ({self.buffered} unread events); "
+            "read faster, or raise max_buffered_events"
+        )
 
 
 class DeadlineExceeded(TurnError, TimeoutError):
-    """Nothing came in time.
+    """A deadline expired.
 
     Attributes:
-        phase: ``connect``, ``first_event``, ``first_output``, ``between_events`` or ``total``.
-        waited_s: how long was waited, in seconds.
+        phase: ``connect``, ``first_event``, ``first_output``, ``between_events`` or ``total``: the field of
+            ``Deadlines``.
+        waited_s: the time waited, in seconds.
     """
 
-    def __init__(self, phase: str, waited_s: float, *, sent: bool = False, started: bool = False) -> None:
-        super().__init__(f"{phase}: nothing came within {waited_s:g} s", sent=sent, started=started)
+    def __init__(
+        self,
+        phase: str,
+        waited_s: float,
+        *,
+        sent: bool = False,
+        started: bool = False,
+        output_seen: bool = False,
+    ) -> None:
         self.phase = phase
         self.waited_s = waited_s
+        # One argument only: OSError would take several for errno, strerror and filename.
+        super().__init__(str(self), sent=sent, started=started, output_seen=output_seen)
+
+    def __str__(self) -> str:
+        expected = _EXPECTED.get(self.phase, "nothing received within {} s").format(f"{self.waited_s:g}")
+        return f"{expected}; to wait longer, raise Deadlines.{self.phase}"
 
 
 class NetworkError(TurnError):
-    """The way to the service failed, not the service."""
+    """The connection to the service failed, not the service itself."""
 
 
 class ConnectFailed(NetworkError):
-    """No connection could be made: name resolution, TCP, TLS, the proxy, or the time for all of it."""
+    """Connecting failed: name resolution, TCP, TLS or the proxy."""
 
 
 class UpgradeRefused(NetworkError):
@@ -168,27 +228,42 @@ class UpgradeRefused(NetworkError):
 
     Attributes:
         status: the HTTP status.
-        headers: the answer's headers, names in lower case.
-        body: the beginning of the answer's body; empty when none came.
-        retry_after_s: seconds, from ``retry-after``; ``None`` when not given.
+        headers: the response's headers, with names in lower case.
+        body: the beginning of the response's body; may be empty.
+        retry_after_s: the ``retry-after`` header in seconds; ``None`` without one.
     """
 
     def __init__(
-        self, status: int, *, headers: dict[str, str], body: bytes = b"", retry_after_s: float | None = None
+        self,
+        status: int,
+        *,
+        headers: dict[str, str],
+        body: bytes = b"",
+        retry_after_s: float | None = None,
+        sent: bool = False,
+        started: bool = False,
+        output_seen: bool = False,
     ) -> None:
-        super().__init__(f"the server refused the WebSocket upgrade with HTTP status {status}")
         self.status = status
         self.headers = headers
         self.body = body
         self.retry_after_s = retry_after_s
+        super().__init__(str(self), sent=sent, started=started, output_seen=output_seen)
+
+    def __str__(self) -> str:
+        message = f"the server refused the WebSocket upgrade with HTTP status {self.status}"
+        if self.retry_after_s is not None:
+            return f"{message}; retry after {self.retry_after_s:g} s"
+        advice = _UPGRADE_ADVICE.get(self.status)
+        return f"{message}; {advice}" if advice else message
 
 
 class ConnectionLost(NetworkError):
-    """The connection ended while the turn was on it.
+    """The connection ended during the turn.
 
     Attributes:
-        close_code: the WebSocket close code, or ``None`` when the socket ended without one.
-        reason: the reason given with it.
+        close_code: the WebSocket close code; ``None`` if no close frame with a code was received.
+        reason: the reason in the close frame.
     """
 
     def __init__(
@@ -199,27 +274,28 @@ class ConnectionLost(NetworkError):
         reason: str = "",
         sent: bool = False,
         started: bool = False,
+        output_seen: bool = False,
     ) -> None:
-        super().__init__(message, sent=sent, started=started)
+        super().__init__(message, sent=sent, started=started, output_seen=output_seen)
         self.close_code = close_code
         self.reason = reason
 
 
 class ProtocolViolation(NetworkError):
-    """The server sent what the protocol does not allow; its socket is not trusted any more."""
+    """The server broke the protocol. The connection is closed, as its data cannot be relied on."""
 
 
 class ServiceError(TurnError):
-    """The service answered, and the answer is an error.
+    """The service answered with an error.
 
     Attributes:
-        code: the error's code, such as ``rate_limit_exceeded``; ``None`` when not given.
-        status: the HTTP status, as far as it is known.
+        code: the error's code, such as ``rate_limit_exceeded``; ``None`` without one.
+        status: the HTTP status; ``None`` if unknown.
         error_type: the error's type, such as ``invalid_request_error``.
-        param: the request field that the error speaks of.
-        retry_after_s: seconds that the service asks to wait.
-        request_id: the ``x-request-id`` of the answer.
-        response_id: the id of the response, once there is one.
+        param: the request field that the error refers to.
+        retry_after_s: the delay before a retry that the service requires, in seconds.
+        request_id: the ``x-request-id`` of the answer, for the service's support.
+        response_id: the id of the response; ``None`` before ``response.created``.
     """
 
     def __init__(
@@ -235,8 +311,9 @@ class ServiceError(TurnError):
         response_id: str | None = None,
         sent: bool = True,
         started: bool = False,
+        output_seen: bool = False,
     ) -> None:
-        super().__init__(message, sent=sent, started=started)
+        super().__init__(message, sent=sent, started=started, output_seen=output_seen)
         self.code = code
         self.status = status
         self.error_type = error_type
@@ -245,9 +322,20 @@ class ServiceError(TurnError):
         self.request_id = request_id
         self.response_id = response_id
 
+    def __str__(self) -> str:
+        message = super().__str__()
+        facts = (
+            f"HTTP status {self.status}" if self.status is not None else "",
+            f"code {self.code}" if self.code and self.code not in message else "",
+            f"retry after {self.retry_after_s:g} s" if self.retry_after_s is not None else "",
+            f"request {self.request_id}" if self.request_id else "",
+        )
+        shown = ", ".join(fact for fact in facts if fact and fact not in message)
+        return f"{message} ({shown})" if shown else message
+
     @property
     def is_transient(self) -> bool:
-        """Whether the same may succeed later: too many requests, overload, a fault of the service's."""
+        """Whether a later retry may succeed: rate limit, overload or a fault of the service."""
         if self.status is not None and (self.status == 429 or self.status >= 500):
             return True
         return self.code in _TRANSIENT_CODES or self.error_type in _TRANSIENT_CODES
@@ -258,7 +346,7 @@ class ResponseRefused(ServiceError):
 
 
 class ResponseFailed(ServiceError):
-    """The response began and ended as ``response.failed``.
+    """The response started and ended as ``response.failed``.
 
     Attributes:
         response: the final response resource, as plain JSON.
@@ -270,5 +358,5 @@ class ResponseFailed(ServiceError):
 
     @property
     def is_transient(self) -> bool:
-        """As for every error of the service. ``server_error`` was seen without a code here."""
+        """As for every `ServiceError`; also an error without a code, as ``server_error`` may come."""
         return self.code is None or super().is_transient
