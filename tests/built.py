@@ -92,7 +92,7 @@ class Builder:
         """A value of this type."""
         origin, args = typing.get_origin(hint), typing.get_args(hint)
         if hint in _ANYTHING or isinstance(hint, TypeVar):
-            return f"https://example.test/v1?{canary(name)}" if name.endswith("url") else canary(name)
+            return f"https://example.test/v1?{canary(name)}" if name.endswith(("url", "proxy")) else canary(name)
         if origin in (typing.Union, types.UnionType):
             possible = [arg for arg in args if arg is not type(None) and arg not in self._running]
             return self.value(possible[0], name) if possible else None
@@ -116,7 +116,7 @@ class Builder:
         if cls.__module__ in _CONTAINERS and issubclass(cls, abc.Iterable):
             return self._container(cls, args or (Any, Any), name)
         if cls not in classes() or getattr(cls, "_is_protocol", False):
-            return MagicMock()  # its `repr` is not ours
+            return MagicMock(spec=cls)  # its `repr` is not ours
         return next(iter(cls)) if issubclass(cls, Enum) else self.build(cls)
 
     def _container(self, cls: Any, args: tuple[Any, ...], name: str) -> Any:

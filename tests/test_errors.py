@@ -190,8 +190,12 @@ def tree(*roots: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from tree(*root.__subclasses__())
 
 
-DEFINED = [cls for cls in classes() if issubclass(cls, BaseException)]
-"""Every exception that a module of the package defines, also those of the emulator."""
+DEFINED = [
+    cls
+    for cls in classes()
+    if issubclass(cls, TrunklineError) or (issubclass(cls, Exception) and not cls.__name__.startswith("_"))
+]
+"""Every exception that a module of the package defines, but for private ones, which do not leave it."""
 
 
 def through_pickle(error: BaseException, protocol: int) -> Any:

@@ -21,6 +21,7 @@ PURE = (
     "errors",
     "arguments",
     "plain_json",
+    "quiet",
     "response",
     "events",
     "items",

@@ -226,7 +226,7 @@ def test_reasoning_of_a_response_goes_out_again_only_with_its_encrypted_content(
 def test_a_wrong_model_is_refused(model: object) -> None:
     error = refused({"model": model})
     assert error.argument == "model"
-    assert "model must be a string that is not empty" in str(error)
+    assert "model must be a non-empty string" in str(error)
 
 
 @pytest.mark.parametrize("values", [{}, {"model": None}, {"temperature": 1}])
@@ -260,9 +260,9 @@ def test_fields_that_are_not_the_callers_are_refused(name: str, advice: str, val
 def test_a_parent_and_a_conversation_exclude_each_other() -> None:
     error = refused({"model": "m", "previous_response_id": "resp_1", "conversation": "conv_1"})
     assert error.argument == "conversation"
-    assert "previous_response_id and conversation exclude each other" in str(error)
+    assert "previous_response_id and conversation cannot be combined" in str(error)
     fields = Fields.of({"model": "m", "previous_response_id": "resp_1"})
-    with pytest.raises(ConfigurationError, match="exclude each other"):
+    with pytest.raises(ConfigurationError, match="cannot be combined"):
         fields.overridden({"conversation": "conv_1"})
 
 
@@ -301,8 +301,8 @@ def test_right_tools_pass(tools: Any) -> None:
         ("store", 1, "store must be True, False or None, not int"),
         ("include", "reasoning.encrypted_content", "include must be a list of strings"),
         ("include", [5], "include must be a list of strings"),
-        ("previous_response_id", "", "previous_response_id must be a string that is not empty"),
-        ("previous_response_id", 5, "previous_response_id must be a string that is not empty, not int"),
+        ("previous_response_id", "", "previous_response_id must be a non-empty string"),
+        ("previous_response_id", 5, "previous_response_id must be a non-empty string, not int"),
         ("metadata", {"a": b"x"}, "metadata.a is a bytes, which is not JSON"),
         ("temperature", float("nan"), "temperature is a number out of range, which is not JSON"),
         ("seed", {"n": 10**5000}, "seed.n is a number out of range, which is not JSON"),

@@ -163,7 +163,7 @@ async def test_it_starts_when_it_is_entered(emulator: Emulator, chat: trunkline.
     async with run:
         await until(lambda: len(emulator.requests) == 1, "the request is sent")
         assert repr(run) == "<ConversationRun: open>"
-        with pytest.raises(trunkline.UsageError, match="entered once"):
+        with pytest.raises(trunkline.UsageError, match="already entered"):
             await run.__aenter__()
     assert repr(run) == "<ConversationRun: ended>"
 

@@ -444,14 +444,14 @@ async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
     gate = emulator.faults.hold(event=1)
     chat = client.conversation(model="echo")
     stream = chat.send("hello")
-    with pytest.raises(UsageError, match="enter the stream"):
+    with pytest.raises(UsageError, match="enter it first"):
         await stream.steer("x")
     async with stream:
-        with pytest.raises(UsageError, match="no running response"):
+        with pytest.raises(UsageError, match="no response is running"):
             await stream.steer("x")
         gate.open()
         await stream.finish()
-        with pytest.raises(UsageError, match="no running response"):
+        with pytest.raises(UsageError, match="no response is running"):
             await stream.steer("x")
     with pytest.raises(UsageError):
         await stream.steer("x")

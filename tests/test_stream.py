@@ -45,7 +45,7 @@ async def test_it_ends_after_the_terminal_event_and_then_has_a_response(chat: tr
 async def test_there_is_no_response_before_the_end(chat: trunkline.Conversation) -> None:
     async with chat.send("hello there") as stream:
         await first_text(stream)
-        with pytest.raises(trunkline.UsageError, match="read the stream to its end"):
+        with pytest.raises(trunkline.UsageError, match="read it to its end"):
             _ = stream.response
     with pytest.raises(trunkline.UsageError):
         _ = stream.response
@@ -91,14 +91,14 @@ async def test_two_tasks_cannot_read_one_stream(emulator: Emulator, chat: trunkl
 
 async def test_it_must_be_entered_before_it_is_read(emulator: Emulator, chat: trunkline.Conversation) -> None:
     stream = chat.send("hello")
-    with pytest.raises(trunkline.UsageError, match="enter the stream first"):
+    with pytest.raises(trunkline.UsageError, match="enter it first"):
         await anext(stream)
     assert emulator.requests == []
 
 
 async def test_it_can_be_entered_once(chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "hello")
-    with pytest.raises(trunkline.UsageError, match="entered once"):
+    with pytest.raises(trunkline.UsageError, match="already entered"):
         await stream.__aenter__()
 
 

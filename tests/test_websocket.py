@@ -91,7 +91,7 @@ async def test_answered_pings_keep_the_socket(opened: Open) -> None:
 
 async def test_a_ping_has_to_be_answered_before_the_next_is_due(opened: Open) -> None:
     _, _, receiver = await opened(ping_interval_s=0.01, ping_timeout_s=3600)
-    assert "ping was not answered within 0.01 s" in str(await receiver.closed)
+    assert "did not answer a ping within 0.01 s" in str(await receiver.closed)
 
 
 async def refusal(server: Server, answer: bytes) -> UpgradeRefused | ConnectFailed:

@@ -128,7 +128,7 @@ async def test_a_server_without_tls_is_a_failed_connection() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
-        with pytest.raises(ConnectFailed, match=rf"no TLS connection to 127\.0\.0\.1:{port}"):
+        with pytest.raises(ConnectFailed, match=rf"the TLS handshake with 127\.0\.0\.1:{port}"):
             await dial(f"wss://127.0.0.1:{port}", headers={}, receiver=Recorder())
 
 

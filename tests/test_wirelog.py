@@ -65,7 +65,7 @@ async def test_dials_and_closes_have_lines(everything: pytest.LogCaptureFixture)
         assert lines(everything) == [
             f"connection 1 dials {url}/responses",
             "connection 1 is open",
-            "connection 1 is closed: the connection was closed from this side",
+            "connection 1 is closed: the client closed the connection",
         ]
 
 
@@ -180,7 +180,7 @@ async def test_an_answer_over_http_that_is_left_says_so(everything: pytest.LogCa
         async with client.conversation(model="words-50").send(SECRET) as stream:
             await first_text(stream)
         await until(lambda: client.state().http == 0, "the exchange has ended")
-    assert lines(everything)[-1] == "http turn 1.1 closed: the answer was left"
+    assert lines(everything)[-1] == "http turn 1.1 closed: the stream was closed"
 
 
 async def test_an_error_over_http_has_its_status_and_code(everything: pytest.LogCaptureFixture) -> None:

@@ -295,7 +295,7 @@ class Attempt(Wait):
 
     def _break(self, event: ServerEvent) -> None:
         if isinstance(event, InvalidEvent):
-            problem = f"the event {event.type} is not what the protocol says: {event.problem}"
+            problem = f"received an invalid {event.type} event: {event.problem}"
             self._fail(ProtocolViolation(problem, sent=True, started=True))
             self.leave()
         else:
@@ -319,14 +319,14 @@ class Attempt(Wait):
         if self.events or self.final is not None or self.error is not None:
             return
         if self.go_on is not None:
-            raise UsageError("another task waits for this stream's next event")
+            raise UsageError("another task is already reading this stream; read each stream from one task")
         self._asyncio_future_blocking = True
         yield self
 
     def leave(self) -> None:
         """Nobody waits for this attempt any more: its lane drains."""
         self._stop_watching()
-        self.steers.lose(UsageError("the answer was left before it was known what becomes of the steer"))
+        self.steers.lose(UsageError("the stream was closed before the service accepted or refused the steer"))
         if self.exchange is not None:
             self.exchange.abandon()
         self.end()  # another task may wait for an event that will not come
@@ -335,7 +335,7 @@ class Attempt(Wait):
         """The caller was cancelled before the request was sent; whoever goes on asks again."""
         self.leave()
         if not self.is_over:
-            self.error = ConnectionLost("the turn was cancelled while it was being asked")
+            self.error = ConnectionLost("the turn was cancelled before its request was sent")
 
     # Deadlines: one timer, moved on lazily, so that an event costs nothing but the note of its time.
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .history import History
 from .items import Item
@@ -57,7 +57,7 @@ class Baseline:
     stored: bool
     place: Hashable
     length: int
-    mark: bytes
+    mark: bytes = field(repr=False)
     output: tuple[Item, ...]
     pinned: bool = False
     at: float = 0.0

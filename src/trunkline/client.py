@@ -331,7 +331,7 @@ class Client:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise WrongEventLoop("this client belongs to another event loop: make one client for each loop")
+            raise WrongEventLoop("this client belongs to another event loop; create one client for each loop")
 
     def _dialler(self, url: str) -> Dial:
         async def dial(receiver: Receiver) -> WebSocket:

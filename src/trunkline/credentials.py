@@ -30,7 +30,7 @@ class Credentials:
         self._api_key = api_key or os.environ.get("OPENAI_API_KEY")
         if not self._api_key and given.isdisjoint({"authorization", "api-key"}):
             raise ConfigurationError(
-                "there is no api_key: give one, or set OPENAI_API_KEY", argument="api_key"
+                "api_key is missing; pass it to Client, or set OPENAI_API_KEY", argument="api_key"
             )
         self._organization = organization or os.environ.get("OPENAI_ORG_ID")
         self._project = project or os.environ.get("OPENAI_PROJECT_ID")

@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -51,7 +51,7 @@ class Route:
     target: str
     host: str
     port: int
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     secure: bool
     secure_proxy: bool
 
@@ -107,11 +107,11 @@ def _split(url: str, what: str, schemes: tuple[str, ...]) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises when it is not a number
     except ValueError:
-        raise ConnectFailed(f"{what} is not valid") from None
+        raise ConnectFailed(f"{what} is not a valid URL") from None
     if parts.scheme not in schemes:
         raise ConnectFailed(f"{what} has the scheme {parts.scheme!r}; use one of {', '.join(schemes)}")
     if not parts.hostname:
-        raise ConnectFailed(f"{what} names no host")
+        raise ConnectFailed(f"{what} has no host")
     return parts
 
 
@@ -136,12 +136,12 @@ async def connect(route: Route) -> socket.socket:
     try:
         addresses = await loop.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConnectFailed(f"the name {route.host!r} could not be resolved") from error
+        raise ConnectFailed(f"the host name {route.host!r} could not be resolved") from error
     try:
         return await _race(_interleaved(addresses))
     except OSError as error:
         where = _authority(route.host, route.port)
-        raise ConnectFailed(f"no TCP connection to {where}: {_words(error)}") from error
+        raise ConnectFailed(f"cannot connect to {where} over TCP: {_words(error)}") from error
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:
@@ -225,12 +225,12 @@ def translated(error: Exception, route: Route) -> ConnectFailed | UpgradeRefused
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectFailed(f"the TLS certificate of {route} is not trusted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        return ConnectFailed(f"no TLS connection to {route}: {error.reason or 'the handshake failed'}")
+        return ConnectFailed(f"the TLS handshake with {route} failed: {error.reason or type(error).__name__}")
     if isinstance(error, OSError):
         return ConnectFailed(f"the connection to {route} ended before the upgrade: {_words(error)}")
     if route.proxy:
-        return ConnectFailed(f"no way to {route}: {error}")
-    return ConnectFailed(f"no connection to {route}: {type(error).__name__}")
+        return ConnectFailed(f"cannot connect to {route}: {error}")
+    return ConnectFailed(f"cannot connect to {route}: {type(error).__name__}")
 
 
 def _words(error: OSError) -> str:
@@ -247,7 +247,7 @@ def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRe
         return ConnectFailed(f"{route} did not answer the upgrade with HTTP")
     status = int(status_line[1])
     if status == 101:
-        return ConnectFailed(f"{route} answered the upgrade, but not as WebSocket demands")
+        return ConnectFailed(f"{route} answered the upgrade with an invalid WebSocket handshake")
     headers = _headers(raw)
     return UpgradeRefused(
         status,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
@@ -29,8 +29,8 @@ class Endpoint:
         host: its name in lower case, without the port.
     """
 
-    websocket_url: str
-    http_url: str
+    websocket_url: str = field(repr=False)  # a URL's query may hold a key
+    http_url: str = field(repr=False)
     lanes: bool
     host: str
 
@@ -82,16 +82,16 @@ def check_proxy(proxy: object) -> None:
     scheme, separator, _ = proxy.partition("://")
     fault = None
     if not separator:
-        fault = "has no scheme: write http://HOST:PORT"
+        fault = "has no scheme; write http://HOST:PORT"
     elif scheme.lower() not in _PROXY_SCHEMES:
-        fault = f"has the scheme {scheme!r}: use {', '.join(_PROXY_SCHEMES)}"
+        fault = f"has the scheme {scheme!r}; use {', '.join(_PROXY_SCHEMES)}"
     else:
         try:
             parts = urlsplit(proxy)
             if not parts.hostname or parts.port == 0:
-                fault = "names no host: write http://HOST:PORT"
+                fault = "has no host; write http://HOST:PORT"
         except ValueError:
-            fault = "is not a valid URL: write http://HOST:PORT"
+            fault = "is not a valid URL; write http://HOST:PORT"
     if fault is not None:
         raise ConfigurationError(f"proxy {_shown(proxy)!r} {fault}", argument="proxy")
 
@@ -99,23 +99,23 @@ def check_proxy(proxy: object) -> None:
 def _split(base_url: str) -> SplitResult:
     check_kind(base_url, "base_url", str, "give a URL such as https://api.openai.com/v1")
     if not base_url.isprintable() or " " in base_url:
-        _refuse(base_url, "holds a space or a control character: write it without")
+        _refuse(base_url, "contains a space or a control character; remove it")
     scheme, separator, _ = base_url.partition("://")
     if not separator:
-        _refuse(base_url, f"has no scheme: write https://{base_url.lstrip('/')}")
+        _refuse(base_url, f"has no scheme; write https://{_shown(base_url).lstrip('/')}")
     if scheme.lower() not in _SCHEMES:
-        _refuse(base_url, f"has the scheme {scheme!r}: use https, http, wss or ws")
+        _refuse(base_url, f"has the scheme {scheme!r}; use https, http, wss or ws")
     try:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError:
-        _refuse(base_url, "is not a valid URL: write it as https://HOST[:PORT]/PATH")
+        _refuse(base_url, "is not a valid URL; write it as https://HOST[:PORT]/PATH")
     if "@" in parts.netloc:
-        _refuse(base_url, "holds credentials: give them as api_key or in headers")
+        _refuse(base_url, "contains credentials; pass them as api_key or in headers")
     if not parts.hostname or port == 0:
-        _refuse(base_url, "names no host: write it as https://HOST[:PORT]/PATH")
+        _refuse(base_url, "has no host; write it as https://HOST[:PORT]/PATH")
     if parts.fragment or base_url.endswith("#"):
-        _refuse(base_url, "has a fragment: leave out what follows the #")
+        _refuse(base_url, "has a fragment; remove the # and what follows it")
     return parts
 
 
@@ -165,7 +165,7 @@ def auth_headers(
             result[name] = prefix + value
     for name, value in given.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"{name!a} cannot be the name of a header", argument="headers")
+            raise ConfigurationError(f"{name!a} is not a valid header name", argument="headers")
         _check_value(value, f"the header {name}", "headers")
         result[name] = value
     return result
@@ -174,14 +174,12 @@ def auth_headers(
 def _check_value(value: object, what: str, argument: str) -> None:
     # Never shows the value: it is a key, or may be one.
     if not isinstance(value, str):
-        raise ConfigurationError(
-            f"{what} is a {type(value).__name__}, and must be a string", argument=argument
-        )
+        raise ConfigurationError(f"{what} must be a string, not {type(value).__name__}", argument=argument)
     if argument != "headers" and not value.strip():
         raise ConfigurationError(f"{what} is empty", argument=argument)
     if not value.isascii():
-        raise ConfigurationError(f"{what} holds characters other than ASCII", argument=argument)
+        raise ConfigurationError(f"{what} contains characters other than ASCII", argument=argument)
     if not value.isprintable():
         raise ConfigurationError(
-            f"{what} holds a control character, such as the end of a line: strip it", argument=argument
+            f"{what} contains a control character, such as a line break; remove it", argument=argument
         )

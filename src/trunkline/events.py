@@ -15,15 +15,16 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, field
 
 from .errors import ProtocolViolation
 from .plain_json import JSON, repaired
 from .plain_json import decode as decode_json
+from .quiet import QuietStruct
 from .response import Response
 
 
-class Event(Struct, tag_field="type"):
+class Event(QuietStruct, tag_field="type"):
     """What all server events share.
 
     Attributes:
@@ -100,7 +101,7 @@ class OutputItemDone(_ItemEvent, tag="response.output_item.done"):
     """An output item is whole. A tool call exists only now."""
 
 
-class _Place(Struct):
+class _Place(QuietStruct):
     item_id: Any = None
     output_index: Any = None
     content_index: Any = None
@@ -185,7 +186,7 @@ class FunctionCallArgumentsDone(_PlacedEvent, tag="response.function_call_argume
     arguments: str
 
 
-class ErrorBody(Struct):
+class ErrorBody(QuietStruct):
     """What an error says. Every field may be missing."""
 
     code: Any = None
@@ -238,7 +239,7 @@ def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-class Steer(Struct):
+class Steer(QuietStruct):
     """The steering request that a ``response.steer.*`` event speaks of."""
 
     id: str | None = None
@@ -264,10 +265,10 @@ class SteerPending(Event, tag="response.steer.pending", kw_only=True):
 
     steer: Steer
     reason: Any = None
-    required_input: list[JSON] = []
+    required_input: list[JSON] = field(default_factory=list)
 
 
-class _Opaque(Struct):
+class _Opaque(QuietStruct):
     """An event that is not one of the union; ``type`` comes from the frame."""
 
     is_delta: ClassVar[bool] = False
@@ -357,7 +358,7 @@ def is_output(event: ServerEvent) -> bool:
     return not isinstance(event, _WITHOUT_OUTPUT)
 
 
-class _Envelope(Struct):
+class _Envelope(QuietStruct):
     type: Any = None
     stream_id: Any = None
     sequence_number: Any = None

@@ -18,7 +18,7 @@ from .wakeups import Wakeups
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT = WSMsgType.TEXT
 
-_LEFT = "the connection was closed from this side"
+_LEFT = "the client closed the connection"
 
 
 class Receiver(Protocol):
@@ -80,7 +80,7 @@ class FrameListener(WSListener):
             else:
                 self._on_rare_frame(frame)
         except Exception as error:  # picows would go on with the next frame
-            lost = ConnectionLost(f"a message could not be handled: {type(error).__name__}")
+            lost = ConnectionLost(f"processing a received message raised {type(error).__name__}")
             lost.__cause__ = error
             self._end(lost, WSCloseCode.INTERNAL_ERROR)
         finally:
@@ -134,7 +134,7 @@ class FrameListener(WSListener):
         if self._left:
             message = _LEFT
         elif code == WSCloseCode.MESSAGE_TOO_BIG.value:
-            message += ": a message was too large for the server"
+            message += ": a message was too large for it"
         self._end(ConnectionLost(message, close_code=code, reason=reason), WSCloseCode.OK)
 
     def _on_fragment(self, payload: bytes, *, continues: bool, final: bool) -> None:
@@ -156,7 +156,7 @@ class FrameListener(WSListener):
 
     def _on_disorder(self, payload: bytes) -> None:
         self._end(
-            ProtocolViolation("the server sent fragments of messages out of order"),
+            ProtocolViolation("the server sent message fragments out of order"),
             WSCloseCode.PROTOCOL_ERROR,
         )
 
@@ -192,9 +192,7 @@ class FrameListener(WSListener):
         if sent is None:
             return ConnectionLost("the connection ended without a close frame")
         if sent.code == WSCloseCode.GOING_AWAY:
-            return ConnectionLost(
-                f"the connection is dead: a ping was not answered within {self._ping_timeout_s:g} s"
-            )
+            return ConnectionLost(f"the server did not answer a ping within {self._ping_timeout_s:g} s")
         if sent.code == WSCloseCode.MESSAGE_TOO_BIG:
             return self._too_large()
         return ProtocolViolation(
@@ -202,7 +200,7 @@ class FrameListener(WSListener):
         )
 
     def _too_large(self) -> ProtocolViolation:
-        return ProtocolViolation(f"the server sent a message of more than {self._max_message_bytes} bytes")
+        return ProtocolViolation(f"the server sent a message larger than {self._max_message_bytes} bytes")
 
 
 def _retrieve_exception(transport: WSTransport) -> None:

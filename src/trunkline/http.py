@@ -101,7 +101,7 @@ class HttpTransport:
         try:
             return await self._headers()
         except Exception as failure:  # an api_key function of the caller's
-            problem = f"connecting failed: {type(failure).__name__} was raised while the key was asked for"
+            problem = f"the api_key function raised {type(failure).__name__}; nothing was sent"
             raise ConnectFailed(problem) from failure
 
     def _opened(self) -> httpx2.AsyncClient:
@@ -158,9 +158,11 @@ class HttpExchange:
         """Post the body and deliver what comes, to the end or to a failure."""
         try:
             await self._exchange(body)
-            error: TurnError = ConnectionLost("the stream ended before the response did", sent=True)
+            error: TurnError = ConnectionLost(
+                "the HTTP stream ended before the response was complete", sent=True
+            )
         except asyncio.CancelledError:
-            why = "the answer was left" if self._is_left else "the client was closed"
+            why = "the stream was closed" if self._is_left else "the client was closed"
             self._sink.fail(ConnectionLost(why, sent=True, started=self.has_started))
             raise
         except TurnError as failure:
@@ -236,9 +238,9 @@ def _translated(error: Exception, authority: str) -> NetworkError:
     why = _words(error)
     made: NetworkError
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        made = ConnectFailed(f"no HTTP connection to {authority}: {why}")
+        made = ConnectFailed(f"cannot connect to {authority} over HTTP: {why}")
     else:
-        made = ConnectionLost(f"the HTTP exchange with {authority} broke off: {why}", sent=True)
+        made = ConnectionLost(f"the HTTP connection to {authority} was lost: {why}", sent=True)
     made.__cause__ = error
     return made
 

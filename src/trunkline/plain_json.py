@@ -69,7 +69,7 @@ def copy_json(value: Any, where: str) -> tuple[Any, bool]:
     try:
         return _copy(value, where, numbers), bool(numbers)
     except RecursionError:
-        raise ConfigurationError(f"{where} is nested too deeply to be JSON", argument=root(where)) from None
+        raise ConfigurationError(f"{where} is nested too deeply for JSON", argument=root(where)) from None
 
 
 def root(where: str) -> str:

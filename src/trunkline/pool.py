@@ -277,7 +277,7 @@ class Pool:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClientClosed("the client is closed; make a new one")
+            raise ClientClosed("the client is closed; create a new one")
 
     def _dial(self, url: str) -> Connection:
         self.metrics.dials += 1

@@ -27,7 +27,7 @@ class Question:
         generate: ``False`` for a warm-up.
     """
 
-    url: str
+    url: str = field(repr=False)  # its query may hold a key
     fields: Fields
     asked: History
     owner: Owner | None

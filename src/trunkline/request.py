@@ -157,10 +157,10 @@ class Fields:
     @classmethod
     def _made(cls, fields: dict[str, _Field]) -> Fields:
         if "model" not in fields:
-            _refuse("model", "model is missing: give the name of a model, such as 'gpt-6-astra'")
+            _refuse("model", "model is missing; give the name of a model, such as 'gpt-6-astra'")
         if "previous_response_id" in fields and "conversation" in fields:
             _refuse(
-                "conversation", "previous_response_id and conversation exclude each other; give one of them"
+                "conversation", "previous_response_id and conversation cannot be combined; give one of them"
             )
         made = cls()
         made._fields = fields
@@ -250,8 +250,8 @@ def _check(name: str, value: Any) -> None:
     if name in _REFUSED:
         _refuse(name, f"{name} cannot be given: {_REFUSED[name]}")
     if name in ("model", "previous_response_id") and (not isinstance(value, str) or not value.strip()):
-        shown = "an empty one" if isinstance(value, str) else type(value).__name__
-        _refuse(name, f"{name} must be a string that is not empty, not {shown}")
+        shown = "an empty string" if isinstance(value, str) else type(value).__name__
+        _refuse(name, f"{name} must be a non-empty string, not {shown}")
     if name == "instructions" and not isinstance(value, str):
         _refuse(name, f"instructions must be a string, not {type(value).__name__}")
     if name == "store" and not isinstance(value, bool):

@@ -7,15 +7,16 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, field
 
 from .plain_json import JSON
+from .quiet import QuietStruct
 
 _PARSE = "_parse"
 _CALLS_TO_ANSWER = frozenset({"function_call", "custom_tool_call"})
 
 
-class Response(Struct, dict=True):
+class Response(QuietStruct, dict=True):
     """A response resource. Only what is used is declared, so that a field nobody reads can fail no turn.
 
     Attributes:

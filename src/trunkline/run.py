@@ -86,7 +86,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         """
         if self._response is None:
             how = "left or failed before its end" if self._ended else "not at its end yet: await it first"
-            raise UsageError(f"there is no final response: the run is {how}")
+            raise UsageError(f"the run has no final response: it is {how}")
         return self._response
 
     @property
@@ -131,7 +131,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
 
     async def __aenter__(self) -> Self:
         if self._started or self._ended:
-            raise UsageError("a run can be entered once, before it is read; run() again for another one")
+            raise UsageError("this run was already entered or read; call run() again for another one")
         self._start()
         try:
             await self._current()
@@ -224,7 +224,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
 
     def _begin_reading(self) -> None:
         if self._reading:
-            raise UsageError("cannot read the run: another task is already waiting for its next event")
+            raise UsageError("another task is already reading this run; read each run from one task")
         self._start()
         self._reading = True
 

@@ -28,7 +28,7 @@ class Steer:
         id: the service's name for it, once accepted.
     """
 
-    given: Any
+    given: Any = field(repr=False)
     items: list[Item]
     outcome: asyncio.Future[None]
     id: str | None = None
@@ -53,7 +53,7 @@ class Steers:
     """
 
     segments: list[Segment] = field(default_factory=list)
-    returned: list[Any] = field(default_factory=list)
+    returned: list[Any] = field(default_factory=list, repr=False)
     waiting: list[Item] = field(default_factory=list)
     _open: list[Steer] = field(default_factory=list)
     _accepted: list[Steer] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Steers:
         _settle(
             steer.outcome,
             SteerRefused(
-                f"the service handed the steer back: {code or 'it gave no reason'}",
+                f"the service refused the steer ({code or 'no code given'}); send its input as the next turn",
                 code=code if isinstance(code, str) else None,
                 input=steer.given,
             ),
@@ -133,8 +133,17 @@ def steer_items(given: TurnInput) -> list[Item]:
         ConfigurationError: something else than user messages is given.
     """
     items = items_of(given, "input")
-    if not items or any(item.kind != "message" or b'"role":"user"' not in item.encoded for item in items):
-        raise ConfigurationError("a steer takes a string or user messages", argument="input")
+    if not items:
+        raise ConfigurationError(
+            "the input of steer() is empty; give a string or user messages", argument="input"
+        )
+    for index, item in enumerate(items):
+        if item.kind != "message" or b'"role":"user"' not in item.encoded:
+            raise ConfigurationError(
+                f"input[{index}] of steer() is not a user message (type {item.kind!r}); "
+                "give a string or user messages",
+                argument="input",
+            )
     return items
 
 

@@ -17,7 +17,7 @@ import contextlib
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from inspect import isawaitable
 from types import TracebackType
@@ -64,7 +64,7 @@ class Ending:
     outcome: Outcome
     answer: Answer | None
     asked: History
-    text: str
+    text: str = field(repr=False)
     said: list[Item]
     output_seen: bool
 
@@ -131,7 +131,7 @@ class ResponseStream:
             UsageError: the turn has not ended in a response.
         """
         if self._response is None:
-            raise UsageError("there is no response yet: read the stream to its end first")
+            raise UsageError("the stream has no response yet; read it to its end first")
         return self._response
 
     @property
@@ -227,7 +227,7 @@ class ResponseStream:
         """
         if self._on_heard is None:
             raise UsageError(
-                "heard() is for the streams of a Conversation, and this history is kept by the caller: "
+                "heard() needs the stream of a Conversation, and the caller keeps this history; "
                 "give it with the text that was heard in the next turn"
             )
         check_kind(text, "text", str, "give the text that was heard, empty for nothing")
@@ -244,7 +244,7 @@ class ResponseStream:
 
     async def __aenter__(self) -> Self:
         if self._entered or self._ended:
-            raise UsageError("a stream can be entered once; send again for another turn")
+            raise UsageError("this stream was already entered; call send() again for another turn")
         if self._on_begin is not None:
             self._on_begin(self, self._turn)
         self._entered = True
@@ -305,7 +305,7 @@ class ResponseStream:
 
     def _check_open(self) -> None:
         if not self._entered:
-            raise UsageError("enter the stream first: async with … as stream")
+            raise UsageError("the stream is not open; enter it first with 'async with'")
 
     async def _next(self) -> ServerEvent:
         self._check_open()
@@ -326,7 +326,7 @@ class ResponseStream:
 
     async def _recover(self, error: TurnError) -> None:
         if self._recovering:
-            raise UsageError("another task waits for this stream's next event")
+            raise UsageError("another task is already reading this stream; read each stream from one task")
         self._recovering = True
         try:
             await self._turn.recover(error)

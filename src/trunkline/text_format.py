@@ -11,7 +11,7 @@ import functools
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import msgspec
@@ -36,7 +36,7 @@ class TextFormat:
     """
 
     name: str
-    definition: JSON
+    definition: JSON = field(repr=False)
     _decode: Callable[[str], Any]
 
     @classmethod

@@ -139,7 +139,7 @@ class Transcript:
         answer, claimant = self._answer, self.claimant
         is_last = answer is not None and answer.source is not None and answer.source() is source
         if answer is None or not is_last or (claimant is not None and not self._warms_up):
-            raise UsageError("the conversation has gone on since this answer: heard() comes too late")
+            raise UsageError("heard() comes too late: the next turn of the conversation has begun")
         self._hear(answer, answer.output_at, text)
 
     def _hear(self, answer: _Answer, start: int, text: str) -> None:

@@ -69,7 +69,7 @@ class Transports:
             ClientClosed: it is closed.
         """
         if self._closed.is_set():
-            raise ClientClosed("the client is closed; make a new one")
+            raise ClientClosed("the client is closed; create a new one")
 
     async def pause(self, seconds: float) -> None:
         """Let so much time pass, unless `close` comes first. Cancelling ends the wait."""

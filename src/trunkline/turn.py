@@ -138,10 +138,12 @@ class Turn:
         items = steer_items(given)
         attempt, place = self.attempt, self._place
         if self._over_http or place is None:
-            raise UsageError("steering needs a WebSocket, and this turn goes over HTTP")
+            raise UsageError("steer() needs a WebSocket, and this turn uses HTTP")
         response_id = place.run.response_id
         if attempt.is_over or response_id is None:
-            raise UsageError("there is no running response to steer: wait for its first event")
+            raise UsageError(
+                "no response is running; call steer() between the first and the last event of the stream"
+            )
         place.connection.steer(place.run, steer_frame(response_id, given))
         return attempt.steers.add(given, items)
 

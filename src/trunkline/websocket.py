@@ -50,7 +50,7 @@ class WebSocket:
             ConnectionLost: the socket is not open. ``sent`` is False: nothing was written.
         """
         if not self.is_open:  # picows would drop it silently
-            raise ConnectionLost("the connection had ended before this was sent", sent=False)
+            raise ConnectionLost("the connection is closed; nothing was sent", sent=False)
         self._wire.send(WSMsgType.TEXT, payload)
 
     def close(self, code: int = 1000) -> None:
@@ -154,7 +154,9 @@ def _check(headers: Mapping[str, str]) -> None:
     # picows would find this out inside a callback of the transport, and leave the dial waiting.
     for name, value in headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-            raise ConfigurationError(f"the header {name!a} holds what HTTP cannot carry", argument="headers")
+            raise ConfigurationError(
+                f"the header {name!a} contains characters that HTTP does not allow", argument="headers"
+            )
 
 
 def _connected(listener: FrameListener, route: Route) -> WSTransport:
@@ -162,7 +164,7 @@ def _connected(listener: FrameListener, route: Route) -> WSTransport:
     if listener.wire is None:
         raise ConnectFailed(f"{route} closed the connection instead of answering the upgrade")
     if "sec-websocket-extensions" in listener.wire.response.headers:
-        raise ConnectFailed(f"{route} answered the upgrade with an extension that was not offered")
+        raise ConnectFailed(f"{route} accepted a WebSocket extension that was not offered")
     return listener.wire
 
 

@@ -71,7 +71,7 @@ def test_lines_of_a_pipe_are_turns_of_one_conversation(emulator: Emulator) -> No
 @pytest.mark.parametrize(
     ("arguments", "env", "sentence"),
     [
-        ((), {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "there is no api_key"),
+        ((), {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "api_key is missing"),
         (("--base-url", "nonsense"), {"OPENAI_API_KEY": "key"}, "has no scheme"),
         (("--base-url", "http://127.0.0.1:1/v1"), {"OPENAI_API_KEY": "key"}, "Connection refused"),
         (("--model", "refuse-400-bad_thing"), {}, "bad_thing"),

@@ -48,14 +48,17 @@ def test_any_mapping_is_a_definition() -> None:
     [
         ([get_weather, FunctionTool.of(get_weather)], ["tools[1]", "'get_weather'", "trunkline.tool(name"]),
         ([get_weather, {"type": "custom", "name": "get_weather"}], ["tools[1]", "'get_weather'"]),
-        ([{"type": "web_search"}, {"type": "function", "function": {"name": "x"}}], ["tools[1]", "no name"]),
-        ([{"type": "custom", "name": ""}], ["tools[0]", "no name"]),
-        ([{"name": "x"}], ["tools[0]", "no type"]),
+        (
+            [{"type": "web_search"}, {"type": "function", "function": {"name": "x"}}],
+            ["tools[1]", "needs a name"],
+        ),
+        ([{"type": "custom", "name": ""}], ["tools[0]", "needs a name"]),
+        ([{"name": "x"}], ["tools[0]", "needs a type"]),
         ([get_weather, 3], ["tools[1]", "int"]),
         (["get_weather"], ["tools[0]", "str"]),
-        ("get_weather", ["tools is a str", "a list"]),
-        ({"type": "web_search"}, ["tools is a dict", "a list"]),
-        (get_weather, ["tools is a function", "a list"]),
+        ("get_weather", ["tools must be a list, not str"]),
+        ({"type": "web_search"}, ["tools must be a list, not dict"]),
+        (get_weather, ["tools must be a list, not function"]),
     ],
 )
 def test_what_is_no_toolbox_is_refused_with_its_place(tools: Sequence[Any], words: list[str]) -> None:

@@ -24,7 +24,7 @@ _FIRST_TOKEN_S = 0.15
 _TOKENS_PER_SECOND = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Question:
     """The command's options."""
 

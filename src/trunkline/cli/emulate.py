@@ -10,7 +10,7 @@ import shlex
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -32,7 +32,7 @@ class Settings:
 
     host: str
     port: int
-    api_key: str
+    api_key: str = field(repr=False)
     zdr: bool
     first_token_s: float
     tokens_per_second: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -28,8 +28,8 @@ class ToolFailure:
     """
 
     tool: str
-    error: BaseException
-    text: str
+    error: BaseException = field(repr=False)  # its message is the application's
+    text: str = field(repr=False)
 
 
 OnToolError: TypeAlias = Callable[[ToolFailure], str]

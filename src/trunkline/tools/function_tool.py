@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..arguments import check_flag, check_function, check_number
 from ..errors import ConfigurationError
@@ -32,7 +32,8 @@ class _TookTooLong(TimeoutError):
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Settings(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class _Settings:
     timeout_s: float | None = None
     name: str | None = None
     description: str | None = None
@@ -71,8 +72,9 @@ def tool(
         try:
             setattr(function, _SETTINGS, _Settings(timeout_s, name, description, on_error, strict))
         except AttributeError:
+            shown = getattr(function, "__qualname__", type(function).__qualname__)  # a repr may show values
             raise ConfigurationError(
-                f"{function!r} cannot be decorated: decorate the function in its class, or wrap it in one"
+                f"{shown} cannot be decorated; decorate the function in its class, or wrap it in a function"
             ) from None
         return function
 
@@ -118,8 +120,8 @@ class FunctionTool:
         name = settings.name or signature.name
         if name is None or not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{name or 'a lambda'} is no name for a tool: give one with trunkline.tool(name=…), "
-                "of at most 64 letters, digits, - and _"
+                f"{name or 'a lambda'} is not a valid tool name; set one with trunkline.tool(name=…), "
+                "of up to 64 letters, digits, - and _"
             )
         definition: dict[str, Any] = {"type": "function", "name": name}
         if description := settings.description or signature.description:

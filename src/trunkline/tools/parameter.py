@@ -29,7 +29,7 @@ _LIMITS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # defaults and descriptions are content
 class Parameter:
     """A parameter that the model fills.
 

@@ -21,15 +21,15 @@ from .schema import schema_of
 from .strict import strict as strict_schema
 
 _REFUSED = {
-    inspect.Parameter.POSITIONAL_ONLY: "is positional-only, but arguments come by name: take the / out",
-    inspect.Parameter.VAR_POSITIONAL: "takes any number of values: make it one parameter, a list",
-    inspect.Parameter.VAR_KEYWORD: "takes values of any name: write the names out, or make it one dict",
+    inspect.Parameter.POSITIONAL_ONLY: "is positional-only, but models pass arguments by name; remove the /",
+    inspect.Parameter.VAR_POSITIONAL: "takes any number of values; use one list parameter instead",
+    inspect.Parameter.VAR_KEYWORD: "takes arguments of any name; declare each one, or use one dict parameter",
 }
 
 _OR_NOT_STRICT = ", or leave out strict"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # defaults and descriptions are content
 class Signature:
     """A function from the outside.
 
@@ -63,7 +63,7 @@ class Signature:
         code = layers(function)[-1]
         shown = getattr(code, "__qualname__", type(function).__qualname__)
         if inspect.isclass(code):
-            raise ConfigurationError(f"the class {shown} is no function: give a function, or an instance")
+            raise ConfigurationError(f"{shown} is a class; give a function or a callable instance")
         parameters = list(_parameters(function, code, shown))
         description, described = docstring.split(_doc(function, code), _names(function, code))
         nullable = frozenset(
@@ -137,12 +137,12 @@ def _parameters(function: Callable[..., Any], code: Any, shown: str) -> Iterator
     try:
         parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):
-        raise ConfigurationError(f"the signature of {shown} cannot be read: wrap it in a function") from None
+        raise ConfigurationError(f"{shown} has no readable signature; wrap it in a Python function") from None
     try:
         hints = typing.get_type_hints(code, include_extras=True)
     except Exception as error:
         raise ConfigurationError(
-            f"an annotation of {shown} cannot be resolved: {error}; define its types at the top of a module"
+            f"an annotation of {shown} cannot be resolved: {error}; define its types at module level"
         ) from error
     bound = _bound(function)
     for index, parameter in enumerate(parameters.values()):
@@ -173,7 +173,7 @@ def _check_kind(parameter: inspect.Parameter, index: int, code: Any, shown: str)
         star = str(parameter).split(":")[0].split("=")[0].strip()
         raise ConfigurationError(f"the parameter {star} of {shown} {_REFUSED[parameter.kind]}")
     if index == 0 and parameter.name in ("self", "cls") and "." in shown and inspect.isfunction(code):
-        raise ConfigurationError(f"{shown} is a method without its object: give the method of an instance")
+        raise ConfigurationError(f"{shown} is an unbound method; give the method of an instance")
 
 
 def _check_type(parameter: Parameter, shown: str) -> None:
@@ -183,7 +183,7 @@ def _check_type(parameter: Parameter, shown: str) -> None:
     except Exception as error:
         reason = str(error).rsplit("\n", 1)[-1]
         raise ConfigurationError(
-            f"the parameter {parameter.name} of {shown} has a type that JSON cannot carry: {reason}; "
+            f"the parameter {parameter.name} of {shown} has a type without a JSON schema: {reason}; "
             "use a built-in type, a dataclass, a TypedDict, a msgspec.Struct or a pydantic model"
         ) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, TypeAlias, Union
 
@@ -25,7 +25,7 @@ class Toolbox:
         names: the names by which functions and custom tools are called.
     """
 
-    definitions: list[dict[str, Any]]
+    definitions: list[dict[str, Any]] = field(repr=False)  # those of MCP servers hold keys
     names: frozenset[str]
     _functions: dict[str, FunctionTool]
 
@@ -37,7 +37,7 @@ class Toolbox:
             ConfigurationError: one of them cannot be a tool, or two have the same name.
         """
         if isinstance(tools, str) or not isinstance(tools, Sequence):
-            raise ConfigurationError(f"tools is a {type(tools).__name__}: give a list", argument="tools")
+            raise ConfigurationError(f"tools must be a list, not {type(tools).__name__}", argument="tools")
         definitions: list[dict[str, Any]] = []
         functions: dict[str, FunctionTool] = {}
         names: set[str] = set()
@@ -50,7 +50,8 @@ class Toolbox:
             name = definition["name"]
             if name in names:
                 raise _fault(
-                    index, f"is named {name!r}, and so is another: rename one, as with trunkline.tool(name=…)"
+                    index,
+                    f"has the name of another tool, {name!r}; rename one, as with trunkline.tool(name=…)",
                 )
             names.add(name)
             if function:
@@ -85,18 +86,16 @@ def _function_tool(given: object, index: int) -> FunctionTool:
     if isinstance(given, FunctionTool):
         return given
     if not callable(given):
-        raise _fault(
-            index, f"is a {type(given).__name__}: give a function, or a dict as the API documents it"
-        )
+        raise _fault(index, f"must be a function or a tool definition (a dict), not {type(given).__name__}")
     return FunctionTool.shared(given) if isinstance(given, FunctionType) else FunctionTool.of(given)
 
 
 def _checked(given: Any, index: int) -> dict[str, Any]:
     kind = given.get("type")
     if not isinstance(kind, str):
-        raise _fault(index, 'has no type, such as "function"')
+        raise _fault(index, 'needs a type, such as "function"')
     if kind in ("function", "custom") and not (isinstance(given.get("name"), str) and given["name"]):
-        raise _fault(index, f"is of the type {kind!r} and has no name: it belongs beside the type")
+        raise _fault(index, f"is of type {kind!r} and needs a name beside the type")
     return given if isinstance(given, dict) else dict(given)
 
 

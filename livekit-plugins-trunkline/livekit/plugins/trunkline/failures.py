@@ -71,4 +71,5 @@ def _body(error: ServiceError) -> dict[str, Any]:
         said = error.response.get("error")
         if isinstance(said, dict):
             return said
-    return {"message": str(error), "type": error.error_type, "param": error.param, "code": error.code}
+    message = error.args[0]  # without the status and code that `str` adds
+    return {"message": message, "type": error.error_type, "param": error.param, "code": error.code}

@@ -47,7 +47,7 @@ def lowest_effort(model: str) -> Reasoning | None:
     return Reasoning.model_validate({"effort": effort}) if effort is not None else None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # `user` and `metadata` are the application's
 class Options:
     """The settings of an `LLM`."""
 
@@ -112,7 +112,7 @@ def _extra(extra_kwargs: NotGivenOr[dict[str, Any]]) -> dict[str, Any]:
     given = dict(extra_kwargs) if is_given(extra_kwargs) else {}
     for name, instead in _NOT_FIELDS.items():
         if given.pop(name, None) is not None:
-            raise ValueError(f"{name} is not a request field: {instead}")
+            raise ValueError(f"{name} is not a request field; {instead}")
     return given | dict(given.pop("extra_body", None) or {})
 
 

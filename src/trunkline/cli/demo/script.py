@@ -21,7 +21,7 @@ _TRAINS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Scene:
     """One turn of the caller and the model's answer.
 

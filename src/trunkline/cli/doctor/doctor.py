@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rich import box
 from rich.console import Console
@@ -29,7 +29,7 @@ _OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TU
 class Settings:
     """The command's options."""
 
-    base_url: str | None
+    base_url: str | None = field(repr=False)
     model: str
     api_key_env: str
     emulator: bool

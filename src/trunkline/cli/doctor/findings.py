@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from time import monotonic
 
@@ -39,8 +39,8 @@ class Found:
         seconds: the measured time; None: the duration of the check.
     """
 
-    detail: str
-    advice: str = ""
+    detail: str = field(repr=False)
+    advice: str = field(default="", repr=False)
     verdict: Verdict = Verdict.OK
     seconds: float | None = None
 
@@ -59,9 +59,9 @@ class Finding:
 
     name: str
     verdict: Verdict
-    detail: str
+    detail: str = field(repr=False)
     seconds: float | None = None
-    advice: str = ""
+    advice: str = field(default="", repr=False)
 
 
 async def examine(

@@ -49,7 +49,7 @@ class _Path:
         try:
             found = await loop.getaddrinfo(host, self._route.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise ConnectFailed(f"the name {host!r} could not be resolved") from error
+            raise ConnectFailed(f"the host name {host!r} could not be resolved") from error
         addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
         more = " …" if len(addresses) > _SHOWN_ADDRESSES else ""
         shown = f"{', '.join(addresses[:_SHOWN_ADDRESSES])}{more}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from ... import websocket
@@ -32,10 +32,10 @@ _ONE_AT_A_TIME = "Each turn needs its own socket: Client(lanes=False), the defau
 class Service:
     """The endpoint to check and the settings of its checks."""
 
-    base_url: str
-    api_key: str
+    base_url: str = field(repr=False)
+    api_key: str = field(repr=False)
     model: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     within_s: float
 
 

@@ -30,7 +30,7 @@ def subjects(text: str) -> list[str]:
     return names or _PLACE.findall(text)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Sampler:
     """Creates values for schemas. `subject` fills strings, numbers in `text` fill numbers."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _DELTAS = re.compile(r"\s*\S+|\s+")
@@ -19,7 +19,7 @@ def words(text: str) -> list[str]:
 class Say:
     """An assistant message, as deltas."""
 
-    deltas: Iterable[str]
+    deltas: Iterable[str] = field(repr=False)
     phase: str | None = None
 
 
@@ -27,14 +27,14 @@ class Say:
 class Refuse:
     """An assistant message that is a refusal."""
 
-    deltas: Iterable[str]
+    deltas: Iterable[str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Reasoning with a summary."""
 
-    deltas: Iterable[str]
+    deltas: Iterable[str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Call:
     """A call of a function tool (`arguments` is JSON) or of a custom tool (`arguments` is its input)."""
 
     name: str
-    arguments: str
+    arguments: str = field(repr=False)
     custom: bool = False
 
 
@@ -51,8 +51,8 @@ class Fail:
     """Failure of the response, after part of a message if `deltas` is given."""
 
     code: str
-    message: str
-    deltas: Iterable[str] = ()
+    message: str = field(repr=False)
+    deltas: Iterable[str] = field(default=(), repr=False)
     """Deltas of an unfinished message sent before the failure."""
 
 
@@ -60,7 +60,7 @@ class Fail:
 class Compact:
     """Compaction of the context into the given output item."""
 
-    item: dict[str, Any]
+    item: dict[str, Any] = field(repr=False)
 
 
 Step = Compact | Say | Refuse | Reason | Call | Fail

@@ -52,6 +52,9 @@ class Event(NamedTuple):
     type: str
     data: bytes
 
+    def __repr__(self) -> str:
+        return f"<Event {self.type}>"
+
 
 class EventWriter:
     """Builds the events of one response.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -21,12 +21,12 @@ _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 class CreateRequest:
     """A request that has passed all checks that need no earlier response."""
 
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     model: str
-    input: list[dict[str, Any]]
-    instructions: str | None
-    tools: list[dict[str, Any]]
-    tool_choice: Any
+    input: list[dict[str, Any]] = field(repr=False)
+    instructions: str | None = field(repr=False)
+    tools: list[dict[str, Any]] = field(repr=False)
+    tool_choice: Any = field(repr=False)
     previous_response_id: str | None
     conversation_id: str | None
     generate: bool

@@ -16,7 +16,7 @@ from .store import LaneCache
 class Job:
     """A request for a response, queued on its lane."""
 
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     request: RequestRecord
 
 

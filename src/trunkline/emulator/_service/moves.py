@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from .._protocol.events import Event
@@ -36,7 +36,7 @@ class HangUp:
 class Raw:
     """A message that is not a whole event, sent unchanged."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     fragments: int = 1
     """Number of WebSocket frames."""
 

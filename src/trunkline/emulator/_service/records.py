@@ -24,17 +24,17 @@ class ResponseRecord:
     generate: bool
     store: bool
     """Whether the response is stored: always false under zero data retention."""
-    input: list[Item]
+    input: list[Item] = field(repr=False)
     """The items of this request; a string is converted to a user message."""
-    instructions: str | None
-    tools: list[dict[str, Any]]
+    instructions: str | None = field(repr=False)
+    tools: list[dict[str, Any]] = field(repr=False)
     request_bytes: int
     context: Context = field(repr=False)
     """The chain behind `effective_context`."""
     resource: dict[str, Any] = field(repr=False)
     """The response resource, as last sent."""
     status: str = "in_progress"
-    output: list[Item] = field(default_factory=list)
+    output: list[Item] = field(default_factory=list, repr=False)
     successor_of: str | None = None
     """Id of the steered response that this one succeeds."""
     steerable: bool = True
@@ -60,12 +60,12 @@ class RequestRecord:
 
     kind: str
     """``response.create``, ``response.steer``, ``response.retrieve``, …; ``invalid`` if it was not JSON."""
-    body: dict[str, Any] | None
+    body: dict[str, Any] | None = field(repr=False)
     size_bytes: int
     transport: str
     connection_id: str | None = None
     lane: str | None = None
-    error: dict[str, Any] | None = None
+    error: dict[str, Any] | None = field(default=None, repr=False)
     """The refusal, ``{"status", "message", "type", "param", "code"}``, or None.
 
     The error of a refused steer has only ``code`` and ``message``; the message may be None.
@@ -80,8 +80,8 @@ class ConnectionRecord:
     id: str
     number: int
     """Number of the upgrade request, from 1; refused ones count."""
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
     opened_at: float
     """Seconds on the emulator's clock."""
     open: bool = True

@@ -47,7 +47,7 @@ class Steer:
     """One steer, as received."""
 
     target: str
-    given: Any
+    given: Any = field(repr=False)
     size_bytes: int
     id: str | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ class FrameRecord:
     connection_id: str
     sent: bool
     """True for messages from the server, false for messages from the client."""
-    data: bytes
+    data: bytes = field(repr=False)
 
     @property
     def body(self) -> Any:

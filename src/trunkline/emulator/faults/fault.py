@@ -48,9 +48,9 @@ class Fault:
     """Maximum number of applications; None: unlimited."""
     status: int = 503
     code: str | None = None
-    message: str = "The emulator was told to fail."
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
+    message: str = field(default="The emulator was told to fail.", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: str = field(default="", repr=False)
     seconds: float | None = None
     gate: Gate | None = None
     """Ends a `stall` when it opens; see `Faults.hold`."""
