@@ -92,7 +92,8 @@ class Builder:
         """A value of this type."""
         origin, args = typing.get_origin(hint), typing.get_args(hint)
         if hint in _ANYTHING or isinstance(hint, TypeVar):
-            return f"https://example.test/v1?{canary(name)}" if name.endswith(("url", "proxy")) else canary(name)
+            is_url = name.endswith(("url", "proxy"))
+            return f"https://example.test/v1?{canary(name)}" if is_url else canary(name)
         if origin in (typing.Union, types.UnionType):
             possible = [arg for arg in args if arg is not type(None) and arg not in self._running]
             return self.value(possible[0], name) if possible else None

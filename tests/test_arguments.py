@@ -43,7 +43,7 @@ async def nothing(metrics: object) -> None:
         ({"ping_interval_s": True}, "ping_interval_s is True"),
         ({"proxy": "nope"}, "proxy 'nope' has no scheme; write http://HOST:PORT"),
         ({"proxy": "ftp://nope"}, "proxy 'ftp://nope' has the scheme 'ftp'"),
-        ({"proxy": f"http://me:{KEY}@"}, "proxy 'http://' names no host"),
+        ({"proxy": f"http://me:{KEY}@"}, "proxy 'http://' has no host"),
         ({"proxy": 8080}, "proxy is 8080"),
         ({"max_buffered_events": 0}, "max_buffered_events is 0: give a whole number of at least 1"),
         ({"max_buffered_events": 1.5}, "max_buffered_events is 1.5"),
