@@ -8,10 +8,11 @@ import pytest
 
 import trunkline
 from trunkline import Deadlines, Policy
+from trunkline._protocol.decoding import decode
 from trunkline.attempt import Attempt
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
-from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent, decode
+from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
 from trunkline.metrics import TurnMetrics
 from trunkline.wakeups import Wakeups
 
@@ -68,7 +69,7 @@ async def test_unknown_events_and_fields_are_passed_on(emulator: Emulator, clien
     async with client.conversation(model="echo").send("one two") as stream:
         events = [event async for event in stream]
     unknown = [event for event in events if isinstance(event, UnknownEvent)]
-    assert "response.emulator.unheard_of" in [event.type for event in unknown]
+    assert "response.emulator.unheard_of" in [event.wire_type for event in unknown]
     deltas = [event for event in events if isinstance(event, OutputTextDelta)]
     assert all(event.json()["unheard_of"] == {"x": 1} for event in deltas)
     assert stream.response.output_text == "one two"
@@ -340,7 +341,7 @@ async def test_output_that_the_final_event_leaves_out_is_taken_from_its_items(
 
 
 def test_terminal_events_are_read_without_their_output() -> None:
-    event = trunkline.events.decode(b'{"type":"response.completed","response":{"id":"r"}}')
+    event = decode(b'{"type":"response.completed","response":{"id":"r"}}')
     assert isinstance(event, ResponseCompleted)
     assert event.response.output == []
 

@@ -9,20 +9,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trunkline import events
-from trunkline.errors import ProtocolViolation
-from trunkline.events import (
+from trunkline._protocol import decoding
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import (
     TERMINAL,
     ErrorEvent,
+    Event,
     FunctionCallArgumentsDone,
     InvalidEvent,
     OutputItemAdded,
     OutputItemDone,
     OutputTextDelta,
     OutputTextDone,
+    ReceivedEvent,
     ResponseCompleted,
     ResponseCreated,
-    ResponseFailed,
+    ResponseFailedEvent,
     ResponseIncomplete,
     ResponseInProgress,
     ResponseQueued,
@@ -31,9 +33,9 @@ from trunkline.events import (
     SteerFailed,
     SteerPending,
     UnknownEvent,
-    decode,
     is_output,
 )
+from trunkline.errors import ProtocolViolation
 
 from .json_values import JSON_OBJECTS, JSON_VALUES
 
@@ -69,11 +71,11 @@ VALID: dict[str, dict[str, Any]] = {
 KINDS = sorted(VALID)
 
 
-def union_of_known() -> dict[str, type]:
-    return {cls.type: cls for cls in typing.get_args(ServerEvent) if cls not in (UnknownEvent, InvalidEvent)}
+def union_of_known() -> dict[str, type[Event]]:
+    return {cls.type: cls for cls in typing.get_args(ServerEvent) if cls is not UnknownEvent}
 
 
-def read_everything(event: ServerEvent) -> None:
+def read_everything(event: ReceivedEvent) -> None:
     """Whatever was decoded can also be read."""
     repr(event)
     is_output(event)
@@ -82,7 +84,7 @@ def read_everything(event: ServerEvent) -> None:
             assert isinstance(event.item, dict)
         case ResponseCreated() | ResponseQueued() | ResponseInProgress():
             assert event.response.id is not None
-        case ResponseCompleted() | ResponseFailed() | ResponseIncomplete():
+        case ResponseCompleted() | ResponseFailedEvent() | ResponseIncomplete():
             response = event.response
             assert all(isinstance(item, dict) for item in response.output)
             repr((response, response.usage, response.error, response.incomplete_details))
@@ -95,12 +97,12 @@ def read_everything(event: ServerEvent) -> None:
             repr(event.body)
 
 
-def decodes_or_violates(data: bytes) -> ServerEvent | None:
+def decodes_or_violates(data: bytes) -> ReceivedEvent | None:
     try:
         event = decode(data)
     except ProtocolViolation:
         return None
-    assert isinstance(event.type, str)
+    assert isinstance(event.wire_type, str)
     assert event.raw == data
     assert event.stream_id is None or isinstance(event.stream_id, str)
     read_everything(event)
@@ -118,7 +120,7 @@ def test_every_known_type_has_an_example_here() -> None:
 def test_a_known_event_is_decoded_to_its_own_class(kind: str) -> None:
     event = decode(frame(kind, **VALID[kind], sequence_number=3))
     assert type(event) is union_of_known()[kind]
-    assert event.type == kind
+    assert event.type == event.wire_type == kind
     assert event.stream_id is None
 
 
@@ -251,7 +253,8 @@ def test_an_unknown_event_keeps_its_type_lane_and_raw_bytes() -> None:
     data = frame("response.brand_new", stream_id="a", thing=1)
     event = decode(data)
     assert isinstance(event, UnknownEvent)
-    assert (event.type, event.stream_id, event.raw) == ("response.brand_new", "a", data)
+    assert (event.type, event.wire_type) == ("unknown", "response.brand_new")
+    assert (event.stream_id, event.raw) == ("a", data)
     assert event.json() == {"type": "response.brand_new", "stream_id": "a", "thing": 1}
 
 
@@ -290,7 +293,7 @@ def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
 ) -> None:
     event = decode(frame(kind, **{"stream_id": "a", **fields}))
     assert isinstance(event, InvalidEvent)
-    assert event.type == kind
+    assert event.wire_type == kind
     assert event.stream_id == (None if kind == "error" else "a")
     assert event.problem
     assert not is_output(event)
@@ -448,7 +451,7 @@ MORE_FIELDS = st.sampled_from(
 def test_a_known_type_with_any_fields_gives_an_event(kind: str, fields: dict[str, Any]) -> None:
     event = decodes_or_violates(frame(kind, **{**VALID[kind], **fields}))
     assert event is not None
-    assert event.type == kind
+    assert event.wire_type == kind
 
 
 @settings(max_examples=300, deadline=None)
@@ -460,7 +463,7 @@ def test_a_known_type_with_any_fields_gives_an_event(kind: str, fields: dict[str
 def test_a_response_with_any_fields_gives_an_event(kind: str, name: str, value: Any) -> None:
     event = decodes_or_violates(frame(kind, **{**VALID[kind], "response": {**RESPONSE, name: value}}))
     assert event is not None
-    assert event.type == kind
+    assert event.wire_type == kind
 
 
 @settings(max_examples=600, deadline=None)
@@ -484,7 +487,7 @@ def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.Mo
     """The bytes of a delta are looked at once: pass-through needs no second decoding."""
     monkeypatch.setattr(msgspec.json, "decode", None)
     monkeypatch.setattr(json, "loads", None)
-    monkeypatch.setattr(events, "_decode_envelope", None)
+    monkeypatch.setattr(decoding, "_decode_envelope", None)
     event = decode(b'{"type":"response.output_text.delta","delta":"a"}')
     assert event.raw == b'{"type":"response.output_text.delta","delta":"a"}'
     assert isinstance(decode(b'{"type":"response.created","response":{"id":"r"}}'), ResponseCreated)
@@ -505,3 +508,47 @@ def test_a_place_that_is_none_does_not_fail_the_event() -> None:
     event = decode(frame)
     assert isinstance(event, OutputTextDelta)
     assert (event.item_id, event.output_index, event.content_index) == (None, None, None)
+
+
+# What callers may rely on
+
+
+def everything_decoded() -> list[ReceivedEvent]:
+    known = [decode(frame(kind, **VALID[kind])) for kind in KINDS]
+    return [*known, decode(frame("response.brand_new"))]
+
+
+@pytest.mark.parametrize("event", everything_decoded(), ids=lambda event: event.wire_type)
+def test_an_event_cannot_be_changed(event: ReceivedEvent) -> None:
+    for name in (*event.__struct_fields__, "type"):
+        with pytest.raises(AttributeError):
+            setattr(event, name, None)
+        with pytest.raises(AttributeError):
+            delattr(event, name)
+
+
+def test_the_response_of_an_event_cannot_be_changed() -> None:
+    event = decode(frame("response.completed", response=RESPONSE))
+    assert isinstance(event, ResponseCompleted)
+    before = event.response.output_text
+    for name in event.response.__struct_fields__:
+        with pytest.raises(AttributeError):
+            setattr(event.response, name, None)
+    assert event.response.output_text == before
+
+
+def test_the_type_of_a_class_is_the_tag_by_which_it_is_decoded() -> None:
+    for kind, cls in union_of_known().items():
+        assert cls.__struct_config__.tag == kind
+
+
+def test_a_server_cannot_pretend_an_event_to_be_unknown_or_invalid() -> None:
+    for kind in ("unknown", "invalid"):
+        event = decode(frame(kind, wire_type="response.completed", problem="x"))
+        assert isinstance(event, UnknownEvent)
+        assert event.wire_type == kind
+
+
+def test_callers_are_never_given_an_invalid_event() -> None:
+    assert InvalidEvent not in typing.get_args(ServerEvent)
+    assert set(typing.get_args(ReceivedEvent)) == {*typing.get_args(ServerEvent), InvalidEvent}

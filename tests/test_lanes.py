@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.events import ServerEvent, decode
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import ReceivedEvent
 from trunkline.lane import Lane, Run
 from trunkline.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 from trunkline.placement import Owner
@@ -16,42 +17,42 @@ from trunkline.placement import Owner
 COMPLETED, FAILED, INCOMPLETE = "response.completed", "response.failed", "response.incomplete"
 
 
-def event(kind: str, lane: str | None = None, **fields: Any) -> ServerEvent:
+def event(kind: str, lane: str | None = None, **fields: Any) -> ReceivedEvent:
     envelope = {"type": kind} if lane is None else {"type": kind, "stream_id": lane}
     return decode(json.dumps({**envelope, **fields}).encode())
 
 
-def life(kind: str, lane: Lane, response_id: str, **more: Any) -> ServerEvent:
+def life(kind: str, lane: Lane, response_id: str, **more: Any) -> ReceivedEvent:
     return event(kind, lane.name, response={"id": response_id, **more})
 
 
-def created(lane: Lane, response_id: str) -> ServerEvent:
+def created(lane: Lane, response_id: str) -> ReceivedEvent:
     return life("response.created", lane, response_id)
 
 
-def in_progress(lane: Lane, response_id: str) -> ServerEvent:
+def in_progress(lane: Lane, response_id: str) -> ReceivedEvent:
     return life("response.in_progress", lane, response_id)
 
 
-def completed(lane: Lane, response_id: str, **more: Any) -> ServerEvent:
+def completed(lane: Lane, response_id: str, **more: Any) -> ReceivedEvent:
     return life(COMPLETED, lane, response_id, **more)
 
 
-def delta(lane: Lane, text: str = "x") -> ServerEvent:
+def delta(lane: Lane, text: str = "x") -> ReceivedEvent:
     return event("response.output_text.delta", lane.name, delta=text)
 
 
-def error(lane: Lane | None) -> ServerEvent:
+def error(lane: Lane | None) -> ReceivedEvent:
     return event("error", lane.name if lane is not None else None, error={"code": "c"})
 
 
-def steer(outcome: str, lane: Lane, response_id: str, steer_id: str | None = None) -> ServerEvent:
+def steer(outcome: str, lane: Lane, response_id: str, steer_id: str | None = None) -> ReceivedEvent:
     steer = {"id": steer_id, "previous_response_id": response_id}
     return event(f"response.steer.{outcome}", lane.name, steer=steer)
 
 
 class Sink:
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         raise AssertionError("lanes route; they do not deliver")
 
     def fail(self, error: Any) -> None:
@@ -506,7 +507,7 @@ def steered(lanes: Lanes, lane: Lane, ending: str = INCOMPLETE, steers: int = 1)
     return run
 
 
-def successor(lane: Lane, previous: str | None = "r1") -> ServerEvent:
+def successor(lane: Lane, previous: str | None = "r1") -> ReceivedEvent:
     return life("response.created", lane, "r2", previous_response_id=previous)
 
 
@@ -757,7 +758,7 @@ class Walk:
         )
         self.check()
 
-    def emit(self, one: ServerEvent, expected: Run | None) -> None:
+    def emit(self, one: ReceivedEvent, expected: Run | None) -> None:
         strays = self.lanes.strays
         assert self.lanes.route(one) is expected
         assert self.lanes.strays == strays + (expected is None)

@@ -23,6 +23,8 @@ PURE = (
     "plain_json",
     "quiet",
     "response",
+    "_protocol.events",
+    "_protocol.decoding",
     "events",
     "items",
     "history",
@@ -162,9 +164,9 @@ STACKED = [name for name in modules() if part_of(name) in STACKS]
 
 
 def test_the_imports_of_this_very_package_are_seen() -> None:
-    assert "events" in inner("lanes")
-    assert "errors" in inner("events")
-    assert "msgspec" in outer("events")
+    assert "_protocol.events" in inner("lanes")
+    assert "errors" in inner("_protocol.decoding")
+    assert "msgspec" in outer("_protocol.events")
     assert set(PURE) <= set(LIBRARY)
 
 

@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import ReceivedEvent
 from trunkline.baselines import Baseline, Plan
-from trunkline.events import ServerEvent, decode
 from trunkline.history import History
 from trunkline.items import Item
 from trunkline.lane import Lane, Run
@@ -39,7 +40,7 @@ class Trunk:
 
 
 class Sink:
-    def deliver(self, event: ServerEvent) -> None: ...
+    def deliver(self, event: ReceivedEvent) -> None: ...
 
     def fail(self, error: Any) -> None: ...
 

@@ -128,7 +128,7 @@ async def test_iterating_gives_each_event_of_each_response(
 ) -> None:
     begun_after = []
     run = chat.run("weather in Oslo")
-    types = []
+    types: list[str] = []
     async for event in run:
         types.append(event.type)
         begun_after.append(len(weather.begun))

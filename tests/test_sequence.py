@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.events import ServerEvent, decode
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import ReceivedEvent
 from trunkline.sequence import MAX_HELD, Sequence
 
 DELTA = "response.output_text.delta"
 
 
-def event(kind: str, number: object = None) -> ServerEvent:
+def event(kind: str, number: object = None) -> ReceivedEvent:
     fields: dict[str, Any] = {"type": kind, "sequence_number": number}
     if kind == DELTA:
         fields |= {"delta": str(number)}

@@ -9,9 +9,9 @@ import pytest
 
 import trunkline
 from trunkline import wirelog
+from trunkline._protocol.decoding import decode
 from trunkline.emulator import Emulator
 from trunkline.errors import ConnectionLost, ResponseRefused
-from trunkline.events import decode
 from trunkline.recovery import Action, Cause, Decision
 from trunkline.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
 

@@ -43,7 +43,7 @@ from .pool import PoolLimits
 from .recovery import Cause, Policy
 from .response import Response
 from .run import ConversationRun
-from .stream import ResponseStream
+from .stream import EventHook, ResponseStream
 from .tools import FunctionTool, ToolFailure, tool
 
 __version__ = "0.1.0"

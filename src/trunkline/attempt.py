@@ -13,18 +13,18 @@ from time import monotonic
 from typing import Any, Protocol
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from . import errors
-from .deadlines import Deadlines, Due, Phase
-from .errors import ConnectionLost, DeadlineExceeded, ProtocolViolation, ServiceError, TurnError, UsageError
-from .events import (
+from ._protocol.events import (
     ErrorEvent,
     InvalidEvent,
     OutputItemDone,
     OutputTextDelta,
+    ReceivedEvent,
     ResponseCompleted,
     ResponseCreated,
-    ResponseFailed,
+    ResponseFailedEvent,
     ResponseIncomplete,
     ServerEvent,
     SteerAccepted,
@@ -32,6 +32,8 @@ from .events import (
     SteerPending,
     is_output,
 )
+from .deadlines import Deadlines, Due, Phase
+from .errors import ConnectionLost, DeadlineExceeded, ProtocolViolation, ServiceError, TurnError, UsageError
 from .metrics import TurnMetrics
 from .retry_after import retry_after_s
 from .sequence import RECENT, Sequence
@@ -43,16 +45,15 @@ _TURNING = frozenset(
         ResponseCreated,
         ResponseCompleted,
         ResponseIncomplete,
-        ResponseFailed,
+        ResponseFailedEvent,
         ErrorEvent,
-        InvalidEvent,
         SteerAccepted,
         SteerFailed,
         SteerPending,
     }
 )
 
-_LAST = frozenset({ResponseCompleted, ResponseIncomplete, ResponseFailed, ErrorEvent, InvalidEvent})
+_LAST = frozenset({ResponseCompleted, ResponseIncomplete, ResponseFailedEvent, ErrorEvent, InvalidEvent})
 
 
 class Exchange(Protocol):
@@ -166,7 +167,7 @@ class Attempt(Wait):
 
     # What the exchange calls.
 
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         """Take one event of this request's response."""
         self._progress_at = monotonic()
         frame, sequence = event.raw, self._sequence
@@ -191,7 +192,7 @@ class Attempt(Wait):
                 return
         self._take(event)
 
-    def _put_in_order(self, event: ServerEvent) -> None:
+    def _put_in_order(self, event: ReceivedEvent) -> None:
         if type(event) is ResponseCreated and self._ended is not None:
             self._sequence = Sequence()  # a successor counts anew
         ready = self._sequence.admit(event.sequence_number, event)
@@ -200,10 +201,10 @@ class Attempt(Wait):
         for each in ready:
             self._take(each)
 
-    def _take(self, event: ServerEvent) -> None:
+    def _take(self, event: ReceivedEvent) -> None:
         if self.is_over:
             return
-        if type(event) in _TURNING:
+        if isinstance(event, InvalidEvent) or type(event) in _TURNING:
             self._turn(event)
         elif self._flowing:
             self._push(event)
@@ -255,11 +256,11 @@ class Attempt(Wait):
         self.leave()
         return True
 
-    def _turn(self, event: ServerEvent) -> None:
+    def _turn(self, event: ReceivedEvent) -> None:
         """An event that ends the response, or that decides whether another follows."""
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
             if not event.response.encoded_output:
-                event.response = event.response.with_output(self.done_items)
+                event = replace(event, response=event.response.with_output(self.done_items))
             self._ended = event
         elif isinstance(event, SteerAccepted | SteerFailed | SteerPending):
             self.steers.resolve(event)
@@ -293,9 +294,9 @@ class Attempt(Wait):
         self._flow()
         self._stop_watching()
 
-    def _break(self, event: ServerEvent) -> None:
+    def _break(self, event: ReceivedEvent) -> None:
         if isinstance(event, InvalidEvent):
-            problem = f"received an invalid {event.type} event: {event.problem}"
+            problem = f"received an invalid {event.wire_type} event: {event.problem}"
             self._fail(ProtocolViolation(problem, sent=True, started=True))
             self.leave()
         else:
@@ -372,7 +373,7 @@ class Attempt(Wait):
 def _service_error(event: ServerEvent, started: bool) -> ServiceError:
     if isinstance(event, ErrorEvent):
         return _refusal(event, started)
-    assert isinstance(event, ResponseFailed)
+    assert isinstance(event, ResponseFailedEvent)
     error = event.response.error or {}
     code = error.get("code")
     return errors.ResponseFailed(

@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import TYPE_CHECKING
 
-from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
-from .events import (
+from ._protocol.decoding import decode
+from ._protocol.events import (
     ErrorEvent,
+    ReceivedEvent,
     ResponseCompleted,
-    ResponseFailed,
+    ResponseFailedEvent,
     ResponseIncomplete,
-    ServerEvent,
     UnknownEvent,
-    decode,
 )
+from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
 from .lane import Run
 from .lanes import Lanes
 from .metrics import PoolMetrics
@@ -247,7 +247,7 @@ class Connection:
         if self._socket is not None:
             await self._socket.wait_closed()
 
-    def _unrouted(self, event: ServerEvent) -> None:
+    def _unrouted(self, event: ReceivedEvent) -> None:
         self._metrics.strays += 1
         if event.stream_id is not None or not self.lanes.in_flight:
             return
@@ -289,8 +289,8 @@ class Connection:
                 run.sink.fail(lost)
         self._on_change(self)
 
-    def _count_drained(self, event: ServerEvent) -> None:
-        if isinstance(event, ResponseCompleted | ResponseIncomplete | ResponseFailed):
+    def _count_drained(self, event: ReceivedEvent) -> None:
+        if isinstance(event, ResponseCompleted | ResponseIncomplete | ResponseFailedEvent):
             self._metrics.count_abandoned_usage(event.response.usage)
 
     def _note(self, text: str, *values: object) -> None:

@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from ._protocol.decoding import decode
+from ._protocol.events import ErrorEvent, ReceivedEvent
 from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
-from .events import ErrorEvent, ServerEvent, decode
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +37,7 @@ class Sink(Protocol):
     def is_over(self) -> bool:
         """Nothing more is expected."""
 
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         """Take one event; must not raise."""
 
     def fail(self, error: TurnError) -> None:

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Any, Protocol
 
+from ._protocol.events import ReceivedEvent
 from .errors import NetworkError
-from .events import ServerEvent
 
 
 class LaneGroup(Protocol):
@@ -36,7 +36,7 @@ class LaneGroup(Protocol):
 class Sink(Protocol):
     """Who waits for the events of a run."""
 
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         """Take one event; must not raise."""
 
     def fail(self, error: NetworkError) -> None:

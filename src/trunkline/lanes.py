@@ -20,17 +20,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from .events import (
+from ._protocol.events import (
     TERMINAL,
     ErrorEvent,
     InvalidEvent,
+    ReceivedEvent,
     ResponseCompleted,
     ResponseCreated,
-    ResponseFailed,
+    ResponseFailedEvent,
     ResponseIncomplete,
     ResponseInProgress,
     ResponseQueued,
-    ServerEvent,
     SteerAccepted,
     SteerFailed,
     SteerPending,
@@ -45,10 +45,10 @@ _LIFE_CYCLE: Final = (
     ResponseQueued,
     ResponseInProgress,
     ResponseCompleted,
-    ResponseFailed,
+    ResponseFailedEvent,
     ResponseIncomplete,
 )
-_ENDS: Final = (ResponseCompleted, ResponseFailed, ResponseIncomplete)
+_ENDS: Final = (ResponseCompleted, ResponseFailedEvent, ResponseIncomplete)
 _STEERING: Final = (SteerAccepted, SteerFailed, SteerPending)
 
 
@@ -74,7 +74,7 @@ class Lanes:
         self.draining = 0
         self.strays = 0
         self.is_open = True
-        self.hearing: dict[str | None, Callable[[ServerEvent], None]] = {}
+        self.hearing: dict[str | None, Callable[[ReceivedEvent], None]] = {}
         self._uses = 0
         self._lanes: dict[str | None, Lane] = {}
 
@@ -133,7 +133,7 @@ class Lanes:
         if run.sink is not None:
             self.hearing[run.lane.name] = run.sink.deliver
 
-    def route(self, event: ServerEvent) -> Run | None:
+    def route(self, event: ReceivedEvent) -> Run | None:
         """The run that this event belongs to, and what the event changes about it.
 
         ``None``: it belongs to nobody here. A terminal event or an error ends its run.
@@ -173,13 +173,13 @@ class Lanes:
         """What is in flight."""
         return [run for lane in self._lanes.values() for run in lane.runs]
 
-    def _before_start(self, lane: Lane, run: Run | None, event: ServerEvent) -> Run | None:
+    def _before_start(self, lane: Lane, run: Run | None, event: ReceivedEvent) -> Run | None:
         """An event on a lane whose run, if there is one, has no response yet."""
         if isinstance(event, _LIFE_CYCLE):
             return self._start(lane, run, event)
         if run is not None and run.awaits_successor and isinstance(event, _STEERING):
             return self._steer(run, event)
-        is_end = isinstance(event, ErrorEvent | InvalidEvent) and event.type in _ENDING_TYPES
+        is_end = isinstance(event, ErrorEvent | InvalidEvent) and event.wire_type in _ENDING_TYPES
         if lane.stray is not None:  # first in, first out: it is the stray's
             if is_end:
                 lane.end_stray()
@@ -189,7 +189,7 @@ class Lanes:
         if is_end:
             self._end(run)
             return run
-        is_beginning = isinstance(event, InvalidEvent) and event.type in _BEGINNING_TYPES
+        is_beginning = isinstance(event, InvalidEvent) and event.wire_type in _BEGINNING_TYPES
         return run if is_beginning else self._stray()
 
     def _start(self, lane: Lane, run: Run | None, event: Any) -> Run | None:
@@ -216,7 +216,7 @@ class Lanes:
     def _change(self, lane: Lane, run: Run, event: Any) -> Run | None:
         """An event that moves a started run."""
         if isinstance(event, ErrorEvent | InvalidEvent):
-            if event.type in _ENDING_TYPES:
+            if event.wire_type in _ENDING_TYPES:
                 self._end(run)
             return run
         if isinstance(event, _STEERING):
@@ -235,7 +235,7 @@ class Lanes:
             self._release_fork(run)
         return run
 
-    def _route_without_lane(self, event: ServerEvent) -> Run | None:
+    def _route_without_lane(self, event: ReceivedEvent) -> Run | None:
         """An error that names no lane belongs to the one run that was sent, or to nobody known."""
         if isinstance(event, ErrorEvent) and event.stream_id is None:
             sent = [run for run in self.runs if run.sent]

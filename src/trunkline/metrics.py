@@ -101,7 +101,7 @@ class TurnMetrics:
     def note_response(self, response: Response) -> None:
         """A response has begun, or is there."""
         self.response_id = response.id
-        if isinstance(response.model, str):
+        if response.model is not None:
             self.response_model = response.model
 
 

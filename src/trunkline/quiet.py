@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 
-class QuietStruct(Struct):
-    """A struct that shows none of its fields, as they hold keys and content.
+class QuietStruct(Struct, frozen=True):
+    """An immutable struct that shows none of its fields, as they hold keys and content.
 
     A plain struct shows all of them in its `repr`, and in rich's tracebacks through ``__rich_repr__``.
     """

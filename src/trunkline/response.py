@@ -16,23 +16,19 @@ _PARSE = "_parse"
 _CALLS_TO_ANSWER = frozenset({"function_call", "custom_tool_call"})
 
 
-class Response(QuietStruct, dict=True):
-    """A response resource. Only what is used is declared, so that a field nobody reads can fail no turn.
+class Response(QuietStruct, dict=True, frozen=True):
+    """A response resource. Immutable; only used fields are declared, and odd values of the others do no harm.
 
     Attributes:
         id: the response's id.
-        status: ``completed``, ``failed``, ``incomplete``, ``in_progress`` or ``queued``.
-        model: the model that answered, as the service names it.
-        store: whether the service says that it keeps the response; ``None`` when it does not say.
-        previous_response_id: the response that this one continues.
         encoded_output: the output items, each as its bytes.
     """
 
     id: str
-    status: Any = None
-    model: Any = None
-    store: Any = None
-    previous_response_id: Any = None
+    _status: Any = field(name="status", default=None)
+    _model: Any = field(name="model", default=None)
+    _store: Any = field(name="store", default=None)
+    _previous_response_id: Any = field(name="previous_response_id", default=None)
     encoded_output: list[Raw] | None = field(name="output", default=None)
     encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
     encoded_error: Raw = field(name="error", default=Raw(b"null"))
@@ -45,6 +41,26 @@ class Response(QuietStruct, dict=True):
     def with_output(self, items: Sequence[Raw]) -> Response:
         """The same with these output items: some gateways leave them out of the final event."""
         return msgspec.structs.replace(self, encoded_output=list(items))
+
+    @property
+    def status(self) -> str | None:
+        """``completed``, ``failed``, ``incomplete``, ``in_progress``, ``queued``, or a status added later."""
+        return _text_or_none(self._status)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the service names it."""
+        return _text_or_none(self._model)
+
+    @property
+    def store(self) -> bool | None:
+        """Whether the service stores the response; ``None`` if it does not say."""
+        return self._store if isinstance(self._store, bool) else None
+
+    @property
+    def previous_response_id(self) -> str | None:
+        """The id of the response that this one continues."""
+        return _text_or_none(self._previous_response_id)
 
     @cached_property
     def output(self) -> list[JSON]:
@@ -103,6 +119,10 @@ class Response(QuietStruct, dict=True):
 
     def __repr__(self) -> str:
         return f"<Response {self.id} {self.status}>"
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _object_or_none(encoded: Raw) -> JSON | None:

@@ -23,8 +23,8 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ._protocol.events import OutputTextDelta, ServerEvent
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
-from .events import OutputTextDelta, ServerEvent
 from .items import Item, function_call_output
 from .metrics import TurnMetrics
 from .plain_json import JSON

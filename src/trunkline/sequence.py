@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from array import array
 
-from .events import (
+from ._protocol.events import (
     BEFORE_OUTPUT,
     TERMINAL,
     ErrorEvent,
-    ServerEvent,
+    ReceivedEvent,
     SteerAccepted,
     SteerFailed,
     SteerPending,
@@ -45,10 +45,10 @@ class Sequence:
     def __init__(self) -> None:
         self.next = self._expected = -1
         self._last: int | None = None
-        self.held: dict[int, ServerEvent | None] = {}
+        self.held: dict[int, ReceivedEvent | None] = {}
         self.recent = array("q", [0]) * (RECENT + 1)
 
-    def admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
+    def admit(self, number: object, event: ReceivedEvent) -> list[ReceivedEvent]:
         """What may be passed on now that this event has come, in order."""
         if self.next >= 0:
             self._expected = self.next
@@ -56,14 +56,14 @@ class Sequence:
         self.next = self._expected if not self.held else -1
         return ready
 
-    def flush(self) -> list[ServerEvent]:
+    def flush(self) -> list[ReceivedEvent]:
         """Everything that waits, in order: what is missing will not come."""
         ready = self._flush()
         if ready:
             self.next = self._expected
         return ready
 
-    def _admit(self, number: object, event: ServerEvent) -> list[ServerEvent]:
+    def _admit(self, number: object, event: ReceivedEvent) -> list[ReceivedEvent]:
         if not isinstance(number, int):
             return [event]
         if self._expected == _NEVER:
@@ -77,9 +77,9 @@ class Sequence:
         self.held[number] = event
         return self._released() if len(self.held) <= MAX_HELD else self._flush()
 
-    def _again(self, number: int, event: ServerEvent) -> list[ServerEvent]:
+    def _again(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         """A number that was there before: a repetition, or a server that counts anew within a response."""
-        if event.type in TERMINAL:
+        if event.wire_type in TERMINAL:
             return [event]  # whoever has heard of the end does not listen any more
         if self.recent[number & RECENT] == hash(event.raw):
             return []
@@ -87,7 +87,7 @@ class Sequence:
         self._expected = _NEVER
         return [*waiting, event]
 
-    def _not_trusted(self, number: int, event: ServerEvent) -> list[ServerEvent]:
+    def _not_trusted(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         if number == self._last and isinstance(event, BEFORE_OUTPUT):
             return []  # of these there is one of a kind
         if number - 1 == self._last:
@@ -96,14 +96,14 @@ class Sequence:
         self.recent[number & RECENT] = hash(event.raw)
         return [event]
 
-    def _beside(self, number: int, event: ServerEvent) -> list[ServerEvent]:
+    def _beside(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         """It waits for nothing and is never dropped. Where it counts with the others, it uses up a number."""
         if number < self._expected:
             return [event]
         self.held[number] = None
         return [event, *self._released()]
 
-    def _flush(self) -> list[ServerEvent]:
+    def _flush(self) -> list[ReceivedEvent]:
         if not self.held:
             return []
         numbers = sorted(self.held)
@@ -111,7 +111,7 @@ class Sequence:
         self._expected = numbers[-1] + 1
         return events
 
-    def _released(self) -> list[ServerEvent]:
+    def _released(self) -> list[ReceivedEvent]:
         events = []
         while self._expected in self.held:
             event = self._passed_on(self._expected)
@@ -120,7 +120,7 @@ class Sequence:
                 events.append(event)
         return events
 
-    def _passed_on(self, number: int) -> ServerEvent | None:
+    def _passed_on(self, number: int) -> ReceivedEvent | None:
         event = self.held.pop(number)
         self.recent[number & RECENT] = hash(event.raw) if event is not None else 0
         return event

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._protocol.events import ResponseCompleted, ResponseIncomplete, SteerAccepted, SteerFailed, SteerPending
 from .errors import ConfigurationError, SteerRefused, TurnError, UsageError
-from .events import ResponseCompleted, ResponseIncomplete, SteerAccepted, SteerFailed, SteerPending
 from .items import Item, TurnInput, items_of
 from .plain_json import copy_json, encode
 

@@ -23,10 +23,16 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from ._protocol.events import (
+    OutputTextDelta,
+    ResponseCompleted,
+    ResponseCreated,
+    ResponseIncomplete,
+    ServerEvent,
+)
 from .arguments import check_function, check_kind, is_async
 from .attempt import Attempt
 from .errors import ClientClosed, TurnError, UsageError
-from .events import OutputTextDelta, ResponseCompleted, ResponseCreated, ResponseIncomplete, ServerEvent
 from .history import History
 from .items import Item, TurnInput
 from .metrics import TurnMetrics

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, NoReturn
 
+from ._protocol.events import ResponseCompleted, ResponseIncomplete
 from .attempt import Attempt
 from .baselines import Baseline, Plan
 from .connection import Connection
 from .deadlines import Phase
 from .errors import ClientClosed, DeadlineExceeded, TurnError, UsageError
-from .events import ResponseCompleted, ResponseIncomplete
 from .history import History
 from .items import Item, TurnInput
 from .metrics import TurnMetrics

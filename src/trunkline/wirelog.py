@@ -12,8 +12,8 @@ import logging
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from ._protocol.events import ErrorEvent, ReceivedEvent
 from .errors import TurnError
-from .events import ErrorEvent, ServerEvent
 from .recovery import Decision
 
 logger = logging.getLogger("trunkline.wire")
@@ -43,13 +43,13 @@ class WireLog:
         """A frame goes out."""
         self._frame(">", kind, lane, "", frame)
 
-    def received(self, event: ServerEvent) -> None:
+    def received(self, event: ReceivedEvent) -> None:
         """An event has come."""
         if isinstance(event, ErrorEvent):
             about = f"{named(str(event.status or ''))} {named(event.code)}".strip()
         else:
             about = named(getattr(getattr(event, "response", None), "id", None))
-        self._frame("<", event.type, event.stream_id, about, event.raw)
+        self._frame("<", event.wire_type, event.stream_id, about, event.raw)
 
     def note(self, text: str, *values: object) -> None:
         """Something that is no frame. Must hold no content."""
@@ -72,7 +72,7 @@ class Sink(Protocol):
     def is_over(self) -> bool:
         """Nothing more is expected."""
 
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         """Take one event."""
 
     def fail(self, error: TurnError) -> None:
@@ -91,7 +91,7 @@ class LoggedSink:
         """Nothing more is expected."""
         return self._sink.is_over
 
-    def deliver(self, event: ServerEvent) -> None:
+    def deliver(self, event: ReceivedEvent) -> None:
         """Take one event."""
         self._log.received(event)
         self._sink.deliver(event)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from ... import websocket
+from ..._protocol.decoding import decode
+from ..._protocol.events import TERMINAL, ErrorEvent, ReceivedEvent
 from ...client import Client
 from ...conversation import Conversation
 from ...endpoint import OPENAI_HOST, Endpoint
 from ...errors import ConnectionLost, ProtocolViolation, UpgradeRefused
-from ...events import TERMINAL, ErrorEvent, ServerEvent, decode
 from ...recovery import Policy
 from ...websocket import WebSocket
 from .findings import Finding, Found, Verdict, advice_for, examine, skipped
@@ -124,7 +125,7 @@ class _Desk:
                 event = decode(await inbox.next())
                 if event.stream_id not in _LANES:
                     return Found(_without_lanes(event), _ONE_AT_A_TIME, Verdict.WARNING)
-                if event.type in _LAST:
+                if event.wire_type in _LAST:
                     waiting.discard(event.stream_id)
         finally:
             await _ended(socket)
@@ -197,7 +198,7 @@ async def _answer(chat: Conversation) -> Found:
     )
 
 
-def _without_lanes(event: ServerEvent) -> str:
+def _without_lanes(event: ReceivedEvent) -> str:
     if isinstance(event, ErrorEvent):
         return f"the service refused a request with a stream_id: {event.code or event.status or 'no code'}"
     return "events carry no stream_id"

@@ -1,0 +1,1 @@
+"""What goes over the wire, and its rules. No event loop, socket, clock or chance."""
