@@ -23,6 +23,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 --ignore tests/emulator/peers

@@ -1,4 +1,4 @@
-"""The public names of each public module."""
+"""The public names of each public module are the ones in its ``__all__``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,41 @@ from types import ModuleType
 
 import pytest
 
-from trunkline import events
+import trunkline
+from trunkline import emulator, errors, events, otel, tools
+
+FACES = [trunkline, events, tools, emulator]
 
 
-@pytest.mark.parametrize("module", [events], ids=lambda module: module.__name__)
-def test_a_module_offers_the_names_it_exports_and_no_others(module: ModuleType) -> None:
-    # pytest rewrites the assertions of modules, with names that are none.
-    offered = {name for name in vars(module) if name.isidentifier() and not name.startswith("_")}
+def named(module: ModuleType) -> str:
+    return module.__name__
+
+
+@pytest.mark.parametrize("module", FACES, ids=named)
+def test_a_face_offers_the_names_it_exports_and_no_others(module: ModuleType) -> None:
+    # pytest rewrites the assertions of modules with names of its own, which are no identifiers.
+    offered = {
+        name
+        for name, value in vars(module).items()
+        if name.isidentifier() and not name.startswith("_") and not isinstance(value, ModuleType)
+    }
     assert offered == set(module.__all__)
-    assert len(module.__all__) == len(offered)
+
+
+@pytest.mark.parametrize("module", [errors, otel], ids=named)
+def test_a_module_exports_every_public_name_that_it_defines(module: ModuleType) -> None:
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+    assert defined == set(module.__all__)
+
+
+@pytest.mark.parametrize("module", [*FACES, errors, otel], ids=named)
+def test_exported_names_are_sorted_and_given_once(module: ModuleType) -> None:
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+
+
+def test_every_exception_is_a_name_of_the_package() -> None:
+    assert set(errors.__all__) <= set(trunkline.__all__)

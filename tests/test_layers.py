@@ -22,6 +22,7 @@ PURE = (
     "arguments",
     "plain_json",
     "quiet",
+    "_protocol.item_types",
     "response",
     "_protocol.events",
     "_protocol.decoding",

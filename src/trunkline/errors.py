@@ -360,3 +360,26 @@ class ResponseFailed(ServiceError):
     def is_transient(self) -> bool:
         """As for every `ServiceError`; also an error without a code, as ``server_error`` may come."""
         return self.code is None or super().is_transient
+
+
+__all__ = [
+    "ClientClosed",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ConversationBusy",
+    "DeadlineExceeded",
+    "MaxTurnsExceeded",
+    "NetworkError",
+    "ProtocolViolation",
+    "ResponseFailed",
+    "ResponseRefused",
+    "ServiceError",
+    "SlowConsumer",
+    "SteerRefused",
+    "TrunklineError",
+    "TurnError",
+    "UpgradeRefused",
+    "UsageError",
+    "WrongEventLoop",
+]

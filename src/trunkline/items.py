@@ -27,15 +27,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import msgspec
 
+from ._protocol.item_types import ItemInput as ItemInput
+from ._protocol.item_types import TurnInput as TurnInput
 from .errors import ConfigurationError
 from .plain_json import JSON, copy_json, decode, encode, root
-
-ItemInput: TypeAlias = Mapping[str, Any]
-TurnInput: TypeAlias = str | ItemInput | Sequence[ItemInput]
 
 _CALLS: Final = {
     "function_call": ("call_id", "name", "namespace", "arguments"),

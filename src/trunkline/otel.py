@@ -42,7 +42,7 @@ PROVIDER = "openai"
 _SECONDS = tuple(0.01 * 2**step for step in range(14))
 _TOKENS = tuple(float(4**step) for step in range(14))
 
-Attributes = dict[str, AttributeValue]
+_Attributes = dict[str, AttributeValue]
 
 
 def hooks(
@@ -112,15 +112,17 @@ class _Telemetry:
         for kind, tokens in (("input", metrics.input_tokens), ("output", metrics.output_tokens)):
             self._record(self._tokens, tokens, shared | {"gen_ai.token.type": kind}, span)
 
-    def _record(self, instrument: Histogram, value: float | None, attributes: Attributes, span: Span) -> None:
+    def _record(
+        self, instrument: Histogram, value: float | None, attributes: _Attributes, span: Span
+    ) -> None:
         if value is not None:
             # With the span as its context, a measurement can be an example that leads to it.
             instrument.record(value, attributes, context=set_span_in_context(span))
 
 
-def _known_before(metrics: TurnMetrics) -> Attributes:
+def _known_before(metrics: TurnMetrics) -> _Attributes:
     """What samplers may decide by, and what is known from the beginning."""
-    attributes: Attributes = {
+    attributes: _Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": metrics.model,
@@ -165,8 +167,8 @@ def _known_after(metrics: TurnMetrics) -> Iterator[tuple[str, AttributeValue]]:
     return ((name, value) for name, value in found.items() if value is not None)
 
 
-def _dimensions(metrics: TurnMetrics) -> Attributes:
-    attributes: Attributes = {
+def _dimensions(metrics: TurnMetrics) -> _Attributes:
+    attributes: _Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": metrics.model,
@@ -181,6 +183,9 @@ def _dimensions(metrics: TurnMetrics) -> Attributes:
 
 def _error_type(metrics: TurnMetrics) -> str:
     return metrics.error_code or metrics.error or "_OTHER"
+
+
+__all__ = ["hooks"]
 
 
 __all__ = ["hooks"]

@@ -1,0 +1,64 @@
+"""Types of items, as a caller writes and reads them. Checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+from trunkline import (
+    Client,
+    Conversation,
+    FunctionCallOutput,
+    ItemReference,
+    Message,
+    Response,
+    TurnInput,
+)
+
+
+def every_kind_of_input_is_taken(chat: Conversation, client: Client, any_items: list[dict[str, Any]]) -> None:
+    chat.send("words")
+    chat.send({"role": "user", "content": "words"})
+    chat.send([{"role": "user", "content": [{"type": "input_text", "text": "words"}]}])
+    chat.send(
+        [
+            {"type": "message", "role": "developer", "content": "be brief"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
+            {"type": "item_reference", "id": "msg_1"},
+        ]
+    )
+    chat.send(any_items)
+    chat.send(any_items[0])
+    client.conversation(model="m", items=chat.items)
+    client.stream(model="m", input=[*chat.items, {"role": "user", "content": "words"}])
+    chat.replace(chat.items[:2])
+    chat.send(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    chat.send([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+def unknown_items_pass(chat: Conversation, mapping: Mapping[str, Any]) -> None:
+    chat.send({"type": "brand_new", "thing": {"deep": 1}})
+    chat.send([{"type": "message", "role": "user", "content": "x", "brand_new": True}])
+    chat.send(mapping)
+
+
+def named_types_say_what_is_wrong() -> None:
+    message: Message = {"role": "user", "content": "words"}
+    image: Message = {
+        "role": "user",
+        "content": [{"type": "input_image", "image_url": "https://example.com/a.png"}],
+    }
+    output: FunctionCallOutput = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+    reference: ItemReference = {"type": "item_reference", "id": "msg_1"}
+    several: TurnInput = [message, image, output, reference]
+    assert_type(message["role"] == "user", bool)
+    print(several)
+    wrong: Message = {"role": "nobody", "content": "words"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
+    missing: FunctionCallOutput = {"type": "function_call_output", "output": "x"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
+    print(wrong, missing)
+
+
+def what_is_read(response: Response, chat: Conversation) -> None:
+    assert_type(response.output, list[dict[str, Any]])
+    assert_type(chat.items, list[dict[str, Any]])
+    assert_type(response.output_text, str)
