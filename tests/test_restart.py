@@ -131,7 +131,7 @@ async def test_no_turn_is_lost_whose_output_had_not_begun_and_the_others_say_so(
         await until(lambda: all(turn.has_started for turn in waiting), "the others have begun")
         await served.kill()
         killed_at = asyncio.get_running_loop().time()
-        await until(lambda: all(turn.ended_at for turn in talking), "those who talked hear of it")
+        await until(lambda: all(turn.error for turn in talking), "those who talked hear of it")
         await served.start()
         await soon(asyncio.gather(*taking), within_s=30)
         for turn in turns:
