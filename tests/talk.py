@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import trunkline
@@ -67,7 +68,7 @@ def assistant(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text}
 
 
-def output_for(call: dict[str, Any], text: str) -> dict[str, Any]:
+def output_for(call: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call["call_id"], "output": text}
 
 

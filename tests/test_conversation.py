@@ -586,6 +586,7 @@ async def test_dict_tools_are_left_to_the_caller(emulator: Emulator, client: tru
     chat = client.conversation(model="tools", tools=[WEATHER])
     response = await chat.run("weather in Oslo")
     (call,) = response.tool_calls
+    assert call["type"] == "function_call"
     assert json.loads(call["arguments"]) == {"city": "Oslo"}
     with pytest.raises(trunkline.ConfigurationError, match=call["call_id"]):
         chat.send("never mind")

@@ -69,9 +69,9 @@ def test_odd_content_has_no_text(content: object) -> None:
 
 def test_only_finished_calls_of_tools_of_ours_are_tool_calls() -> None:
     calls = [
-        {"type": "function_call", "call_id": "1", "status": "completed"},
-        {"type": "custom_tool_call", "call_id": "2"},
-        {"type": "function_call", "call_id": "3", "status": None},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}", "status": "completed"},
+        {"type": "custom_tool_call", "call_id": "2", "name": "g", "input": "x"},
+        {"type": "function_call", "call_id": "3", "name": "f", "arguments": "", "status": None},
     ]
     others = [
         {"type": "function_call", "call_id": "4", "status": "incomplete"},
@@ -80,6 +80,23 @@ def test_only_finished_calls_of_tools_of_ours_are_tool_calls() -> None:
         message(text("words")),
     ]
     assert response(output=[*others, *calls]).tool_calls == calls
+
+
+def test_a_call_is_whole_however_odd_it_was_on_the_wire() -> None:
+    made = response(
+        output=[
+            {"type": "function_call", "call_id": "1", "arguments": {"city": "Oslo"}},
+            {"type": "custom_tool_call", "call_id": "2", "name": None},
+            {"type": "function_call", "call_id": None, "name": "f", "arguments": "{}"},
+            {"type": "function_call", "name": "f", "arguments": "{}"},
+            {"type": ["function_call"], "call_id": "5", "name": "f", "arguments": "{}"},
+        ]
+    )
+    assert made.tool_calls == [
+        {"type": "function_call", "call_id": "1", "name": "", "arguments": ""},
+        {"type": "custom_tool_call", "call_id": "2", "name": "", "input": ""},
+    ]
+    assert made.output[0]["arguments"] == {"city": "Oslo"}
 
 
 def test_the_output_is_kept_as_bytes_and_decoded_once() -> None:

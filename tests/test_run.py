@@ -282,7 +282,7 @@ async def test_wrong_arguments_are_refused_when_the_run_is_made(chat: trunkline.
     with pytest.raises(trunkline.ConfigurationError, match="input"):
         chat.run(7)  # type: ignore[arg-type]
     with pytest.raises(trunkline.ConfigurationError, match="store"):
-        chat.run("x", store="yes")
+        chat.run("x", store="yes")  # type: ignore[arg-type]
 
 
 # Barge-in.

@@ -8,7 +8,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .connection import Dial
@@ -26,6 +26,7 @@ from .pool import Pool, PoolLimits
 from .question import Question, TurnSettings, check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
+from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
@@ -184,7 +185,8 @@ class Client:
         instructions: str | None = None,
         tools: Sequence[Tool] | None = None,
         items: Sequence[ItemInput] = (),
-        **fields: Any,
+        extra_fields: Mapping[str, Any] | None = None,
+        **fields: Unpack[RequestFields],
     ) -> Conversation:
         """A conversation that keeps its own history.
 
@@ -193,6 +195,7 @@ class Client:
             instructions: sent with each turn.
             tools: Python functions, which ``run`` executes, and tool definitions as the API documents them.
             items: a history to begin with, as ``Conversation.items`` gave it.
+            extra_fields: fields that `RequestFields` does not know, for each turn.
             fields: further fields of the Responses API, for each turn.
 
         Raises:
@@ -205,6 +208,7 @@ class Client:
             "tools": toolbox.definitions or None,
             **fields,
         }
+        values = with_extra(values, extra_fields)
         history = History.of(items_of(items, "items"))
         return Conversation(self._turn, self._shared_fields(values), toolbox, history)
 
@@ -218,7 +222,9 @@ class Client:
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
         text_format: type | None = None,
-        **fields: Any,
+        instructions: str | None = None,
+        extra_fields: Mapping[str, Any] | None = None,
+        **fields: Unpack[RequestFields],
     ) -> ResponseStream:
         """One turn of a history that is kept elsewhere: give all of it; the wire carries what is new.
 
@@ -231,6 +237,8 @@ class Client:
             deadlines: how long this turn waits, instead of the client's.
             policy: how often this turn is asked again, instead of the client's.
             text_format: as for `Conversation.send`.
+            instructions: sent with this turn.
+            extra_fields: fields that `RequestFields` does not know.
             fields: further fields of the Responses API.
 
         Raises:
@@ -239,9 +247,13 @@ class Client:
         check_turn(deadlines, policy)
         check_kind(key, "key", Hashable, "give a string or another hashable value", optional=True)
         form = TextFormat.of(text_format) if text_format is not None else None
-        values = with_format({"model": model, **fields}, None, form)
-        if tools is not None:
-            values["tools"] = Toolbox.of(tools).definitions or None
+        given = {
+            "model": model,
+            "instructions": instructions,
+            **fields,
+            "tools": Toolbox.of(tools).definitions or None if tools is not None else None,
+        }
+        values = with_format(with_extra(given, extra_fields), None, form)
         whole = _as_items(input)
         known = self._known(key) if key is not None else _Keyed()
         if known.fields is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from .arguments import check_count, check_function, check_kind, check_number
 from .deadlines import Deadlines
@@ -16,6 +16,7 @@ from .plain_json import JSON
 from .question import check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
+from .request_fields import TurnFields, with_extra
 from .response import Response
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream
@@ -105,7 +106,8 @@ class Conversation:
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
         text_format: type | None = None,
-        **fields: Any,
+        extra_fields: Mapping[str, Any] | None = None,
+        **fields: Unpack[TurnFields],
     ) -> ResponseStream:
         """One turn: the history so far and this input.
 
@@ -118,6 +120,7 @@ class Conversation:
             policy: how often this turn is retried, instead of the client's.
             text_format: a pydantic model, dataclass, msgspec struct or TypedDict; the output text is JSON of
                 this type, and ``response.parsed`` is its value.
+            extra_fields: fields that `TurnFields` does not know, for this turn.
             fields: fields of the Responses API, for this turn instead of the conversation's.
 
         Raises:
@@ -126,7 +129,8 @@ class Conversation:
         """
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        draft = self._draft(items_of(input), self._fields_with(fields, form))
+        overrides = with_extra(fields, extra_fields)
+        draft = self._draft(items_of(input), self._fields_with(overrides, form))
 
         def begin(stream: ResponseStream, turn: Turn) -> None:
             asked = draft.after(self._transcript.history).asked
@@ -146,7 +150,8 @@ class Conversation:
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
         text_format: type | None = None,
-        **fields: Any,
+        extra_fields: Mapping[str, Any] | None = None,
+        **fields: Unpack[TurnFields],
     ) -> ConversationRun:
         """Send, execute the Python tools that the model calls, and send their outputs, until it is done.
 
@@ -171,6 +176,7 @@ class Conversation:
             deadlines: as for `send`, for each turn.
             policy: as for `send`, for each turn.
             text_format: as for `send`, for each turn.
+            extra_fields: as for `send`, for each turn.
             fields: as for `send`, for each turn.
 
         Raises:
@@ -184,7 +190,8 @@ class Conversation:
         check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        tools, settled = self._tools_with(fields), self._fields_with(fields, form)
+        overrides = with_extra(fields, extra_fields)
+        tools, settled = self._tools_with(overrides), self._fields_with(overrides, form)
         draft: _Draft | None = self._draft(items_of(input), settled)
 
         def send() -> ResponseStream:

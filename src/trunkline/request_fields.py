@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from ._protocol.item_types import InputFile, InputImage, InputText
+from .errors import ConfigurationError
 from .tools import Tool
 
 
@@ -119,3 +120,23 @@ class TurnFields(RequestFields, total=False):
     instructions: str | None
     model: str
     tools: Sequence[Tool] | None
+
+
+def with_extra(fields: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields given as arguments, and those of ``extra_fields``.
+
+    Raises:
+        ConfigurationError: ``extra_fields`` is no mapping, or has a field that is also an argument.
+    """
+    if extra is None:
+        return dict(fields)
+    if not isinstance(extra, Mapping):
+        raise ConfigurationError(
+            f"extra_fields must be a dict of fields, not {type(extra).__name__}", argument="extra_fields"
+        )
+    if given := sorted(str(name) for name in fields.keys() & extra.keys()):
+        raise ConfigurationError(
+            f"extra_fields has {', '.join(given)}: give each field once, as an argument of its own",
+            argument="extra_fields",
+        )
+    return {**fields, **extra}

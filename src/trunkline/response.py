@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw, field
 
+from ._protocol.item_types import ToolCall
 from .plain_json import JSON
 from .quiet import QuietStruct
 
 _PARSE = "_parse"
-_CALLS_TO_ANSWER = frozenset({"function_call", "custom_tool_call"})
+_CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": ("name", "input")}
 
 
 class Response(QuietStruct, dict=True, frozen=True):
@@ -109,13 +110,13 @@ class Response(QuietStruct, dict=True, frozen=True):
         self.__dict__[_PARSE] = parse
 
     @property
-    def tool_calls(self) -> list[JSON]:
-        """The finished calls of function and custom tools, as plain JSON, in the order of the output."""
-        return [
-            item
-            for item in self.output
-            if item.get("type") in _CALLS_TO_ANSWER and item.get("status") in (None, "completed")
-        ]
+    def tool_calls(self) -> list[ToolCall]:
+        """The finished calls of function and custom tools, as plain JSON, in the order of the output.
+
+        Each has its ``call_id``, ``name`` and ``arguments`` (or ``input``) as strings; a call without a
+        ``call_id`` cannot be answered and is not among them.
+        """
+        return [call for item in self.output if (call := _call_to_answer(item)) is not None]
 
     def __repr__(self) -> str:
         return f"<Response {self.id} {self.status}>"
@@ -137,6 +138,17 @@ def _is_refusal(message: JSON) -> bool:
     content = message.get("content")
     parts = content if isinstance(content, list) else ()
     return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
+
+
+def _call_to_answer(item: JSON) -> ToolCall | None:
+    kind = item.get("type")
+    fields = _CALLS_TO_ANSWER.get(kind) if isinstance(kind, str) else None
+    if fields is None or item.get("status") not in (None, "completed"):
+        return None
+    if not isinstance(item.get("call_id"), str):
+        return None
+    odd = {name: "" for name in fields if not isinstance(item.get(name), str)}
+    return cast(ToolCall, {**item, **odd} if odd else item)
 
 
 def _texts(message: JSON) -> Iterator[str]:

@@ -24,10 +24,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ._protocol.events import OutputTextDelta, ServerEvent
+from ._protocol.item_types import FunctionCall
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
 from .items import Item, function_call_output
 from .metrics import TurnMetrics
-from .plain_json import JSON
 from .response import Response
 from .stream import EventHook, ResponseStream
 from .tools import Toolbox
@@ -266,7 +266,11 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         if stream is None or not stream.has_response:
             return
         self._stream = None
-        calls = [call for call in stream.response.tool_calls if _is_ours(call, self._tools)]
+        calls = [
+            call
+            for call in stream.response.tool_calls
+            if call["type"] == "function_call" and _is_ours(call, self._tools)
+        ]
         if calls:
             self._calls = _Calls(stream.response, calls, self._call)
         elif not self._ended:
@@ -327,7 +331,10 @@ class _Calls:
     """Calls of one response, executed together."""
 
     def __init__(
-        self, response: Response, calls: Sequence[JSON], call: Callable[[str, str], Coroutine[Any, Any, str]]
+        self,
+        response: Response,
+        calls: Sequence[FunctionCall],
+        call: Callable[[str, str], Coroutine[Any, Any, str]],
     ) -> None:
         self.response = response
         self._calls = calls
@@ -338,8 +345,7 @@ class _Calls:
         """Start them. May be called again."""
         if not self._tasks:
             self._tasks = [
-                asyncio.create_task(self._call(call.get("name") or "", call.get("arguments") or ""))
-                for call in self._calls
+                asyncio.create_task(self._call(call["name"], call["arguments"])) for call in self._calls
             ]
 
     async def executed(self) -> None:
@@ -368,15 +374,13 @@ class _Calls:
         return [_output_of(call, task) for call, task in zip(self._calls, results, strict=True)]
 
 
-def _is_ours(call: JSON, tools: Toolbox) -> bool:
+def _is_ours(call: FunctionCall, tools: Toolbox) -> bool:
     """A call of a Python function, or of a name that the model made up: that is reported to it."""
-    if call.get("type") != "function_call":
-        return False
-    name = call.get("name") or ""
+    name = call["name"]
     return tools.get(name) is not None or name not in tools.names
 
 
-def _output_of(call: JSON, task: asyncio.Task[str] | None) -> Item:
+def _output_of(call: FunctionCall, task: asyncio.Task[str] | None) -> Item:
     has_result = task is not None and task.done() and not task.cancelled() and task.exception() is None
     return function_call_output(call["call_id"], task.result() if task and has_result else _CANCELLED)
 

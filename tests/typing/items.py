@@ -8,10 +8,13 @@ from typing import Any, assert_type
 from trunkline import (
     Client,
     Conversation,
+    CustomToolCall,
+    FunctionCall,
     FunctionCallOutput,
     ItemReference,
     Message,
     Response,
+    ToolCall,
     TurnInput,
 )
 
@@ -62,3 +65,29 @@ def what_is_read(response: Response, chat: Conversation) -> None:
     assert_type(response.output, list[dict[str, Any]])
     assert_type(chat.items, list[dict[str, Any]])
     assert_type(response.output_text, str)
+    assert_type(response.tool_calls, list[ToolCall])
+
+
+def calls_are_narrowed_by_their_type(response: Response) -> list[FunctionCallOutput]:
+    outputs: list[FunctionCallOutput] = []
+    for call in response.tool_calls:
+        assert_type(call["call_id"], str)
+        assert_type(call["name"], str)
+        if call["type"] == "function_call":
+            assert_type(call, FunctionCall)
+            assert_type(call["arguments"], str)
+            outputs.append({"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"})
+        else:
+            assert_type(call, CustomToolCall)
+            assert_type(call["input"], str)
+            print(call["arguments"])  # type: ignore[typeddict-item]  # pyright: ignore[reportGeneralTypeIssues]
+    return outputs
+
+
+def outputs_of_calls_are_an_input(chat: Conversation, response: Response) -> None:
+    chat.send(calls_are_narrowed_by_their_type(response))
+    outputs = [
+        {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+        for call in response.tool_calls
+    ]
+    chat.send(outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -105,7 +106,7 @@ class LLMStream(llm.LLMStream):
         elif kind not in _OF_THE_AGENT:
             logger.info("provider tool executed", extra={"tool_type": kind})
 
-    def _call(self, item: JSON) -> None:
+    def _call(self, item: Mapping[str, Any]) -> None:
         call = FunctionToolCall(call_id=item["call_id"], name=item["name"], arguments=item["arguments"])
         if call.call_id in self._called:
             return
@@ -120,7 +121,7 @@ class LLMStream(llm.LLMStream):
         response = event.response
         if isinstance(event, ResponseCompleted):
             for item in response.tool_calls:  # some gateways send no item events
-                if item.get("type") == "function_call":
+                if item["type"] == "function_call":
                     self._call(item)
         else:
             reason = (response.incomplete_details or {}).get("reason")
