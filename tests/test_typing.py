@@ -8,13 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import trunkline
+from trunkline import emulator, errors, events, otel, tools
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PUBLIC = [trunkline, events, errors, tools, otel, emulator]
 MYPY = ["mypy", "--config-file", "pyproject.toml", "--no-error-summary"]
 PYRIGHT = ["basedpyright", "--pythonpath", sys.executable]
 
@@ -87,3 +92,31 @@ def test_a_mistake_in_a_document_would_be_found(tmp_path: Path) -> None:
     said = checked(MYPY, tmp_path / "wrong_page.py")
     assert "wrong_page.py:5" in said.stdout
     assert "wram" in said.stdout
+
+
+def test_the_types_of_the_public_names_are_complete() -> None:
+    said = checked(["basedpyright"], "--verifytypes", "trunkline", "--ignoreexternal", "--outputjson")
+    report: dict[str, Any] = json.loads(said.stdout)["typeCompleteness"]
+    assert Path(report["packageRootDirectory"]) == SOURCE / "trunkline"
+    public = public_symbols()
+    judged = [symbol for symbol in report["symbols"] if public.match(symbol["name"])]
+    assert len(judged) > 300
+    incomplete = [
+        f"{symbol['name']}: {diagnostic['message']}"
+        for symbol in judged
+        if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]
+        for diagnostic in symbol.get("diagnostics", [])
+        if "partially unknown" not in diagnostic["message"]  # an attribute of an internal class, in its turn
+    ]
+    assert incomplete == []
+
+
+def public_symbols() -> re.Pattern[str]:
+    """The names of public classes and functions, and of their members, where they are defined."""
+    names = {
+        f"{value.__module__}.{value.__qualname__}"
+        for module in PUBLIC
+        for name in module.__all__
+        if hasattr(value := getattr(module, name), "__qualname__")
+    }
+    return re.compile(rf"({'|'.join(map(re.escape, names))})(\..+)?$")

@@ -72,7 +72,7 @@ class History:
     def __init__(self) -> None:
         self._log = _Log()
         self._length = 0
-        self.size_bytes = 0
+        self.size_bytes: int = 0
         self._open: frozenset[str] = frozenset()
         self._orphans: frozenset[str] = frozenset()
 

@@ -31,8 +31,8 @@ try:
         set_span_in_context,
     )
     from opentelemetry.util.types import AttributeValue
-except ImportError as error:
-    raise ImportError("trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]'") from error
+except ImportError as _missing:
+    raise ImportError("trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]'") from _missing
 
 SCOPE = "trunkline"
 OPERATION = "chat"

@@ -18,7 +18,7 @@ from .terminal import error_console, output_console, tolerate_any_character
 
 EXIT_INTERRUPTED = 130
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="trunkline",
     help="Many LLM conversations over few warm WebSockets.",
     no_args_is_help=True,

@@ -67,13 +67,13 @@ class Emulator:
         steers_cut_words: bool = True,
     ) -> None:
         self.api_key = api_key
-        self.pace = Pace(first_token_s, tokens_per_second)
+        self.pace: Pace = Pace(first_token_s, tokens_per_second)
         self.clock = clock
         self.handshakes = 0
         self.on_request: list[Callable[[RequestRecord], None]] = []
-        self.faults = faults or Faults()
-        self.log = FrameLog(frames)
-        self.service = Service(
+        self.faults: Faults = faults or Faults()
+        self.log: FrameLog = FrameLog(frames)
+        self.service: Service = Service(
             Settings(
                 zdr=bool(zdr),
                 shows_zdr=zdr != "silent",

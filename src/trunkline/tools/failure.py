@@ -11,7 +11,7 @@ import msgspec
 
 from .result import encodable
 
-logger = logging.getLogger("trunkline.tools")
+logger: logging.Logger = logging.getLogger("trunkline.tools")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ MAX_THREADS = 32
 
 T = TypeVar("T")
 
-logger = logging.getLogger("trunkline.tools")
+logger: logging.Logger = logging.getLogger("trunkline.tools")
 
 
 class ToolThreadsFull(RuntimeError):

@@ -28,7 +28,7 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.type = type
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         """The value of ``error`` in an HTTP answer or event."""

@@ -56,9 +56,9 @@ class Service:
 
     def __init__(self, settings: Settings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        self.ids = Ids()
-        self.store = Store(settings.stored)
-        self.behaviour = Behaviour(settings.default_model)
+        self.ids: Ids = Ids()
+        self.store: Store = Store(settings.stored)
+        self.behaviour: Behaviour = Behaviour(settings.default_model)
         self.responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
         self.tokens_used = 0
