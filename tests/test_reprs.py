@@ -31,8 +31,8 @@ WORDS = "words-of-the-caller"
 
 IDENTIFIERS = "id response_id previous_response_id connection_id conversation_id successor_of lane lane_names"
 PLACES = "place target host server_address"
-NAMES = "name names tool model default_model response_model type wire_type kind event_type transport phase _functions"
-STATES = "status _status code error error_code"
+NAMES = "name names tool model default_model response_model type wire_type kind event_type transport phase"
+STATES = "status _status code error error_code _functions"
 SHOWN_FIELDS = frozenset(f"{IDENTIFIERS} {NAMES} {STATES} {PLACES}".split())
 """Parameters that hold no key and no content. Logs show them too."""
 
