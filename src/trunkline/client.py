@@ -8,15 +8,15 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
-from .connection import Dial
 from .conversation import Conversation
 from .credentials import ApiKey, Credentials
 from .deadlines import Deadlines
+from .dialler import Dialler
 from .endpoint import Endpoint, check_proxy
-from .errors import ConfigurationError, UpgradeRefused, WrongEventLoop
+from .errors import ConfigurationError, WrongEventLoop
 from .history import History
 from .http import HttpTransport
 from .items import ItemInput, TurnInput, items_of, user_message
@@ -32,9 +32,7 @@ from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
 from .transport import Transport, Transports
 from .turn import Turn
-
-if TYPE_CHECKING:
-    from .websocket import Receiver, WebSocket
+from .wakeups import Wakeups
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -126,14 +124,20 @@ class Client:
             hooks=hooks or Hooks(),
             log_content=log_content,
         )
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._ping_interval_s = ping_interval_s
+        wakeups = Wakeups()
+        dialler = Dialler(
+            self._credentials,
+            wakeups,
+            ssl_context=ssl_context,
+            ping_interval_s=ping_interval_s,
+            proxy=proxy,
+        )
         pool = Pool(
-            self._dialler,
+            dialler,
             named_lanes=self._endpoint.lanes,
             limits=self._limits,
             connect_s=self._settings.deadlines.connect,
+            wakeups=wakeups,
             log_content=log_content,
         )
         http = HttpTransport(
@@ -143,11 +147,6 @@ class Client:
             ssl_context=ssl_context,
             proxy=proxy,
         )
-        # Here and not above: picows is a third of what importing trunkline would take, and no dial shall wait
-        # for it.
-        from .websocket import dial
-
-        self._dial_websocket = dial
         self._transports = Transports(pool, http, mode)
         self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
@@ -296,6 +295,9 @@ class Client:
             WrongEventLoop: this is not the client's event loop.
         """
         check_number(within_s, "within_s")
+        if self._loop is not None and not self._loop.is_running():
+            self._transports.end()
+            return
         self._check_loop()
         await self._transports.close(within_s)
 
@@ -342,30 +344,9 @@ class Client:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            self._transports.begin()
         elif self._loop is not loop:
             raise WrongEventLoop("this client belongs to another event loop; create one client for each loop")
-
-    def _dialler(self, url: str) -> Dial:
-        async def dial(receiver: Receiver) -> WebSocket:
-            try:
-                return await self._dial(url, receiver)
-            except UpgradeRefused as refusal:
-                if refusal.status != 401 or not self._credentials.may_change:
-                    raise
-                return await self._dial(url, receiver)  # the key may have been changed just now
-
-        return dial
-
-    async def _dial(self, url: str, receiver: Receiver) -> WebSocket:
-        return await self._dial_websocket(
-            url,
-            headers=await self._credentials.headers(),
-            receiver=receiver,
-            wakeups=self._pool.wakeups,
-            ssl_context=self._ssl_context,
-            ping_interval_s=self._ping_interval_s,
-            proxy=self._proxy,
-        )
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.host}: {self.connections} connections>"  # never the key

@@ -242,6 +242,13 @@ class Connection:
         if self._socket is not None:
             self._socket.abort()
 
+    def drop(self) -> None:
+        """End every turn on it and drop the socket now. May be called when the event loop is closed."""
+        self._is_gone = True
+        self._end(ConnectionLost("the client was closed"))
+        if self._socket is not None:
+            self._socket.drop()
+
     async def closed(self) -> None:
         """Wait until the socket is gone."""
         if self._socket is not None:

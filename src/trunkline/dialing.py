@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from picows import WSHandshakeError
 
+from .background import cancel, ended, in_background
 from .errors import ConnectFailed, UpgradeRefused
 from .retry_after import retry_after_s
 
@@ -157,7 +158,7 @@ async def _race(addresses: list[Address]) -> socket.socket:
     try:
         while addresses or running:
             if addresses:
-                running.add(asyncio.create_task(_connect_to(addresses.pop(0))))
+                running.add(in_background(_connect_to(addresses.pop(0)), "trunkline dial"))
             head_start_s = HEAD_START_S if addresses else None
             done, _ = await asyncio.wait(running, timeout=head_start_s, return_when=asyncio.FIRST_COMPLETED)
             for attempt in done:
@@ -169,10 +170,9 @@ async def _race(addresses: list[Address]) -> socket.socket:
         raise failure
     finally:
         for attempt in running:
-            attempt.cancel()
             attempt.add_done_callback(_close_the_loser)
-        if running:
-            await asyncio.wait(running)
+        cancel(running)
+        await ended(running)
 
 
 async def _connect_to(address: Address) -> socket.socket:

@@ -62,6 +62,7 @@ class FrameListener(WSListener):
         self._deliver: Callable[[bytes], None] = receiver.on_message
         self._fragments: bytearray | None = None
         self._left = False  # this side wanted the end
+        self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self.wire: WSTransport | None = None
         self.over = False
@@ -94,7 +95,7 @@ class FrameListener(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        asyncio.get_running_loop().call_soon(_retrieve_exception, transport)
+        self._loop.call_soon(_retrieve_exception, transport)
         self.gone.set()
         if not self.over:
             self.mute()
@@ -173,15 +174,14 @@ class FrameListener(WSListener):
             return
         self.wire.send_close(WSCloseCode(code))
         if self._deadline is None:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(self._close_timeout_s, self.wire.disconnect, False)
+            self._deadline = self._loop.call_later(self._close_timeout_s, self.wire.disconnect, False)
 
     def _notify(self, error: ConnectionLost | ProtocolViolation) -> None:
         try:
             self._receiver.on_close(error)
         except Exception as failure:
             context = {"message": "a receiver's on_close raised", "exception": failure}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self._loop.call_exception_handler(context)
 
     def _why_lost(self, transport: WSTransport) -> ConnectionLost | ProtocolViolation:
         """picows tells by the CLOSE it sent why it gave a connection up."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ._protocol.decoding import decode
 from ._protocol.events import ErrorEvent, ReceivedEvent
+from .background import Unstoppable, cancel, in_background, running_loop
 from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class HttpTransport:
         self._proxy = proxy
         self.authority = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -84,7 +86,7 @@ class HttpTransport:
 
     def run(self, exchange: HttpExchange, body: bytes) -> asyncio.Task[None]:
         """Post the body in a task of its own, and hand on what comes."""
-        task = asyncio.get_running_loop().create_task(exchange.run(body), name="trunkline http")
+        task = in_background(exchange.run(body), "trunkline http")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -109,6 +111,7 @@ class HttpTransport:
         if self._client is None:
             import httpx2
 
+            self._loop = asyncio.get_running_loop()
             self._client = httpx2.AsyncClient(
                 timeout=httpx2.Timeout(None, connect=self._connect_s),
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
@@ -118,15 +121,33 @@ class HttpTransport:
             )
         return self._client
 
+    @property
+    def was_used(self) -> bool:
+        """Whether a request was posted."""
+        return self._loop is not None
+
     async def close(self) -> None:
         """End every request."""
         running = list(self._running)
-        for task in running:
-            task.cancel()
+        cancel(running)
         if running:
             await asyncio.wait(running)
-        if self._client is not None:
-            await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def end(self) -> None:
+        """End every request, and do not wait for it. May be called when the event loop is closed."""
+        cancel(self._running)
+        loop = self._loop
+        if loop is None or self._client is None:
+            return
+        if loop.is_closed():  # nothing can be awaited: garbage collection closes the connections
+            self._client = None
+        elif loop is running_loop():
+            in_background(Unstoppable(self.close()), "trunkline http")
+        else:  # if it runs again
+            loop.call_soon_threadsafe(self.end)
 
 
 class HttpExchange:
@@ -153,7 +174,7 @@ class HttpExchange:
         """Close the connection; the service stops. After the answer it is read to its end instead."""
         self._is_left = True
         if self._task is not None and not self._is_answered:
-            self._task.cancel()
+            cancel([self._task])
 
     async def run(self, body: bytes) -> None:
         """Post the body and deliver what comes, to the end or to a failure."""

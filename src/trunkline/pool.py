@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from .arguments import check_count, check_flag, check_number
+from .background import cancel, in_background
 from .baselines import Plan
 from .connection import Connection, Dial
 from .errors import ClientClosed, TurnError
@@ -105,6 +107,7 @@ class Pool:
         named_lanes: the endpoint has lanes.
         limits: the bounds.
         connect_s: how long a dial may take, in seconds; ``None`` for ever.
+        wakeups: the tasks that wait for what the sockets bring; by default none yet.
         clock: seconds; by default the event loop's.
         log_content: where the wire is logged, frames are shown whole.
 
@@ -120,11 +123,12 @@ class Pool:
         named_lanes: bool,
         limits: PoolLimits,
         connect_s: float | None = 10.0,
+        wakeups: Wakeups | None = None,
         clock: Callable[[], float] = time.monotonic,
         log_content: bool = False,
     ) -> None:
         self.metrics = PoolMetrics()
-        self.wakeups = Wakeups()
+        self.wakeups = wakeups or Wakeups()
         self._clock = clock
         self._dialler = dialler
         self._named_lanes = named_lanes
@@ -275,6 +279,16 @@ class Pool:
             for connection in ending:
                 await connection.closed()
 
+    def end(self) -> None:
+        """Drop every connection now, and every turn on it. May be called when the event loop is closed."""
+        self._closed = True
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        cancel(self._tasks)
+        for connection in self.connections + self._closing:
+            connection.drop()
+        self._wake()
+
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed; create a new one")
@@ -298,7 +312,7 @@ class Pool:
         return connection
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="trunkline pool")
+        task = in_background(work, "trunkline pool")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -357,7 +371,8 @@ class Pool:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
-                waiter.set_result(None)
+                with suppress(RuntimeError):  # its event loop is closed: it waits for ever
+                    waiter.set_result(None)
 
     def __repr__(self) -> str:
         return f"<Pool: {len(self.connections)} connections>"

@@ -17,19 +17,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ._protocol.events import OutputTextDelta, ServerEvent
+from ._protocol.events import ServerEvent
 from ._protocol.item_types import FunctionCall
+from .background import call_in, cancel, ended, in_background
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
 from .items import Item, function_call_output
 from .metrics import TurnMetrics
 from .response import Response
-from .stream import EventHook, ResponseStream
+from .stream import EventHook, ResponseStream, TextPieces
 from .tools import Toolbox
 from .transcript import Transcript
 
@@ -71,6 +73,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         self._stream: ResponseStream | None = None
         self._calls: _Calls | None = None
         self._response: Response | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._driver: Generator[Any, Any, Response] | None = None
         self._started = False
         self._ended = False
@@ -101,11 +104,9 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         """Whether it was read to its end, failed, or was left."""
         return self._ended and self._calls is None
 
-    async def text(self) -> AsyncIterator[str]:
+    def text(self) -> AsyncIterator[str]:
         """The text of all responses alone, piece by piece, as it comes."""
-        async for event in self:
-            if type(event) is OutputTextDelta:
-                yield event.delta
+        return TextPieces(self)
 
     def close(self) -> None:
         """Leave the run, without waiting for tools that are being cancelled. May be called again.
@@ -231,6 +232,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
     def _start(self) -> None:
         if not self._started and not self._ended:
             self._transcript.claim(self)
+            self._loop = asyncio.get_running_loop()
             self._started = True
 
     async def _current(self) -> ResponseStream | None:
@@ -311,8 +313,9 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         if self._calls is not None:
             self._calls.cancel()
 
-    def __del__(self) -> None:
-        if not self._started or self.is_ended:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Bound as a default, because the interpreter empties modules at its end.
+        if not self._started or self.is_ended or is_finalizing():
             return
         try:
             if not self._cancelled:
@@ -320,7 +323,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
                 warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
         finally:
             with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
-                self.close()
+                call_in(self._loop, self.close)
 
     def __repr__(self) -> str:
         state = "ended" if self.is_ended else "open" if self._started else "new"
@@ -345,7 +348,8 @@ class _Calls:
         """Start them. May be called again."""
         if not self._tasks:
             self._tasks = [
-                asyncio.create_task(self._call(call["name"], call["arguments"])) for call in self._calls
+                in_background(self._call(call["name"], call["arguments"]), "trunkline tool")
+                for call in self._calls
             ]
 
     async def executed(self) -> None:
@@ -354,13 +358,11 @@ class _Calls:
 
     async def over(self) -> None:
         """Wait until all have ended."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(self._tasks)
 
     def cancel(self) -> None:
         """Cancel those that still run."""
-        for task in self._tasks:
-            task.cancel()
+        cancel(self._tasks)
 
     @property
     def fault(self) -> BaseException | None:

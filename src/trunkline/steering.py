@@ -119,7 +119,9 @@ class Steers:
 def _settle(outcome: asyncio.Future[None], error: Exception | None) -> None:
     if outcome.done():
         return
-    if error is None:
+    if outcome.get_loop().is_closed():
+        outcome.cancel()
+    elif error is None:
         outcome.set_result(None)
     else:
         outcome.set_exception(error)

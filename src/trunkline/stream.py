@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,7 @@ from ._protocol.events import (
 )
 from .arguments import check_function, check_kind, is_async
 from .attempt import Attempt
+from .background import call_in
 from .errors import ClientClosed, TurnError, UsageError
 from .history import History
 from .items import Item, TurnInput
@@ -165,11 +167,9 @@ class ResponseStream:
         """The text that was received until now."""
         return self._text.decode()
 
-    async def text(self) -> AsyncIterator[str]:
+    def text(self) -> AsyncIterator[str]:
         """The text alone, piece by piece, as it comes."""
-        async for event in self:
-            if type(event) is OutputTextDelta:
-                yield event.delta
+        return TextPieces(self)
 
     async def finish(self, on_event: EventHook | None = None) -> Response:
         """Read to the end and return the final response.
@@ -367,15 +367,16 @@ class ResponseStream:
         said = self._turn.attempt.steers.said_after(steered)
         return Ending(outcome, answer, self._turn.asked_until(steered), text, said, output_seen)
 
-    def __del__(self) -> None:
-        if not self._entered or self._ended:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Bound as a default, because the interpreter empties modules at its end.
+        if not self._entered or self._ended or is_finalizing():
             return
         words = f"{self!r} was neither read to its end nor left"
         try:
             warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
         finally:
             with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
-                self._end(Outcome.LEFT)
+                call_in(self._turn.attempt.get_loop(), self.close)
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "open" if self._entered else "new"
@@ -390,4 +391,26 @@ class _Pending(Exception):
         self.awaitable = awaitable
 
 
-__all__ = ["Ending", "EventHook", "Outcome", "ResponseStream"]
+class TextPieces(AsyncIterator[str]):
+    """The text among events.
+
+    Not an asynchronous generator: the event loop would have to finish one that is dropped, and may not be
+    able to.
+    """
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: AsyncIterator[ServerEvent]) -> None:
+        self._events = events
+
+    async def __anext__(self) -> str:
+        while True:
+            event = await anext(self._events)
+            if type(event) is OutputTextDelta:
+                return event.delta
+
+    async def aclose(self) -> None:
+        """For ``contextlib.aclosing``; the stream or run itself stays open."""
+
+
+__all__ = ["Ending", "EventHook", "Outcome", "ResponseStream", "TextPieces"]

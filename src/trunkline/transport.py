@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from time import monotonic
 
+from .background import cancel, in_background
 from .breaker import Breaker
 from .errors import ClientClosed, TurnError
 from .http import HttpTransport
+from .lifetime import Lifetime
 from .pool import Pool
 from .retention import Retention
 
@@ -46,6 +49,11 @@ class Transports:
         self._clock = clock
         self._probes: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
+        self._lifetime = Lifetime(pool, http)
+
+    def begin(self) -> None:
+        """They are used in the running event loop, and end when nothing references them any more."""
+        self._lifetime.begin(self)
 
     @property
     def now(self) -> float:
@@ -86,7 +94,7 @@ class Transports:
         if self._breaker.is_closed or self.pool.has_room(url):
             return False
         if self._breaker.should_probe(self._clock()):
-            task = asyncio.get_running_loop().create_task(self._probe(url), name="trunkline probe")
+            task = in_background(_probe(url, self.pool, self._breaker, self._clock), "trunkline probe")
             self._probes.add(task)
             task.add_done_callback(self._probes.discard)
         return True
@@ -109,20 +117,32 @@ class Transports:
     async def close(self, within_s: float) -> None:
         """End everything."""
         self._closed.set()
-        for task in self._probes:
-            task.cancel()
-        if self._probes:
-            await asyncio.wait(self._probes)
-        await self.http.close()
-        await self.pool.close(within_s)
-
-    async def _probe(self, url: str) -> None:
+        cancel(self._probes)
         try:
-            await self.pool.warm(url, 1)
-        except TurnError:
-            self._breaker.failed(self._clock())
-        except asyncio.CancelledError:
-            self._breaker.failed(self._clock())
+            if self._probes:
+                await asyncio.wait(self._probes)
+            await self.http.close()
+            await self.pool.close(within_s)
+        except BaseException:  # cancelled: what is still open is dropped
+            self._lifetime.end()
             raise
-        else:
-            self._breaker.succeeded()
+        self._lifetime.over()
+
+    def end(self) -> None:
+        """End everything at once, where nothing can be awaited: the event loop is stopped or closed."""
+        with suppress(RuntimeError):  # turns that pause on a closed loop are not woken
+            self._closed.set()
+        cancel(self._probes)
+        self._lifetime.end()
+
+
+async def _probe(url: str, pool: Pool, breaker: Breaker, clock: Callable[[], float]) -> None:
+    try:
+        await pool.warm(url, 1)
+    except TurnError:
+        breaker.failed(clock())
+    except asyncio.CancelledError:
+        breaker.failed(clock())
+        raise
+    else:
+        breaker.succeeded()

@@ -18,6 +18,8 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context
 
+from .background import running_loop
+
 
 class Wakeups:
     """The waits that are over, and the tasks to go on with.
@@ -28,20 +30,28 @@ class Wakeups:
         due: waits that are over and whose tasks have not gone on.
         is_reading: a frame is being handed out; whoever does so calls `flush` or `plan` afterwards.
         is_planned: the event loop will call `flush`.
+        loop: the event loop of the tasks; ``None`` until the first wait.
     """
 
-    __slots__ = ("due", "is_planned", "is_reading")
+    __slots__ = ("due", "is_planned", "is_reading", "loop")
 
     def __init__(self) -> None:
         self.due: list[Wait] = []
         self.is_reading = False
         self.is_planned = False
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def plan(self) -> None:
-        """Let the event loop go on with the tasks, in its next round."""
-        if not self.is_planned:
+        """Resume the tasks in the next iteration of the event loop, which need not run at this moment.
+
+        `asyncio.run` cancels tasks while no loop runs. Those of a closed loop are not resumed any more.
+        """
+        if self.is_planned:
+            return
+        loop = self.loop = self.loop or asyncio.get_running_loop()
+        if not loop.is_closed():
             self.is_planned = True
-            asyncio.get_running_loop().call_soon(self._on_round)
+            loop.call_soon(self._on_round)
 
     def flush(self) -> None:
         """Go on with the tasks now, in the order in which their waits ended."""
@@ -83,6 +93,8 @@ class Wait:
 
     def __init__(self, wakeups: Wakeups) -> None:
         self._wakeups = wakeups
+        if wakeups.loop is None:
+            wakeups.loop = running_loop()
         self._error: BaseException | None = None
         self._asyncio_future_blocking = False
         self.go_on = None
@@ -105,7 +117,9 @@ class Wait:
 
     # What a task asks of something that it waits for.
 
-    get_loop = staticmethod(asyncio.get_running_loop)
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the tasks that wait, which need not run at this moment."""
+        return self._wakeups.loop or asyncio.get_running_loop()
 
     def add_done_callback(self, callback: Callable[[Wait], object], *, context: Context) -> None:
         """A task waits, and is to be called back in its context."""

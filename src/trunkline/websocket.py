@@ -6,12 +6,17 @@ gets it before anything else runs. The first failure or CLOSE is the end: nothin
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 
-from picows import WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
+from .background import keep
 from .dialing import Route, connect, default_ssl_context, discard, route_to, translated
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .frames import FrameListener, Receiver
@@ -25,10 +30,15 @@ _SILENT = logging.Logger("trunkline.websocket.silent", level=logging.CRITICAL + 
 class WebSocket:
     """An open connection, made by ``dial``. Methods are to be called from the thread of its event loop."""
 
-    def __init__(self, listener: FrameListener, transport: WSTransport) -> None:
+    def __init__(self, listener: FrameListener, transport: WSTransport, sock: socket.socket) -> None:
         self._listener = listener
         self._wire = transport
         self._tcp = transport.underlying_transport
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._pings = _pings_of(transport)
+        if self._pings is not None:
+            keep(self._pings)
 
     def __repr__(self) -> str:
         return f"<WebSocket {'open' if self.is_open else 'closed'}>"
@@ -58,12 +68,35 @@ class WebSocket:
 
         Does nothing when the socket is not open.
         """
-        if self.is_open:
+        if self._loop.is_closed():
+            self.drop()
+        elif self.is_open:
             self._listener.close(code)
 
     def abort(self) -> None:
         """Drop the connection now: what is buffered is not written, and only ``on_close`` is still called."""
-        self._listener.abort()
+        if self._loop.is_closed():
+            self.drop()
+        else:
+            self._listener.abort()
+
+    def drop(self) -> None:
+        """End the connection with what can be done at once; nothing is called back.
+
+        May be called when the event loop is stopped or closed, and then from any thread.
+        """
+        self._listener.mute()
+        if self._loop.is_closed():
+            self._sock.close()
+            return
+        try:
+            self._wire.send_close(WSCloseCode.GOING_AWAY)
+            self._wire.disconnect(graceful=False)
+            if self._pings is not None:
+                self._pings.cancel()  # now, because the loop may stop after this iteration
+        except RuntimeError:  # this is not the loop's thread; its transport sees the end when it runs again
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone, and ``on_close`` called. Cancelling only ends the wait."""
@@ -140,7 +173,7 @@ async def dial(
             # aiofastnet takes the certificates of a context from OpenSSL, where those of truststore are not.
             use_aiofastnet=None if context is None else False,
         )
-        return WebSocket(listener, _connected(listener, route))
+        return WebSocket(listener, _connected(listener, route), sock)
     except BaseException as error:
         listener.mute()
         await discard(sock)
@@ -148,6 +181,12 @@ async def dial(
             raise
         # Handshake errors of picows quote headers, so that they do not go along.
         raise translated(error, route) from (error if isinstance(error, OSError) else None)
+
+
+def _pings_of(transport: WSTransport) -> asyncio.Task[None] | None:
+    # picows keeps this task to itself, and prints a traceback when it is destroyed with its event loop.
+    protocol = transport.underlying_transport.get_protocol()
+    return next((each for each in gc.get_referents(protocol) if isinstance(each, asyncio.Task)), None)
 
 
 def _check(headers: Mapping[str, str]) -> None:

@@ -1,0 +1,74 @@
+"""How the sockets of one client are made: credentials, TLS, proxy, pings.
+
+It does not reference the client: the pool and its tasks hold it, and they must not keep a dropped client.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from .connection import Dial
+from .credentials import Credentials
+from .errors import UpgradeRefused
+from .wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from .websocket import Receiver, WebSocket
+
+
+class Dialler:
+    """Gives, for a URL, the function that dials it.
+
+    Args:
+        credentials: asked at each dial.
+        wakeups: the tasks that wait for what the sockets bring.
+        ssl_context: as for `Client`.
+        ping_interval_s: as for `Client`.
+        proxy: as for `Client`.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        wakeups: Wakeups,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        ping_interval_s: float,
+        proxy: str | None,
+    ) -> None:
+        # Here and not above: picows is a third of what importing trunkline would take, and no dial shall wait
+        # for it.
+        from .websocket import dial
+
+        self._dial_websocket = dial
+        self._credentials = credentials
+        self._wakeups = wakeups
+        self._ssl_context = ssl_context
+        self._ping_interval_s = ping_interval_s
+        self._proxy = proxy
+
+    def __call__(self, url: str) -> Dial:
+        async def dial(receiver: Receiver) -> WebSocket:
+            try:
+                return await self._dial(url, receiver)
+            except UpgradeRefused as refusal:
+                if refusal.status != 401 or not self._credentials.may_change:
+                    raise
+                return await self._dial(url, receiver)  # the key may have been changed just now
+
+        return dial
+
+    async def _dial(self, url: str, receiver: Receiver) -> WebSocket:
+        return await self._dial_websocket(
+            url,
+            headers=await self._credentials.headers(),
+            receiver=receiver,
+            wakeups=self._wakeups,
+            ssl_context=self._ssl_context,
+            ping_interval_s=self._ping_interval_s,
+            proxy=self._proxy,
+        )
+
+
+__all__ = ["Dialler"]
