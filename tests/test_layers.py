@@ -41,6 +41,7 @@ PURE = (
     "retention",
 )
 IO = (
+    "background",
     "metrics",
     "wirelog",
     "endpoint",
