@@ -14,7 +14,7 @@ from trunkline.background import (
     bury_the_dead,
     call_in,
     cancel,
-    cancel_and_wait,
+    ended,
     in_background,
     running_loop,
 )
@@ -79,14 +79,16 @@ def test_a_task_of_a_closed_loop_can_be_cancelled_in_vain() -> None:
     ends: list[str] = []
     task = in_a_loop_that_is_closed(waits(ends))
     cancel([task])
-    asyncio.run(cancel_and_wait([task]))
+    asyncio.run(ended([task]))
     assert not task.done()
     bury_the_dead()
 
 
-async def test_cancelling_waits_for_the_ends() -> None:
+async def test_ended_waits_for_the_clean_up_of_all() -> None:
     ends: list[str] = []
-    await cancel_and_wait([await started(waits(ends)), await started(waits(ends, awaits=3))])
+    tasks = [await started(waits(ends)), await started(waits(ends, awaits=3))]
+    cancel(tasks)
+    await ended(tasks)
     assert ends == ["ended", "ended"]
 
 
@@ -130,3 +132,18 @@ def test_a_call_into_a_loop_that_does_not_run_is_made_at_once() -> None:
     call_in(loop, lambda: calls.append("called"))
     assert calls == ["called"]
     assert running_loop() is None
+
+
+async def test_its_clean_up_does_not_take_the_loop_that_runs_now_for_its_own() -> None:
+    loops: list[asyncio.AbstractEventLoop | None] = []
+
+    async def looks() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            loops.append(running_loop())
+
+    await asyncio.to_thread(in_a_loop_that_is_closed, looks())
+    bury_the_dead()
+    assert loops == [None]
+    assert running_loop() is not None

@@ -70,11 +70,16 @@ def _bury(task: asyncio.Task[Any]) -> None:
     work: Any = task.get_coro()
     # Cancelled and not closed: closing does not reach into the asynchronous generators that it waits for, and
     # those would report what their clean-up raises.
-    with suppress(BaseException):
-        for _ in range(_MAX_AWAITS):
-            work.throw(asyncio.CancelledError())
-    with suppress(Exception):
-        work.close()
+    running = running_loop()
+    asyncio._set_running_loop(None)  # clean-up must not take another loop for its own
+    try:
+        with suppress(BaseException):
+            for _ in range(_MAX_AWAITS):
+                work.throw(asyncio.CancelledError())
+        with suppress(Exception):
+            work.close()
+    finally:
+        asyncio._set_running_loop(running)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

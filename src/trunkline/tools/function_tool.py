@@ -191,6 +191,8 @@ class FunctionTool:
         except _TookTooLong as error:
             return self._failed(error, on_error, f"TimeoutError: {error}")
         except Exception as error:
+            if not _has_loop():
+                raise
             return self._failed(error, on_error)
         try:
             return result_text(result)
@@ -228,7 +230,18 @@ def _settings_of(function: Callable[..., Any]) -> _Settings:
     return next(filter(None, (getattr(layer, _SETTINGS, None) for layer in layers(function))), _Settings())
 
 
+def _has_loop() -> bool:
+    """False where the event loop was closed under a call: no model hears of what its clean-up raises."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _is_cancelled() -> bool:
+    if not _has_loop():
+        return True
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
