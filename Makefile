@@ -10,12 +10,12 @@ PLUGIN := livekit-plugins-trunkline
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 
-.PHONY: demo test lint types unit livekit test-peers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types unit coverage livekit test-peers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
 
-test: lint types unit livekit
+test: lint types coverage livekit
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -27,6 +27,12 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 --ignore tests/emulator/peers
+
+# The same tests under branch coverage, which must stay above its bounds: tests/coverage_gate.py
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --ignore tests/emulator/peers
+	$(BIN)/python -m tests.coverage_gate
 
 # The plugin for LiveKit Agents, in an environment of its own: LiveKit brings much.
 livekit: $(LIVEKIT_READY)
@@ -78,4 +84,4 @@ $(PEERS_READY): pyproject.toml
 	touch $(PEERS_READY)
 
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist

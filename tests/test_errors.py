@@ -162,6 +162,15 @@ def test_messages_are_rendered_from_the_facts(error: TrunklineError, message: st
     assert str(error) == message
 
 
+def test_a_refused_steer_carries_its_code_and_its_input() -> None:
+    refused = errors.SteerRefused("handed back", code="steering_not_supported", input="and Rome?")
+    assert (str(refused), refused.code, refused.input) == (
+        "handed back",
+        "steering_not_supported",
+        "and Rome?",
+    )
+
+
 def test_upgrades_say_that_there_is_no_websocket() -> None:
     assert "transport='http'" in str(UpgradeRefused(426, headers={}))
 

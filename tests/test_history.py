@@ -222,6 +222,15 @@ def test_going_on_from_the_newest_version_copies_nothing() -> None:
     assert second.prefix(51) is second
 
 
+def test_two_versions_may_go_on_from_the_middle_of_joined_texts() -> None:
+    short = history(user("u"), assistant("a"), assistant("b"))
+    longer = short.extended(items([assistant("c")]))
+    other = short.extended(items([assistant("d")]))
+    holds(longer, items([user("u"), assistant("a"), assistant("b"), assistant("c")]))
+    holds(other, items([user("u"), assistant("a"), assistant("b"), assistant("d")]))
+    assert other.mark == history(user("u"), assistant("abd")).mark
+
+
 def test_the_items_are_given_as_a_list_of_ones_own() -> None:
     made = history(user("a"), user("b"), user("c"))
     made.items().clear()

@@ -299,6 +299,11 @@ def test_a_string_equals_one_text_part_of_any_kind() -> None:
     assert not same(message("user", "hi"), message("user", text("hi"), text("")))
 
 
+def test_parts_that_are_no_objects_are_compared_as_they_are() -> None:
+    assert same(message("user", "hi", None), {"role": "user", "content": ["hi", None]})
+    assert not same(message("user", "hi", None), message("user", "hi", 0))
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -99,6 +99,35 @@ def test_a_call_is_whole_however_odd_it_was_on_the_wire() -> None:
     assert made.output[0]["arguments"] == {"city": "Oslo"}
 
 
+def test_the_text_of_the_last_message_is_parsed() -> None:
+    made = response(status="completed", output=[message(text("1")), message(text("2"), text("3"))])
+    assert made.parsed is None
+    made = response(status="completed", output=[message(text("1")), message(text("2"), text("3"))])
+    made.parse_with(int)
+    assert made.parsed == 23
+
+
+@pytest.mark.parametrize(
+    ("status", "output"),
+    [
+        ("incomplete", [message(text("1"))]),
+        ("completed", []),
+        ("completed", [message({"type": "refusal", "refusal": "no"})]),
+        ("completed", [message()]),
+        ("completed", [{"type": "message", "content": "1"}]),
+    ],
+)
+def test_without_a_complete_text_nothing_is_parsed(status: str, output: list[Any]) -> None:
+    made = response(status=status, output=output)
+    made.parse_with(int)
+    assert made.parsed is None
+
+
+def test_a_response_can_be_given_the_items_that_its_final_event_left_out() -> None:
+    items = [msgspec.Raw(json.dumps(message(text("words"))).encode())]
+    assert response(status="completed").with_output(items).output_text == "words"
+
+
 def test_the_output_is_kept_as_bytes_and_decoded_once() -> None:
     made = response(output=[message(text("é"))])
     assert made.encoded_output is not None

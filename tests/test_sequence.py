@@ -96,6 +96,21 @@ def test_an_end_that_an_answer_has_overtaken_is_heard() -> None:
     assert [each.type for each in sequence.admit(2, event("response.completed", 2))] == ["response.completed"]
 
 
+def test_what_waits_is_given_up_in_order_and_counting_goes_on_after_it() -> None:
+    sequence = begun()
+    for number in (5, 3):
+        assert sequence.admit(number, event(DELTA, number)) == []
+    assert [each.sequence_number for each in sequence.flush()] == [3, 5]
+    assert [each.sequence_number for each in sequence.admit(6, event(DELTA, 6))] == [6]
+    assert sequence.flush() == []
+
+
+def test_a_repeated_first_event_is_dropped_before_numbers_are_trusted() -> None:
+    created = event("response.created", 0)
+    sequence = Sequence()
+    assert [sequence.admit(0, created), sequence.admit(0, created)] == [[created], []]
+
+
 @given(st.permutations(range(14)), st.lists(st.integers(0, 13), max_size=10))
 def test_whatever_the_order_each_comes_once_and_in_its_place(order: list[int], again: list[int]) -> None:
     numbers = [0, 1, *(number + 2 for number in [*order, *again])]
