@@ -394,7 +394,7 @@ def test_an_impossible_field_beside_half_a_surrogate_pair_makes_an_event_invalid
     data = b'{"type":"response.output_text.delta","delta":"\\ud83d","stream_id":5}'
     event = decode(data)
     assert isinstance(event, InvalidEvent)
-    assert (event.type, event.raw) == ("response.output_text.delta", data)
+    assert (event.wire_type, event.raw) == ("response.output_text.delta", data)
 
 
 def test_numbers_that_python_cannot_hold_are_skipped_or_invalid() -> None:

@@ -85,8 +85,6 @@ def is_async(function: object) -> bool:
 
 def check_headers(value: object) -> None:
     """Refuse headers that are not a mapping of strings to strings. Their values are never shown."""
-    if value is None:
-        return
     if not isinstance(value, Mapping):
         refuse("headers", value, 'give a dict of strings, such as {"x-team": "voice"}')
     for name in value:

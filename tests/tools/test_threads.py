@@ -22,6 +22,8 @@ def release() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+    for thread in hung_threads():
+        thread.join(10)
 
 
 async def give_up(threads: ToolThreads, release: threading.Event) -> None:
