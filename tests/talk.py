@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from random import random
 from typing import Any
 
 import trunkline
@@ -53,6 +55,36 @@ async def first_text(stream: trunkline.ResponseStream) -> str:
 async def types_of(stream: trunkline.ResponseStream) -> list[str]:
     """The types of all events that are still to come."""
     return [event.type async for event in stream]
+
+
+class Timing:
+    """A clock for ages that stands still, and an upkeep that runs when the test says so.
+
+    Deadlines never pass: they are measured on the same clock.
+    """
+
+    UPKEEP_S = 3600.0
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.random: Callable[[], float] = random
+        self._upkeep: Callable[[], object] = lambda: None
+
+    @property
+    def world(self) -> trunkline.World:
+        """What to give to a client, beside ``PoolLimits(upkeep_s=Timing.UPKEEP_S)``."""
+        return trunkline.World(
+            clock=lambda: self.now, call_later=self.call_later, random=lambda: self.random()
+        )
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Any:
+        if delay_s == self.UPKEEP_S:
+            self._upkeep = callback
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def keep_up(self) -> None:
+        """What a client does every few seconds."""
+        self._upkeep()
 
 
 def hold_after_first_word(emulator: Emulator) -> Gate:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from trunkline._protocol.lane import Lane
 from trunkline.baselines import MAX_BASELINES, Baseline, Baselines, Plan
 from trunkline.history import History
 from trunkline.items import Item
@@ -59,11 +60,11 @@ def baseline(
     response_id: str = "resp_1",
     model: str = "m",
     stored: bool = True,
-    place: str = "lane",
+    lane: Lane | None = None,
 ) -> Baseline:
     asked = of(*request)
     items = tuple(Item.from_output(json.dumps(item).encode()) for item in made)
-    return Baseline(response_id, model, stored, place, len(asked), asked.mark, items)
+    return Baseline(response_id, model, stored, lane, len(asked), asked.mark, items)
 
 
 def anything(_: Baseline) -> bool:

@@ -13,7 +13,7 @@ import trunkline
 from trunkline import ConfigurationError, ConnectFailed, Policy, PoolLimits, UpgradeRefused
 from trunkline.emulator import Emulator
 
-from .talk import ask, client_of
+from .talk import Timing, ask, client_of
 from .waiting import soon, until
 
 KEY = "sk-emulator"
@@ -54,10 +54,10 @@ async def test_the_provider_is_asked_at_each_dial_and_at_no_turn(emulator: Emula
 async def test_a_connection_that_is_replaced_has_the_key_of_now(emulator: Emulator) -> None:
     emulator.api_key = None
     keys = Keys("sk-first", "sk-second")
-    limits = PoolLimits(max_age_s=0, age_jitter_s=0, upkeep_s=3600)
-    async with client_of(emulator, api_key=keys, limits=limits) as client:
+    timing, limits = Timing(), PoolLimits(max_age_s=0, age_jitter_s=0, upkeep_s=Timing.UPKEEP_S)
+    async with client_of(emulator, api_key=keys, limits=limits, world=timing.world) as client:
         await ask(client.conversation(model="echo"), "hello")
-        client._pool.look_after()
+        timing.keep_up()
         await until(lambda: client.metrics.rotations == 1, "it is replaced")
         given = [connection.headers["Authorization"] for connection in emulator.connections]
         assert given == ["Bearer sk-first", "Bearer sk-second"]

@@ -9,20 +9,10 @@ from trunkline import PoolLimits
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, assert_kept, client_of, first_text
+from .talk import Timing, ask, assert_kept, client_of, first_text
 from .waiting import soon, until
 
 LONG = "words-1000000"  # it is not over before the test is, however slow the machine
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def leave(chat: trunkline.Conversation) -> trunkline.ResponseStream:
@@ -78,17 +68,17 @@ async def test_what_they_cost_is_counted(emulator: Emulator) -> None:
 async def test_an_answer_that_never_ends_costs_its_connection_after_a_while(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 200)
     emulator.faults.add("stall", event=8, request=1)
-    async with client_of(emulator, limits=PoolLimits(drain_s=300, upkeep_s=3600)) as client:
-        clock = client._pool._clock = Clock()
+    timing, limits = Timing(), PoolLimits(drain_s=300, upkeep_s=Timing.UPKEEP_S)
+    async with client_of(emulator, limits=limits, world=timing.world) as client:
         await leave(client.conversation(model="words-40"))
         neighbour = client.conversation(model="words-40")
-        clock.now += 299
-        client._pool.look_after()
+        timing.now += 299
+        timing.keep_up()
         assert (await ask(neighbour, "one")).metrics.connection == 1
         async with neighbour.send("two") as stream:
             await first_text(stream)
-            clock.now += 2
-            client._pool.look_after()
+            timing.now += 2
+            timing.keep_up()
             assert (await ask(client.conversation(model="words-40"), "hello")).metrics.connection == 2
             await stream.finish()
         assert (stream.metrics.connection, stream.metrics.attempts) == (1, 1)
@@ -103,12 +93,12 @@ async def test_an_answer_that_never_ends_costs_its_connection_after_a_while(emul
 async def test_a_late_end_of_an_answer_that_was_given_up_disturbs_nobody(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 200)
     gate = emulator.faults.hold(event=8, request=2)
-    async with client_of(emulator, limits=PoolLimits(drain_s=1, upkeep_s=3600)) as client:
-        clock = client._pool._clock = Clock()
+    timing, limits = Timing(), PoolLimits(drain_s=1, upkeep_s=Timing.UPKEEP_S)
+    async with client_of(emulator, limits=limits, world=timing.world) as client:
         async with client.conversation(model="words-80").send("hello") as neighbour:
             await leave(client.conversation(model="words-80"))
-            clock.now += 2
-            client._pool.look_after()
+            timing.now += 2
+            timing.keep_up()
             gate.open()
             await neighbour.finish()
         assert len(neighbour.received_text.split()) == 80

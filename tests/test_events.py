@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from trunkline._protocol import decoding
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import (
-    TERMINAL,
     ErrorEvent,
     Event,
+    EventKind,
     FunctionCallArgumentsDone,
     InvalidEvent,
     OutputItemAdded,
@@ -33,7 +33,6 @@ from trunkline._protocol.events import (
     SteerFailed,
     SteerPending,
     UnknownEvent,
-    is_output,
 )
 from trunkline.errors import ProtocolViolation
 
@@ -78,7 +77,7 @@ def union_of_known() -> dict[str, type[Event]]:
 def read_everything(event: ReceivedEvent) -> None:
     """Whatever was decoded can also be read."""
     repr(event)
-    is_output(event)
+    _ = event.kind
     match event:
         case OutputItemAdded() | OutputItemDone():
             assert isinstance(event.item, dict)
@@ -136,7 +135,8 @@ def test_fields_that_nobody_declared_are_tolerated(kind: str) -> None:
 
 
 def test_the_terminal_types_are_the_three_ends_of_a_response() -> None:
-    assert {"response.completed", "response.failed", "response.incomplete"} == TERMINAL
+    ends = {"response.completed", "response.failed", "response.incomplete"}
+    assert ends == {kind for kind in VALID if decode(frame(kind, **VALID[kind])).kind.is_terminal}
 
 
 def test_the_raw_bytes_are_the_frame_itself() -> None:
@@ -260,18 +260,20 @@ def test_an_unknown_event_keeps_its_type_lane_and_raw_bytes() -> None:
 
 @pytest.mark.parametrize("part", [{"item": {}}, {"item_id": "x"}, {"output_index": 0}, {"delta": ""}])
 def test_an_unknown_event_that_speaks_of_an_item_is_output(part: dict[str, Any]) -> None:
-    assert is_output(decode(frame("response.brand_new", **part)))
-    assert not is_output(decode(frame("response.brand_new", **dict.fromkeys(part))))
+    assert decode(frame("response.brand_new", **part)).kind is EventKind.OUTPUT
+    assert decode(frame("response.brand_new", **dict.fromkeys(part))).kind is not EventKind.OUTPUT
 
 
 def test_keep_alives_and_the_like_are_no_output() -> None:
-    assert not is_output(decode(frame("keepalive", sequence_number=4)))
+    assert decode(frame("keepalive", sequence_number=4)).kind is not EventKind.OUTPUT
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_items_and_deltas_are_output_and_life_cycle_and_errors_are_not(kind: str) -> None:
     parts = ("output_item", "output_text", "refusal", "arguments", "input.delta", "reasoning")
-    assert is_output(decode(frame(kind, **VALID[kind]))) == any(part in kind for part in parts)
+    assert (decode(frame(kind, **VALID[kind])).kind is EventKind.OUTPUT) == any(
+        part in kind for part in parts
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,6 @@ def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
     assert event.wire_type == kind
     assert event.stream_id == (None if kind == "error" else "a")
     assert event.problem
-    assert not is_output(event)
 
 
 def test_what_is_wrong_is_told_without_the_content() -> None:

@@ -440,7 +440,7 @@ async def test_a_reader_that_is_too_slow_loses_its_stream(emulator: Emulator) ->
         async with client.conversation(model="words-100").send("hello") as stream:
             await first_text(stream)
             gate.open()
-            await until(lambda: stream._turn.attempt.is_over, "its buffer is full")
+            await until(lambda: client.state().http == 0, "its buffer is full")
             with pytest.raises(trunkline.SlowConsumer):
                 await stream.finish()
         assert (await ask(client.conversation(model="echo"), "hello")).response.output_text == "hello"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline._decisions.placement import Owner
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
-from trunkline.lane import Lane, Run
-from trunkline.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
-from trunkline.placement import Owner
+from trunkline._protocol.lane import Lane, Run
+from trunkline._protocol.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 
 COMPLETED, FAILED, INCOMPLETE = "response.completed", "response.failed", "response.incomplete"
 
@@ -55,7 +55,10 @@ class Sink:
     def deliver(self, event: ReceivedEvent) -> None:
         raise AssertionError("lanes route; they do not deliver")
 
-    def fail(self, error: Any) -> None:
+    deliver_delta = deliver
+    is_over = False
+
+    def fail(self, failure: Any) -> None:
         raise AssertionError("lanes route; they do not deliver")
 
 
@@ -151,9 +154,9 @@ def test_a_terminal_event_ends_its_run(kind: str) -> None:
     lane = new_lane(lanes)
     run = sent(lanes, lane)
     lanes.route(created(lane, "r"))
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(life(kind, lane, "r")) is run
-    assert run.ended
+    assert run.is_over
     assert (lanes.in_flight, lane.is_idle) == (0, True)
 
 
@@ -165,7 +168,7 @@ def test_an_error_ends_the_run_whether_it_has_started_or_not(started: bool) -> N
     if started:
         lanes.route(created(lane, "r"))
     assert lanes.route(error(lane)) is run
-    assert run.ended
+    assert run.is_over
     assert lanes.in_flight == 0
 
 
@@ -188,10 +191,10 @@ def test_duplicate_terminal_events_are_nobodys() -> None:
     following = sent(lanes, lane)
     for kind in (COMPLETED, FAILED, INCOMPLETE, "response.in_progress", "response.created"):
         assert lanes.route(life(kind, lane, "r1")) is None
-    assert (following.response_id, following.ended) == (None, False)
+    assert (following.response_id, following.is_over) == (None, False)
     assert lanes.route(created(lane, "r2")) is following
     assert lanes.route(completed(lane, "r1")) is None
-    assert not following.ended
+    assert not following.is_over
     assert lanes.strays == 7
 
 
@@ -219,7 +222,7 @@ def test_nothing_reaches_a_run_that_was_not_sent() -> None:
     run = lanes.reserve(lane, Sink())
     for one in (delta(lane), error(lane), error(None), created(lane, "r"), completed(lane, "r")):
         assert lanes.route(one) is None
-    assert (run.ended, run.response_id) == (False, None)
+    assert (run.is_over, run.response_id) == (False, None)
 
 
 # Errors without a lane
@@ -230,14 +233,14 @@ def test_an_error_without_a_lane_is_that_of_the_only_run_that_was_sent() -> None
     run = sent(lanes, new_lane(lanes))
     lanes.reserve(new_lane(lanes), Sink())
     assert lanes.route(error(None)) is run
-    assert run.ended
+    assert run.is_over
 
 
 def test_an_error_without_a_lane_is_nobodys_when_there_are_several() -> None:
     lanes = named()
     runs = [sent(lanes, new_lane(lanes)) for _ in range(2)]
     assert lanes.route(error(None)) is None
-    assert not any(run.ended for run in runs)
+    assert not any(run.is_over for run in runs)
 
 
 def test_an_error_of_another_lane_is_not_that_of_the_only_run() -> None:
@@ -245,7 +248,7 @@ def test_an_error_of_another_lane_is_not_that_of_the_only_run() -> None:
     run = sent(lanes, new_lane(lanes))
     assert lanes.route(error(Lane(lanes, "unknown"))) is None
     assert lanes.route(event("response.output_text.delta", delta="x")) is None
-    assert not run.ended
+    assert not run.is_over
 
 
 def test_what_is_unstarted_can_be_refused_together() -> None:
@@ -254,7 +257,7 @@ def test_what_is_unstarted_can_be_refused_together() -> None:
     goes_on, refused, later = sent(lanes, started), sent(lanes, waiting), lanes.reserve(unsent, Sink())
     lanes.route(created(started, "r"))
     assert lanes.refuse_unstarted() == [refused]
-    assert (goes_on.ended, refused.ended, later.ended) == (False, True, False)
+    assert (goes_on.is_over, refused.is_over, later.is_over) == (False, True, False)
     assert lanes.in_flight == 2
 
 
@@ -267,12 +270,12 @@ def test_an_invalid_event_goes_to_its_run_which_ends_only_with_a_terminal_one() 
     run = sent(lanes, lane)
     invalid = event("response.created", lane.name, response=5)
     assert lanes.route(invalid) is run
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(in_progress(lane, "r")) is run
     assert lanes.route(event("response.output_text.delta", lane.name, delta=5)) is run
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(event(COMPLETED, lane.name, response=5)) is run
-    assert run.ended
+    assert run.is_over
 
 
 @pytest.mark.parametrize("kind", [COMPLETED, FAILED, INCOMPLETE, "error"])
@@ -281,7 +284,7 @@ def test_an_invalid_end_before_the_beginning_ends_the_run(kind: str) -> None:
     lane = new_lane(lanes)
     run = sent(lanes, lane)
     assert lanes.route(event(kind, response=5, status=5, stream_id=5)) is run
-    assert run.ended
+    assert run.is_over
 
 
 def test_an_invalid_delta_before_the_beginning_is_nobodys() -> None:
@@ -289,7 +292,7 @@ def test_an_invalid_delta_before_the_beginning_is_nobodys() -> None:
     lane = new_lane(lanes)
     run = sent(lanes, lane)
     assert lanes.route(event("response.output_text.delta", lane.name, delta=5)) is None
-    assert not run.ended
+    assert not run.is_over
 
 
 # Leaving
@@ -299,8 +302,8 @@ def test_an_abandoned_run_drains_and_its_lane_is_busy_until_the_end() -> None:
     lanes = named()
     lane = new_lane(lanes)
     run = sent(lanes, lane)
-    lanes.abandon(run)
-    assert (run.sink, run.ended, lane.is_idle, lanes.in_flight) == (None, False, False, 1)
+    lanes.abandon(run, 0.0)
+    assert (run.sink, run.is_over, lane.is_idle, lanes.in_flight) == (None, False, False, 1)
     assert lanes.route(created(lane, "r")) is run
     assert lanes.route(delta(lane)) is run
     assert lanes.route(completed(lane, "r")) is run
@@ -312,8 +315,8 @@ def test_an_abandoned_run_that_was_not_sent_gives_its_place_back() -> None:
     lane, source = new_lane(lanes), new_lane(lanes)
     run = lanes.reserve(lane, Sink(), fork_of=source)
     assert not source.is_idle
-    lanes.abandon(run)
-    assert run.ended
+    lanes.abandon(run, 0.0)
+    assert run.is_over
     assert (lane.is_idle, source.is_idle, lanes.in_flight) == (True, True, 0)
 
 
@@ -323,7 +326,7 @@ def test_withdrawing_twice_gives_back_one_place() -> None:
     lanes.withdraw(run)
     lanes.withdraw(run)
     assert lanes.in_flight == 1
-    assert not other.ended
+    assert not other.is_over
 
 
 # What the lane remembers
@@ -364,7 +367,7 @@ def test_an_abandoned_answer_is_not_remembered() -> None:
     lane = new_lane(lanes)
     run = sent(lanes, lane)
     lanes.route(created(lane, "r"))
-    lanes.abandon(run)
+    lanes.abandon(run, 0.0)
     assert lanes.route(completed(lane, "r")) is run
     assert lane.latest is None
 
@@ -420,7 +423,7 @@ def test_a_fork_that_ends_early_releases_its_source(ending: str) -> None:
     else:
         lanes.sending(run)
         lanes.route(error(lane) if ending == "error" else life(ending, lane, "r"))
-    assert run.ended
+    assert run.is_over
     assert (source.forks, source.is_idle) == (0, True)
 
 
@@ -465,7 +468,7 @@ def test_nothing_of_a_successor_reaches_the_next_run() -> None:
         delta(lane),
     ):
         assert lanes.route(one) is None
-    assert (run.response_id, run.ended) == (None, False)
+    assert (run.response_id, run.is_over) == (None, False)
     assert lanes.route(created(lane, "r2")) is run
 
 
@@ -503,7 +506,7 @@ def steered(lanes: Lanes, lane: Lane, ending: str = INCOMPLETE, steers: int = 1)
         lanes.steering(run)
         assert lanes.route(steer("accepted", lane, "r1", f"s{number}")) is run
     assert lanes.route(life(ending, lane, "r1")) is run
-    assert not run.ended
+    assert not run.is_over
     return run
 
 
@@ -535,7 +538,7 @@ def test_a_lane_on_which_a_steer_was_sent_stays_with_its_run_until_the_end_of_th
     assert lanes.route(successor(lane, previous)) is run
     assert lanes.route(delta(lane)) is run
     assert lanes.route(completed(lane, "r2")) is run
-    assert (run.ended, lane.is_idle, lane.latest, lanes.in_flight) == (True, True, "r2", 0)
+    assert (run.is_over, lane.is_idle, lane.latest, lanes.in_flight) == (True, True, "r2", 0)
 
 
 def test_a_successor_may_be_steered_as_well() -> None:
@@ -546,10 +549,10 @@ def test_a_successor_may_be_steered_as_well() -> None:
     lanes.steering(run)
     assert lanes.route(steer("accepted", lane, "r2", "s9")) is run
     assert lanes.route(life(INCOMPLETE, lane, "r2")) is run
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(life("response.created", lane, "r3", previous_response_id="r2")) is run
     assert lanes.route(completed(lane, "r3")) is run
-    assert run.ended
+    assert run.is_over
 
 
 @pytest.mark.parametrize("outcome", ["failed", "pending"])
@@ -558,9 +561,9 @@ def test_a_steer_that_comes_to_nothing_ends_the_run_of_a_response_that_has_ended
     lane = new_lane(lanes)
     run = steered(lanes, lane, COMPLETED, steers=2)
     assert lanes.route(steer(outcome, lane, "r1", "s0")) is run
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(steer(outcome, lane, "r1", "s1")) is run
-    assert run.ended
+    assert run.is_over
     assert (lane.is_idle, lane.latest) == (True, "r1")
 
 
@@ -571,9 +574,9 @@ def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None
     lanes.route(created(lane, "r1"))
     lanes.steering(run)
     assert lanes.route(steer("failed", lane, "r1")) is run
-    assert not run.ended
+    assert not run.is_over
     assert lanes.route(completed(lane, "r1")) is run
-    assert run.ended
+    assert run.is_over
     assert lane.latest == "r1"
 
 
@@ -584,7 +587,7 @@ def test_what_becomes_of_a_steer_that_nobody_sent_changes_nothing() -> None:
     lanes.route(created(lane, "r1"))
     assert lanes.route(steer("failed", lane, "r1")) is run
     assert lanes.route(completed(lane, "r1")) is run
-    assert run.ended
+    assert run.is_over
 
 
 def test_once_a_successor_has_begun_the_response_before_it_is_not_remembered() -> None:
@@ -595,7 +598,7 @@ def test_once_a_successor_has_begun_the_response_before_it_is_not_remembered() -
     lanes.route(successor(lane))
     assert lane.latest is None
     assert lanes.route(life(FAILED, lane, "r2")) is run
-    assert (run.ended, lane.latest) == (True, None)
+    assert (run.is_over, lane.latest) == (True, None)
 
 
 def test_a_response_of_something_else_is_no_successor() -> None:
@@ -612,7 +615,7 @@ def test_an_error_in_place_of_a_successor_ends_the_run() -> None:
     lane = new_lane(lanes)
     run = steered(lanes, lane)
     assert lanes.route(error(lane)) is run
-    assert run.ended
+    assert run.is_over
 
 
 def test_a_run_that_awaits_a_successor_is_not_refused_as_unstarted_and_can_be_given_up() -> None:
@@ -621,7 +624,7 @@ def test_a_run_that_awaits_a_successor_is_not_refused_as_unstarted_and_can_be_gi
     run = steered(lanes, lane)
     assert lanes.refuse_unstarted() == []
     lanes.withdraw(run)
-    assert (run.ended, lane.is_idle) == (True, True)
+    assert (run.is_over, lane.is_idle) == (True, True)
 
 
 def test_what_drains_is_counted() -> None:
@@ -629,7 +632,7 @@ def test_what_drains_is_counted() -> None:
     first, second, third = (new_lane(lanes) for _ in range(3))
     runs = [sent(lanes, first), steered(lanes, second), lanes.reserve(third, Sink())]
     for run in (*runs, *runs):
-        lanes.abandon(run)
+        lanes.abandon(run, 0.0)
     assert lanes.draining == 2
     lanes.route(error(first))
     assert lanes.draining == 1
@@ -647,7 +650,7 @@ def test_closing_ends_everything_and_gives_every_run_once() -> None:
     runs = [sent(lanes, first), sent(lanes, first), lanes.reserve(second, Sink(), fork_of=third)]
     lanes.route(created(first, "r1"))
     assert lanes.close() == runs
-    assert all(run.ended for run in runs)
+    assert all(run.is_over for run in runs)
     assert (lanes.in_flight, lanes.has_room, lanes.is_open) == (0, False, False)
     assert all(lane.is_idle and lane.latest is None for lane in lanes)
     assert lanes.close() == []
@@ -693,13 +696,13 @@ def test_reprs_show_the_state() -> None:
     lanes = named()
     lane = new_lane(lanes)
     run = lanes.reserve(lane, Sink())
-    assert repr(run) == "<Run on lane-0: new>"
+    assert repr(run) == "<Run on lane-0: RESERVED>"
     lanes.sending(run)
-    assert (repr(run), repr(lane)) == ("<Run on lane-0: sent>", "<Lane lane-0: 1 in flight>")
+    assert (repr(run), repr(lane)) == ("<Run on lane-0: SENT>", "<Lane lane-0: 1 in flight>")
     lanes.route(created(lane, "r"))
-    assert repr(run) == "<Run on lane-0: started>"
+    assert repr(run) == "<Run on lane-0: STARTED>"
     lanes.route(completed(lane, "r"))
-    assert repr(run) == "<Run on lane-0: ended>"
+    assert repr(run) == "<Run on lane-0: ENDED>"
 
 
 # A random walk against a small model of the server
@@ -739,7 +742,7 @@ class Walk:
         server = self.server[lane]
         weights = {
             self.reserve: 2 * self.lanes.has_room * (len(self.reserved[lane]) < 2),
-            self.send: 4 * any(not run.sent for run in self.reserved[lane]),
+            self.send: 4 * any(not run.was_sent for run in self.reserved[lane]),
             self.leave: bool(self.reserved[lane]),
             self.begin: 3 * server.is_free,
             self.work: server.response_id is not None,
@@ -768,7 +771,7 @@ class Walk:
         if server.run is not None:
             self.reserved[lane].remove(server.run)
             self.forks.pop(server.run, None)
-            assert server.run.ended
+            assert server.run.is_over
         server.run = server.response_id = server.awaiting = None
         server.steers = server.accepted = 0
 
@@ -784,17 +787,17 @@ class Walk:
             self.forks[run] = fork_of
 
     def send(self, lane: Lane) -> None:
-        run = next(run for run in self.reserved[lane] if not run.sent)
+        run = next(run for run in self.reserved[lane] if not run.was_sent)
         self.lanes.sending(run)
         self.server[lane].queue.append(run)
         self.latest[lane] = None
 
     def leave(self, lane: Lane) -> None:
         run = self.draw(st.sampled_from(self.reserved[lane]))
-        self.lanes.abandon(run)
+        self.lanes.abandon(run, 0.0)
         assert run.sink is None
-        assert run.ended is not run.sent
-        if not run.sent:
+        assert run.is_over is not run.was_sent
+        if not run.was_sent:
             self.reserved[lane].remove(run)
             self.forks.pop(run, None)
 
@@ -887,7 +890,7 @@ class Walk:
     def close(self) -> None:
         runs = [run for reserved in self.reserved.values() for run in reserved]
         assert self.lanes.close() == runs
-        assert all(run.ended for run in runs)
+        assert all(run.is_over for run in runs)
         assert not self.lanes.has_room
         assert self.lanes.draining == self.lanes.in_flight == 0
         assert all(lane.is_idle and lane.latest is None for lane in self.lanes)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import trunkline
+from trunkline._observe.metrics import PoolCounters
 from trunkline.emulator import Emulator
-from trunkline.metrics import PoolMetrics
 from trunkline.recovery import Cause
 
 from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, record_of
@@ -116,7 +116,7 @@ async def test_hooks_hear_of_each_turn_once_with_its_outcome(emulator: Emulator)
             await first_text(stream)
         with pytest.raises(trunkline.ResponseRefused):
             await ask(chat, "three", model="refuse-400-invalid_prompt")
-    assert heard.started == heard.finished
+    assert [metrics.turn for metrics in heard.started] == [metrics.turn for metrics in heard.finished]
     assert heard.outcomes == ["answered", "left", "failed"]
     assert [metrics.error for metrics in heard.finished] == [None, None, "ResponseRefused"]
 
@@ -199,8 +199,8 @@ async def test_a_fork_is_counted(emulator: Emulator, client: trunkline.Client) -
 
 
 def test_usage_that_is_no_number_is_not_added_up() -> None:
-    metrics = PoolMetrics()
+    counters = PoolCounters()
     for usage in (None, {}, {"input_tokens": None, "output_tokens": "3"}, {"total_tokens": 4}):
         given: Any = usage
-        metrics.count_abandoned_usage(given)
-    assert metrics.abandoned_usage == {"total_tokens": 4}
+        counters.add_abandoned_usage(given)
+    assert counters.snapshot().abandoned_usage == {"total_tokens": 4}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import trunkline
+from trunkline import Hooks, PoolState, TurnMetrics
+from trunkline._observe.metrics import TurnKey
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
-from trunkline.metrics import Hooks, PoolState, TurnMetrics
 from trunkline.recovery import Cause
 
 from .talk import ask, client_of, first_text, hold_after_first_word
@@ -170,10 +172,10 @@ def test_tokens_that_were_not_counted_are_none(usage: Any) -> None:
 
 
 def test_hooks_may_keep_things_under_a_turn_as_long_as_it_lives() -> None:
-    kept: weakref.WeakKeyDictionary[TurnMetrics, str] = weakref.WeakKeyDictionary()
+    kept: weakref.WeakKeyDictionary[TurnKey, str] = weakref.WeakKeyDictionary()
     one, other = TurnMetrics(), TurnMetrics()
-    kept[one], kept[other] = "one", "other"
-    assert (kept[one], kept[other]) == ("one", "other")
+    kept[one.turn], kept[other.turn] = "one", "other"
+    assert (kept[replace(one).turn], kept[other.turn]) == ("one", "other")
     del one
     gc.collect()
     assert list(kept.values()) == ["other"]
@@ -189,8 +191,10 @@ def test_hooks_are_put_together_in_order_and_one_that_raises_stops_no_other() ->
     first = Hooks(turn_started=broken)
     second = Hooks(turn_started=lambda _: heard.append("second"), turn_finished=lambda _: heard.append("end"))
     both = first.and_also(second)
-    both.started(TurnMetrics())
-    both.finished(TurnMetrics())
+    assert both.turn_started is not None
+    assert both.turn_finished is not None
+    both.turn_started(TurnMetrics())
+    both.turn_finished(TurnMetrics())
     assert heard == ["broken", "second", "end"]
 
 

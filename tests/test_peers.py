@@ -20,6 +20,7 @@ from trunkline.events import OutputTextDelta, UnknownEvent
 from .peer import PING, PONG, TEXT, Peer, Server, frame
 from .talk import (
     DELTA,
+    Timing,
     ask,
     assert_kept,
     assistant,
@@ -349,7 +350,7 @@ async def test_peer_21_a_delta_is_decoded_once_and_costs_the_same_in_a_long_conv
         decoded += 1
         return decode(payload)
 
-    monkeypatch.setattr("trunkline.connection.decode", counted)
+    monkeypatch.setattr("trunkline._network.connection.decode", counted)
     chat = client.conversation(model="words-50", items=[user(f"message {n}") for n in range(2000)])
     async with chat.send("go") as stream:
         events = [event async for event in stream]
@@ -387,18 +388,16 @@ async def test_peer_23_a_call_that_was_cut_off_is_not_executed(
     assert_kept(emulator, chat, (await ask(chat, "on")).response)
 
 
-async def test_peer_24_after_one_refused_upgrade_websocket_is_tried_again(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_peer_24_after_one_refused_upgrade_websocket_is_tried_again(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503)
-    async with client_of(emulator) as client:
+    timing = Timing()
+    async with client_of(emulator, world=timing.world) as client:
         chat = client.conversation(model="echo")
         over = [(await ask(chat, words)).metrics.transport for words in ("one", "two")]
-        clock = client._transports._clock
-        monkeypatch.setattr(client._transports, "_clock", lambda: clock() + 60)
+        timing.now += 60
         over.append((await ask(chat, "three")).metrics.transport)
         await until(lambda: bool(emulator.live_connections) and client.connections == 1, "it is there again")
-        await until(lambda: not client._transports._probes, "the trial has ended")
+        await until(lambda: not client.state().probing, "the trial has ended")
         last = await ask(chat, "four")
         assert [*over, last.metrics.transport] == ["http", "http", "http", "websocket"]
         assert_kept(emulator, chat, last.response)

@@ -7,14 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from trunkline._decisions.placement import Asking, Bounds, Owner, Placement, Seat, assign, can_continue
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.lane import Lane, Run
+from trunkline._protocol.lanes import Lanes
 from trunkline.baselines import Baseline, Plan
 from trunkline.history import History
 from trunkline.items import Item
-from trunkline.lane import Lane, Run
-from trunkline.lanes import Lanes
-from trunkline.placement import Owner, Seat, can_continue, place
 
 
 def lanes_of(lane: Lane) -> Lanes:
@@ -23,7 +23,7 @@ def lanes_of(lane: Lane) -> Lanes:
     return lane.lanes
 
 
-class Trunk:
+class Connection:
     """A connection, as far as placement sees it."""
 
     def __init__(self, *, named: bool = True, is_ready: bool = True, **limits: int) -> None:
@@ -38,17 +38,47 @@ class Trunk:
     def is_ready(self) -> bool:
         return self.ready
 
+    takes_turns = True
+
 
 class Sink:
+    is_over = False
+
     def deliver(self, event: ReceivedEvent) -> None: ...
 
-    def fail(self, error: Any) -> None: ...
+    def deliver_delta(self, event: ReceivedEvent) -> None: ...
+
+    def fail(self, failure: Any) -> None: ...
+
+
+class Taken:
+    """A seat whose lane exists."""
+
+    def __init__(self, seat: Seat) -> None:
+        lane = seat.lane or seat.group.new_lane()  # type: ignore[attr-defined]
+        assert lane is not None
+        self.lane: Lane = lane
+        self.plan, self.fork_of = seat.plan, seat.fork_of
+
+
+def place(
+    owner: Owner | None,
+    asked: History,
+    plans: list[Plan],
+    connections: list[Connection],
+    *,
+    may_evict: bool = True,
+) -> Taken | None:
+    """The seat of a turn where no further connection may be made."""
+    bounds = Bounds(may_dial=False, may_evict=may_evict, max_draining=99)
+    seat = assign(Asking(owner, asked, plans), connections, bounds).seat
+    return Taken(seat) if seat is not None else None
 
 
 ASKED = History.of([Item.of({"role": "user", "content": text}) for text in "abc"])
 
 
-def sit(owner: Owner | None, seat: Seat) -> Run:
+def sit(owner: Owner | None, seat: Taken) -> Run:
     """Take the seat, as a pool does."""
     run = lanes_of(seat.lane).reserve(seat.lane, Sink(), fork_of=seat.fork_of)
     seat.lane.settle(owner)
@@ -66,7 +96,7 @@ def tell(run: Run, kind: str, response_id: str, stored: bool = False) -> None:
 
 def finish(owner: Owner | None, run: Run, response_id: str, stored: bool = False) -> Baseline:
     """Send and answer it, and remember the answer."""
-    if not run.sent:
+    if not run.was_sent:
         lanes_of(run.lane).sending(run)
     tell(run, "created", response_id)
     tell(run, "completed", response_id, stored)
@@ -76,8 +106,8 @@ def finish(owner: Owner | None, run: Run, response_id: str, stored: bool = False
     return kept
 
 
-def turn(owner: Owner | None, trunks: list[Trunk], **options: Any) -> Seat:
-    seat = place(owner, ASKED, plans(owner), trunks, **options)
+def turn(owner: Owner | None, connections: list[Connection], **options: Any) -> Taken:
+    seat = place(owner, ASKED, plans(owner), connections, **options)
     assert seat is not None
     return seat
 
@@ -89,19 +119,19 @@ def plans(owner: Owner | None) -> list[Plan]:
     return [Plan(baseline, ASKED.items(1)) for baseline in kept if can_continue(baseline)]
 
 
-def answered(trunk: Trunk, response_id: str = "r", stored: bool = False) -> tuple[Owner, Baseline]:
+def answered(connection: Connection, response_id: str = "r", stored: bool = False) -> tuple[Owner, Baseline]:
     """Somebody with a home on this connection and an answer there."""
     owner = Owner()
-    return owner, finish(owner, sit(owner, turn(owner, [trunk])), response_id, stored)
+    return owner, finish(owner, sit(owner, turn(owner, [connection])), response_id, stored)
 
 
 # What a parent needs
 
 
 def test_a_stored_parent_is_named_from_anywhere() -> None:
-    trunk, other = Trunk(), Trunk()
-    owner, parent = answered(trunk, stored=True)
-    trunk.lanes.close()
+    connection, other = Connection(), Connection()
+    owner, parent = answered(connection, stored=True)
+    connection.lanes.close()
     assert can_continue(parent)
     seat = turn(owner, [other])
     assert seat.plan.parent is parent
@@ -110,71 +140,71 @@ def test_a_stored_parent_is_named_from_anywhere() -> None:
 
 
 def test_an_unstored_parent_is_continued_on_its_own_lane() -> None:
-    trunk, other = Trunk(), Trunk()
-    owner, parent = answered(trunk)
-    seat = turn(owner, [other, trunk])
-    assert (seat.plan.parent, seat.lane, seat.fork_of) == (parent, parent.place, None)
+    connection, other = Connection(), Connection()
+    owner, parent = answered(connection)
+    seat = turn(owner, [other, connection])
+    assert (seat.plan.parent, seat.lane, seat.fork_of) == (parent, parent.lane, None)
 
 
 def test_an_unstored_parent_on_a_lane_of_somebody_else_is_forked_on_the_same_connection() -> None:
-    trunk, other = Trunk(), Trunk()
-    owner, parent = answered(trunk)
+    connection, other = Connection(), Connection()
+    owner, parent = answered(connection)
     branch = Owner(owner.baselines.copy())
-    seat = turn(branch, [other, trunk])
+    seat = turn(branch, [other, connection])
     assert seat.plan.parent is parent
-    assert seat.lane.lanes is trunk.lanes
-    assert seat.lane is not parent.place
-    assert seat.fork_of is parent.place
+    assert seat.lane.lanes is connection.lanes
+    assert seat.lane is not parent.lane
+    assert seat.fork_of is parent.lane
 
 
 def test_a_parent_that_holds_a_steer_is_continued_on_its_own_lane_or_not_at_all() -> None:
-    trunk = Trunk()
-    owner, parent = answered(trunk)
+    connection = Connection()
+    owner, parent = answered(connection)
     pinned = replace(parent, pinned=True)
     branch = Owner()
     assert owner is not branch
     for who, expected in ((owner, pinned), (branch, None)):
-        seat = place(who, ASKED, [Plan(pinned, ASKED.items(1))], [trunk])
+        seat = place(who, ASKED, [Plan(pinned, ASKED.items(1))], [connection])
         assert seat is not None
         assert seat.plan.parent is expected
-        assert (seat.lane is parent.place) == (expected is not None)
+        assert (seat.lane is parent.lane) == (expected is not None)
 
 
 def test_until_a_fork_is_in_progress_its_source_takes_no_turn() -> None:
-    trunk = Trunk()
-    owner, parent = answered(trunk)
-    run = sit(branch := Owner(owner.baselines.copy()), turn(branch, [trunk]))
-    second = turn(owner, [trunk])
-    assert second.lane is not parent.place
-    assert second.fork_of is parent.place
-    trunk.lanes.sending(run)
+    connection = Connection()
+    owner, parent = answered(connection)
+    run = sit(branch := Owner(owner.baselines.copy()), turn(branch, [connection]))
+    second = turn(owner, [connection])
+    assert second.lane is not parent.lane
+    assert second.fork_of is parent.lane
+    connection.lanes.sending(run)
     tell(run, "in_progress", "fork")
-    assert turn(owner, [trunk]).lane is parent.place
+    assert turn(owner, [connection]).lane is parent.lane
 
 
 def test_a_lane_on_which_a_later_create_was_sent_is_no_parent_any_more() -> None:
-    trunk = Trunk()
-    owner, parent = answered(trunk)
-    run = sit(owner, turn(owner, [trunk]))
+    connection = Connection()
+    owner, parent = answered(connection)
+    run = sit(owner, turn(owner, [connection]))
     assert not can_continue(parent)
-    trunk.lanes.sending(run)
+    connection.lanes.sending(run)
     assert not can_continue(parent)
-    assert turn(Owner(owner.baselines.copy()), [trunk]).plan.is_full
+    assert turn(Owner(owner.baselines.copy()), [connection]).plan.is_full
     tell(run, "failed", "later")
     assert not can_continue(parent)
-    assert turn(owner, [trunk]).plan.is_full
+    assert turn(owner, [connection]).plan.is_full
 
 
 def test_a_parent_on_a_closed_or_retired_connection_is_sent_in_full_elsewhere() -> None:
-    trunk, other = Trunk(), Trunk()
-    owner, parent = answered(trunk)
+    connection, other = Connection(), Connection()
+    owner, parent = answered(connection)
     retired = place(owner, ASKED, [Plan(parent, ASKED.items(1))], [other])
     assert retired is not None
     assert retired.plan.is_full
     assert list(retired.plan.delta) == ASKED.items()
-    trunk.lanes.close()
+    connection.lanes.close()
     assert not can_continue(parent)
-    assert place(owner, ASKED, [Plan(parent, ASKED.items(1))], [trunk]) is None
+    assert place(owner, ASKED, [Plan(parent, ASKED.items(1))], [connection]) is None
 
 
 def test_a_parent_of_another_transport_is_named_only_when_stored() -> None:
@@ -183,7 +213,7 @@ def test_a_parent_of_another_transport_is_named_only_when_stored() -> None:
 
 
 def test_the_next_longest_parent_is_taken_when_the_longest_has_no_seat() -> None:
-    full, roomy = Trunk(max_in_flight=1), Trunk()
+    full, roomy = Connection(max_in_flight=1), Connection()
     owner, longest = answered(full, "long")
     sit(None, turn(None, [full]))
     owner.home = None
@@ -192,15 +222,15 @@ def test_the_next_longest_parent_is_taken_when_the_longest_has_no_seat() -> None
     seat = place(owner, ASKED, candidates, [full, roomy])
     assert seat is not None
     assert seat.plan.parent is shorter
-    assert seat.lane is shorter.place
+    assert seat.lane is shorter.lane
 
 
 def test_of_stored_and_unstored_parents_the_first_candidate_that_has_a_seat_is_taken() -> None:
-    trunk = Trunk()
-    owner, unstored = answered(trunk, "unstored")
+    connection = Connection()
+    owner, unstored = answered(connection, "unstored")
     stored = Baseline("stored", "m", True, None, 1, ASKED.mark, ())
     for order in ([unstored, stored], [stored, unstored]):
-        seat = place(owner, ASKED, [Plan(parent, ASKED.items(1)) for parent in order], [trunk])
+        seat = place(owner, ASKED, [Plan(parent, ASKED.items(1)) for parent in order], [connection])
         assert seat is not None
         assert seat.plan.parent is order[0]
 
@@ -209,60 +239,60 @@ def test_of_stored_and_unstored_parents_the_first_candidate_that_has_a_seat_is_t
 
 
 def test_a_conversation_goes_home_when_its_lane_is_free() -> None:
-    busy, home = Trunk(), Trunk()
+    busy, home = Connection(), Connection()
     for _ in range(3):
         sit(None, turn(None, [busy]))
     owner, parent = answered(home, stored=True)
-    assert turn(owner, [busy, home]).lane is parent.place
+    assert turn(owner, [busy, home]).lane is parent.lane
 
 
 def test_while_an_abandoned_answer_drains_the_next_turn_takes_another_lane_of_the_same_connection() -> None:
-    trunk, other = Trunk(), Trunk()
+    connection, other = Connection(), Connection()
     owner = Owner()
-    run = sit(owner, turn(owner, [trunk]))
-    trunk.lanes.sending(run)
-    trunk.lanes.abandon(run)
+    run = sit(owner, turn(owner, [connection]))
+    connection.lanes.sending(run)
+    connection.lanes.abandon(run, 0.0)
     for _ in range(3):
         sit(None, turn(None, [other]))
-    seat = turn(owner, [other, trunk])
+    seat = turn(owner, [other, connection])
     assert seat.lane is not run.lane
-    assert seat.lane.lanes is trunk.lanes
+    assert seat.lane.lanes is connection.lanes
 
 
 def test_after_an_abandoned_answer_the_older_parent_is_named_as_long_as_its_lane_keeps_it() -> None:
-    trunk = Trunk()
-    owner, parent = answered(trunk, stored=True)
-    run = sit(owner, turn(owner, [trunk]))
-    trunk.lanes.sending(run)
-    trunk.lanes.abandon(run)
-    assert turn(owner, [trunk]).plan.parent is parent
+    connection = Connection()
+    owner, parent = answered(connection, stored=True)
+    run = sit(owner, turn(owner, [connection]))
+    connection.lanes.sending(run)
+    connection.lanes.abandon(run, 0.0)
+    assert turn(owner, [connection]).plan.parent is parent
 
 
 def test_an_owner_whose_home_was_taken_finds_another_lane() -> None:
-    trunk = Trunk(max_names=2)
-    first, _ = answered(trunk, "one")
-    second, _ = answered(trunk, "two")
+    connection = Connection(max_names=2)
+    first, _ = answered(connection, "one")
+    second, _ = answered(connection, "two")
     third = Owner()
-    sit(third, turn(third, [trunk]))
+    sit(third, turn(third, [connection]))
     assert first.home is not None
     assert first.home.owner is third
-    seat = turn(first, [trunk])
+    seat = turn(first, [connection])
     assert seat.plan.is_full
     assert seat.lane is second.home
 
 
 def test_an_owner_does_not_go_back_to_a_home_that_somebody_else_has() -> None:
-    trunk = Trunk()
-    first, _ = answered(trunk, "one")
+    connection = Connection()
+    first, _ = answered(connection, "one")
     second = Owner()
     assert first.home is not None
-    finish(second, sit(second, Seat(first.home, Plan(None, []))), "two")
-    assert turn(first, [trunk]).lane is not first.home
-    assert turn(second, [trunk]).lane is first.home
+    finish(second, sit(second, Taken(Seat(first.home.lanes, first.home, Plan(None, [])))), "two")
+    assert turn(first, [connection]).lane is not first.home
+    assert turn(second, [connection]).lane is first.home
 
 
 def test_a_connection_where_this_owner_was_answered_comes_before_a_fuller_one() -> None:
-    warm, full = Trunk(), Trunk()
+    warm, full = Connection(), Connection()
     owner, _ = answered(warm, stored=True)
     owner.home = None
     for _ in range(3):
@@ -272,7 +302,7 @@ def test_a_connection_where_this_owner_was_answered_comes_before_a_fuller_one() 
 
 
 def test_strangers_fill_the_fullest_connection_that_has_room() -> None:
-    empty, half, full = Trunk(), Trunk(), Trunk(max_in_flight=3)
+    empty, half, full = Connection(), Connection(), Connection(max_in_flight=3)
     for _ in range(3):
         sit(None, turn(None, [full]))
     for _ in range(2):
@@ -281,7 +311,7 @@ def test_strangers_fill_the_fullest_connection_that_has_room() -> None:
 
 
 def test_a_connection_that_is_being_dialled_comes_last() -> None:
-    dialling, ready = Trunk(is_ready=False), Trunk()
+    dialling, ready = Connection(is_ready=False), Connection()
     for _ in range(2):
         sit(None, turn(None, [dialling]))
     assert turn(None, [dialling, ready]).lane.lanes is ready.lanes
@@ -289,46 +319,46 @@ def test_a_connection_that_is_being_dialled_comes_last() -> None:
 
 
 def test_where_there_is_no_room_a_new_connection_is_needed() -> None:
-    trunk = Trunk(max_in_flight=1)
+    connection = Connection(max_in_flight=1)
     assert place(None, ASKED, [], []) is None
-    sit(None, turn(None, [trunk]))
-    assert place(Owner(), ASKED, [], [trunk]) is None
+    sit(None, turn(None, [connection]))
+    assert place(Owner(), ASKED, [], [connection]) is None
 
 
 def test_lanes_are_used_again_before_new_names_are() -> None:
-    trunk = Trunk()
-    run = sit(None, turn(None, [trunk]))
-    trunk.lanes.withdraw(run)
-    assert turn(None, [trunk]).lane is run.lane
+    connection = Connection()
+    run = sit(None, turn(None, [connection]))
+    connection.lanes.withdraw(run)
+    assert turn(None, [connection]).lane is run.lane
 
 
 # Eviction
 
 
 def test_the_least_recently_used_lane_whose_owner_loses_nothing_is_taken_first() -> None:
-    trunk = Trunk(max_names=3)
-    _unstored = answered(trunk, "one")
-    older, _ = answered(trunk, "two", stored=True)
-    _newer = answered(trunk, "three", stored=True)
-    assert turn(Owner(), [trunk]).lane is older.home
+    connection = Connection(max_names=3)
+    _unstored = answered(connection, "one")
+    older, _ = answered(connection, "two", stored=True)
+    _newer = answered(connection, "three", stored=True)
+    assert turn(Owner(), [connection]).lane is older.home
 
 
 def test_then_the_least_recently_used_lane_of_all_changes_its_owner() -> None:
-    trunk = Trunk(max_names=2)
-    older, _ = answered(trunk, "one")
-    newer, _ = answered(trunk, "two")
-    assert turn(Owner(), [trunk]).lane is older.home
-    finish(older, sit(older, turn(older, [trunk])), "three")
-    assert turn(Owner(), [trunk]).lane is newer.home
+    connection = Connection(max_names=2)
+    older, _ = answered(connection, "one")
+    newer, _ = answered(connection, "two")
+    assert turn(Owner(), [connection]).lane is older.home
+    finish(older, sit(older, turn(older, [connection])), "three")
+    assert turn(Owner(), [connection]).lane is newer.home
 
 
 def test_an_owner_with_an_unstored_answer_keeps_its_lane_when_a_new_connection_may_be_had() -> None:
-    trunk = Trunk(max_names=1)
-    owner, _ = answered(trunk)
-    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is None
-    assert place(Owner(), ASKED, [], [trunk]) is not None
+    connection = Connection(max_names=1)
+    owner, _ = answered(connection)
+    assert place(Owner(), ASKED, [], [connection], may_evict=False) is None
+    assert place(Owner(), ASKED, [], [connection]) is not None
     branch = Owner(owner.baselines.copy())
-    two = Trunk(max_names=2)
+    two = Connection(max_names=2)
     source, parent = answered(two, "one")
     _neighbour = answered(two, "two")
     branch = Owner(source.baselines.copy())
@@ -336,43 +366,43 @@ def test_an_owner_with_an_unstored_answer_keeps_its_lane_when_a_new_connection_m
     assert kept is None
     forked = place(branch, ASKED, [Plan(parent, ASKED.items(1))], [two])
     assert forked is not None
-    assert forked.fork_of is parent.place
+    assert forked.fork_of is parent.lane
 
 
 def test_a_lane_is_vacant_once_its_owner_is_gone() -> None:
-    trunk = Trunk(max_names=1)
-    owner, parent = answered(trunk)
-    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is None
+    connection = Connection(max_names=1)
+    owner, parent = answered(connection)
+    assert place(Owner(), ASKED, [], [connection], may_evict=False) is None
     del owner
-    seat = place(Owner(), ASKED, [], [trunk], may_evict=False)
+    seat = place(Owner(), ASKED, [], [connection], may_evict=False)
     assert seat is not None
-    assert seat.lane is parent.place
+    assert seat.lane is parent.lane
 
 
 def test_a_busy_lane_is_never_taken() -> None:
-    trunk = Trunk(max_names=1)
-    run = sit(Owner(), turn(None, [trunk]))
-    assert place(Owner(), ASKED, [], [trunk]) is None
-    trunk.lanes.withdraw(run)
-    assert place(Owner(), ASKED, [], [trunk]) is not None
+    connection = Connection(max_names=1)
+    run = sit(Owner(), turn(None, [connection]))
+    assert place(Owner(), ASKED, [], [connection]) is None
+    connection.lanes.withdraw(run)
+    assert place(Owner(), ASKED, [], [connection]) is not None
 
 
 def test_without_names_a_connection_serves_one_conversation_at_a_time() -> None:
-    first, second = Trunk(named=False), Trunk(named=False)
+    first, second = Connection(named=False), Connection(named=False)
     owner = Owner()
     run = sit(owner, turn(owner, [first]))
     assert place(Owner(), ASKED, [], [first]) is None
     assert turn(Owner(), [first, second]).lane.lanes is second.lanes
     parent = finish(owner, run, "r")
-    assert turn(owner, [first, second]).lane is parent.place
+    assert turn(owner, [first, second]).lane is parent.lane
     branch = Owner(owner.baselines.copy())
     assert turn(branch, [first, second], may_evict=False).plan.is_full
 
 
 def test_a_turn_without_memory_settles_nowhere() -> None:
-    trunk = Trunk(max_names=1)
-    finish(None, sit(None, turn(None, [trunk])), "r")
-    assert place(Owner(), ASKED, [], [trunk], may_evict=False) is not None
+    connection = Connection(max_names=1)
+    finish(None, sit(None, turn(None, [connection])), "r")
+    assert place(Owner(), ASKED, [], [connection], may_evict=False) is not None
 
 
 # A random walk: whatever happens, a seat is one that the protocol allows
@@ -383,32 +413,32 @@ class Walk(RuleBasedStateMachine):
     def begin(self, named: bool, names: int, in_flight: int) -> None:
         self.named = named
         self.max_names, self.max_in_flight = names, in_flight
-        self.trunks = [self.new_trunk()]
+        self.connections = [self.new_connection()]
         self.owners: list[Owner] = [Owner() for _ in range(4)]
         self.running: list[tuple[Owner | None, Run]] = []
         self.responses = 0
 
-    def new_trunk(self) -> Trunk:
-        return Trunk(named=self.named, max_names=self.max_names, max_in_flight=self.max_in_flight)
+    def new_connection(self) -> Connection:
+        return Connection(named=self.named, max_names=self.max_names, max_in_flight=self.max_in_flight)
 
     @rule(who=st.none() | st.integers(0, 9), may_evict=st.booleans(), send=st.booleans())
     def ask(self, who: int | None, may_evict: bool, send: bool) -> None:
         owner = None if who is None else self.owners[who % len(self.owners)]
         candidates = plans(owner)
-        seat = place(owner, ASKED, candidates, self.trunks, may_evict=may_evict)
+        seat = place(owner, ASKED, candidates, self.connections, may_evict=may_evict)
         if seat is None:
             self.check_nothing_was_free(may_evict)
-            self.trunks.append(self.new_trunk())
-            seat = turn(owner, self.trunks)
+            self.connections.append(self.new_connection())
+            seat = turn(owner, self.connections)
         self.check(owner, seat, candidates)
         run = sit(owner, seat)
         self.running.append((owner, run))
         if send:
             lanes_of(run.lane).sending(run)
 
-    def check(self, owner: Owner | None, seat: Seat, candidates: list[Plan]) -> None:
+    def check(self, owner: Owner | None, seat: Taken, candidates: list[Plan]) -> None:
         lane, parent = seat.lane, seat.plan.parent
-        assert any(trunk.lanes is lane.lanes for trunk in self.trunks)
+        assert any(connection.lanes is lane.lanes for connection in self.connections)
         assert lane.lanes.has_room
         assert lane.lanes.in_flight < self.max_in_flight
         assert lane.is_idle
@@ -422,7 +452,7 @@ class Walk(RuleBasedStateMachine):
             assert seat.plan in candidates
             assert can_continue(parent)
         if parent is not None and not parent.stored:
-            source = parent.place
+            source = parent.lane
             assert isinstance(source, Lane)
             assert source.lanes is lane.lanes
             assert source.latest == parent.response_id
@@ -433,11 +463,11 @@ class Walk(RuleBasedStateMachine):
             assert seat.fork_of is None
 
     def check_nothing_was_free(self, may_evict: bool) -> None:
-        for trunk in self.trunks:
-            free = [lane for lane in trunk.lanes if lane.is_idle]
-            if not trunk.lanes.has_room:
+        for connection in self.connections:
+            free = [lane for lane in connection.lanes if lane.is_idle]
+            if not connection.lanes.has_room:
                 continue
-            assert len(list(trunk.lanes)) == trunk.lanes.max_names
+            assert len(list(connection.lanes)) == connection.lanes.max_names
             assert not any(may_evict or lane.owner is None or lane.latest is None for lane in free)
             assert not any(lane.latest_is_stored for lane in free)
 
@@ -452,8 +482,8 @@ class Walk(RuleBasedStateMachine):
     def leave(self, which: int) -> None:
         if self.running:
             _, run = self.running[which % len(self.running)]
-            lanes_of(run.lane).abandon(run)
-            self.running = [(owner, run) for owner, run in self.running if not run.ended]
+            lanes_of(run.lane).abandon(run, 0.0)
+            self.running = [(owner, run) for owner, run in self.running if not run.is_over]
 
     @rule(who=st.integers(0, 9))
     def branch(self, who: int) -> None:
@@ -465,17 +495,72 @@ class Walk(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9), ready=st.booleans())
     def dial(self, which: int, ready: bool) -> None:
-        self.trunks[which % len(self.trunks)].ready = ready
+        self.connections[which % len(self.connections)].ready = ready
 
     @rule(which=st.integers(0, 9), at_once=st.booleans())
     def lose(self, which: int, at_once: bool) -> None:
         """A connection is lost, or takes no new turns."""
-        trunk = self.trunks.pop(which % len(self.trunks))
+        connection = self.connections.pop(which % len(self.connections))
         if at_once:
-            trunk.lanes.close()
-        self.running = [(owner, run) for owner, run in self.running if not run.ended]
-        self.trunks.append(self.new_trunk())
+            connection.lanes.close()
+        self.running = [(owner, run) for owner, run in self.running if not run.is_over]
+        self.connections.append(self.new_connection())
 
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+# Dials, and who waits
+
+
+FREE = Bounds(may_dial=True, may_evict=True, max_draining=1)
+FULL = Bounds(may_dial=False, may_evict=True, max_draining=1)
+STRANGER = Asking(None, ASKED, [])
+
+
+def draining(connection: Connection) -> Connection:
+    """A connection on which an abandoned answer drains."""
+    lane = connection.lanes.new_lane()
+    assert lane is not None
+    run = connection.lanes.reserve(lane, Sink())
+    connection.lanes.sending(run)
+    connection.lanes.abandon(run, 0.0)
+    return connection
+
+
+def seated(placement: Placement) -> object:
+    return placement.seat.group if placement.seat is not None else None
+
+
+def test_a_turn_without_a_seat_dials() -> None:
+    assert assign(STRANGER, [], FREE) == Placement(dials=True)
+
+
+def test_a_connection_with_many_drains_takes_turns_only_while_no_other_is_ready() -> None:
+    crowded, calm = draining(Connection()), Connection()
+    assert seated(assign(STRANGER, [crowded, calm], FREE)) is calm.lanes
+    alone = assign(STRANGER, [crowded], FREE)
+    assert (seated(alone), alone.dials) == (crowded.lanes, True)
+    dialling = assign(STRANGER, [crowded, Connection(is_ready=False)], FREE)
+    assert (seated(dialling), dialling.dials) == (crowded.lanes, False)
+
+
+def test_an_idle_connection_to_another_url_gives_way() -> None:
+    busy, idle = draining(Connection()), Connection()
+    assert assign(STRANGER, [], FULL, [busy, idle]) == Placement(dials=True, closes=idle)
+    assert assign(STRANGER, [], FULL, [busy]) == Placement()
+
+
+def test_a_connection_that_failed_the_turn_is_taken_only_where_none_can_be_dialled() -> None:
+    failed = Connection()
+    turn = Asking(None, ASKED, [], avoiding=[failed])
+    assert assign(turn, [failed], FREE) == Placement(dials=True)
+    assert seated(assign(turn, [failed], FULL)) is failed.lanes
+
+
+def test_a_decision_changes_nothing() -> None:
+    connection = Connection()
+    for _ in range(3):
+        assert assign(STRANGER, [connection], FREE).seat is not None
+    assert (list(connection.lanes), connection.lanes.in_flight) == ([], 0)

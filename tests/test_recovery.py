@@ -6,24 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.errors import (
-    ConnectFailed,
-    ConnectionLost,
-    DeadlineExceeded,
-    ProtocolViolation,
-    ResponseFailed,
-    ResponseRefused,
-    SlowConsumer,
-    TurnError,
-    UpgradeRefused,
-)
+from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.recovery import Action, Cause, Decision, Facts, Policy, decide
 
 POLICY = Policy()
 RAISED = Decision(Action.RAISE)
 
 
-def after(error: TurnError, policy: Policy = POLICY, **facts: Any) -> Decision:
+def after(failure: Failure, policy: Policy = POLICY, **facts: Any) -> Decision:
     known: dict[str, Any] = {
         "output_seen": False,
         "attempt": 1,
@@ -31,27 +21,29 @@ def after(error: TurnError, policy: Policy = POLICY, **facts: Any) -> Decision:
         "may_replay": True,
         "names_parent": False,
     }
-    return decide(Facts(error=error, **{**known, **facts}), policy)
+    return decide(Facts(failure=failure, **{**known, **facts}), policy)
 
 
-def lost(**facts: Any) -> ConnectionLost:
-    return ConnectionLost(**{"sent": True, **facts})
+def lost(**facts: Any) -> Failure:
+    return Failure.lost("the connection was lost", **{"sent": True, **facts})
 
 
-def refused(code: str | None = None, status: int | None = 400, **facts: Any) -> ResponseRefused:
-    return ResponseRefused("refused", code=code, status=status, **facts)
+def refused(code: str | None = None, status: int | None = 400, **facts: Any) -> Failure:
+    return Failure(kind=FailureKind.REFUSED, code=code, status=status, **{"sent": True, **facts})
 
 
-def failed(code: str | None, **facts: Any) -> ResponseFailed:
-    return ResponseFailed("failed", code=code, started=True, **facts)
+def failed(code: str | None, **facts: Any) -> Failure:
+    return Failure(kind=FailureKind.FAILED, code=code, sent=True, started=True, **facts)
 
 
-def upgrade(status: int, **facts: Any) -> UpgradeRefused:
-    return UpgradeRefused(status, headers={}, **facts)
+def upgrade(status: int, **facts: Any) -> Failure:
+    return Failure(kind=FailureKind.UPGRADE, status=status, **facts)
 
 
+NO_ROUTE = Failure.connect("no route")
+SLOW = Failure(kind=FailureKind.SLOW_CONSUMER, buffered=3, sent=True, started=True)
 NOT_FOUND = refused("previous_response_not_found")
-EVERY_ERROR: list[TurnError] = [
+EVERY_FAILURE: list[Failure] = [
     NOT_FOUND,
     refused("websocket_connection_limit_reached"),
     refused("websocket_stream_limit_reached"),
@@ -62,13 +54,13 @@ EVERY_ERROR: list[TurnError] = [
     failed("invalid_prompt"),
     lost(),
     lost(sent=False),
-    ProtocolViolation("not JSON", sent=True),
-    ConnectFailed("no route"),
+    Failure.violation("not JSON", sent=True),
+    NO_ROUTE,
     upgrade(404),
     upgrade(429),
     upgrade(503),
-    SlowConsumer(1),
-    *(DeadlineExceeded(phase, 1.0, sent=phase != "connect") for phase in ("connect", "first_event", "total")),
+    SLOW,
+    *(Failure.deadline(phase, 1.0, sent=phase != "connect") for phase in ("connect", "first_event", "total")),
 ]
 
 
@@ -106,10 +98,10 @@ def test_a_limit_of_the_connection_leads_to_another_one_at_once(code: str) -> No
 
 
 @pytest.mark.parametrize(
-    "error", [lost(), lost(started=True), lost(sent=False), ProtocolViolation("x", sent=True)]
+    "failure", [lost(), lost(started=True), lost(sent=False), Failure.violation("x", sent=True)]
 )
-def test_a_lost_socket_without_output_is_replayed_at_once_on_another_connection(error: TurnError) -> None:
-    assert after(error) == Decision(Action.ELSEWHERE, Cause.CONNECTION)
+def test_a_lost_socket_without_output_is_replayed_at_once_on_another_connection(failure: Failure) -> None:
+    assert after(failure) == Decision(Action.ELSEWHERE, Cause.CONNECTION)
 
 
 def test_a_socket_lost_again_is_replayed_after_a_while() -> None:
@@ -117,35 +109,35 @@ def test_a_socket_lost_again_is_replayed_after_a_while() -> None:
 
 
 def test_a_connection_that_cannot_be_made_is_tried_again_after_a_while() -> None:
-    decision = after(ConnectFailed("no route"))
+    decision = after(NO_ROUTE)
     assert (decision.action, decision.cause) == (Action.ELSEWHERE, Cause.CONNECTION)
     assert decision.delay_s > 0
-    assert after(ConnectFailed("no route"), http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(NO_ROUTE, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 @pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])
 def test_when_nothing_comes_in_time_the_turn_goes_elsewhere(phase: str) -> None:
-    error = DeadlineExceeded(phase, 5.0, sent=True)
+    failure = Failure.deadline(phase, 5.0, sent=True)
     for http_allowed in (False, True):
-        assert after(error, http_allowed=http_allowed) == Decision(Action.ELSEWHERE, Cause.STALLED)
+        assert after(failure, http_allowed=http_allowed) == Decision(Action.ELSEWHERE, Cause.STALLED)
 
 
 def test_a_connection_that_takes_too_long_is_given_up_for_another_or_for_http() -> None:
-    error = DeadlineExceeded("connect", 5.0)
-    assert after(error) == Decision(Action.ELSEWHERE, Cause.STALLED)
-    assert after(error, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
+    failure = Failure.deadline("connect", 5.0)
+    assert after(failure) == Decision(Action.ELSEWHERE, Cause.STALLED)
+    assert after(failure, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
-    assert after(DeadlineExceeded("total", 5.0, sent=True)) == RAISED
-    assert after(SlowConsumer(3)) == RAISED
+    assert after(Failure.deadline("total", 5.0, sent=True)) == RAISED
+    assert after(SLOW) == RAISED
 
 
 # Refusals of the service
 
 
 @pytest.mark.parametrize(
-    "error",
+    "failure",
     [
         refused("rate_limit_exceeded", 429),
         refused(None, 429),
@@ -163,14 +155,14 @@ def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
         failed(None),
     ],
 )
-def test_what_passes_is_asked_again_after_a_while(error: TurnError) -> None:
-    decision = after(error)
+def test_what_passes_is_asked_again_after_a_while(failure: Failure) -> None:
+    decision = after(failure)
     assert (decision.action, decision.cause) == (Action.AGAIN, Cause.TRANSIENT)
     assert 0 < decision.delay_s <= POLICY.backoff_s
 
 
 @pytest.mark.parametrize(
-    "error",
+    "failure",
     [
         refused("invalid_prompt"),
         refused("invalid_api_key", 401),
@@ -181,24 +173,26 @@ def test_what_passes_is_asked_again_after_a_while(error: TurnError) -> None:
         failed("content_filter"),
     ],
 )
-def test_what_will_not_pass_is_raised(error: TurnError) -> None:
-    assert after(error) == RAISED
-
-
-@pytest.mark.parametrize("error", [refused("invalid_prompt"), refused(None, 500), failed("x"), failed(None)])
-def test_a_refusal_evicts_the_parent_that_only_a_lane_remembered(error: TurnError) -> None:
-    assert after(error, names_parent=True).forget_parent
-    assert not after(error, names_parent=True, parent_is_stored=True).forget_parent
-    assert not after(error, names_parent=False).forget_parent
-    assert after(error, names_parent=True, attempt=99).forget_parent
-    assert after(error, names_parent=True, output_seen=True).forget_parent
+def test_what_will_not_pass_is_raised(failure: Failure) -> None:
+    assert after(failure) == RAISED
 
 
 @pytest.mark.parametrize(
-    "error", [lost(), DeadlineExceeded("first_event", 1, sent=True), ProtocolViolation("x")]
+    "failure", [refused("invalid_prompt"), refused(None, 500), failed("x"), failed(None)]
 )
-def test_what_is_no_refusal_leaves_the_parent_alone(error: TurnError) -> None:
-    assert not after(error, names_parent=True).forget_parent
+def test_a_refusal_evicts_the_parent_that_only_a_lane_remembered(failure: Failure) -> None:
+    assert after(failure, names_parent=True).forget_parent
+    assert not after(failure, names_parent=True, parent_is_stored=True).forget_parent
+    assert not after(failure, names_parent=False).forget_parent
+    assert after(failure, names_parent=True, attempt=99).forget_parent
+    assert after(failure, names_parent=True, output_seen=True).forget_parent
+
+
+@pytest.mark.parametrize(
+    "failure", [lost(), Failure.deadline("first_event", 1, sent=True), Failure.violation("x")]
+)
+def test_what_is_no_refusal_leaves_the_parent_alone(failure: Failure) -> None:
+    assert not after(failure, names_parent=True).forget_parent
 
 
 # Waiting
@@ -218,9 +212,9 @@ def test_a_wait_that_is_too_long_is_not_waited() -> None:
 
 
 def test_a_wait_stays_inside_the_deadline() -> None:
-    error = refused(None, 429, retry_after_s=2.0)
-    assert after(error, remaining_s=2.5).action is Action.AGAIN
-    assert after(error, remaining_s=2.0) == RAISED
+    failure = refused(None, 429, retry_after_s=2.0)
+    assert after(failure, remaining_s=2.5).action is Action.AGAIN
+    assert after(failure, remaining_s=2.0) == RAISED
     assert after(lost(), remaining_s=0.0) == RAISED
     assert after(lost(), remaining_s=-1.0) == RAISED
     assert after(lost(), remaining_s=0.1).action is Action.ELSEWHERE
@@ -261,23 +255,25 @@ def test_a_refusal_that_passes_is_tried_again_after_a_while(status: int, http_al
 # What holds whatever happened
 
 
-@pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
+@pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
 @pytest.mark.parametrize("http_allowed", [False, True])
-def test_once_output_was_seen_nothing_is_said_twice(error: TurnError, http_allowed: bool) -> None:
-    decision = after(error, output_seen=True, names_parent=True, http_allowed=http_allowed)
+def test_once_output_was_seen_nothing_is_said_twice(failure: Failure, http_allowed: bool) -> None:
+    decision = after(failure, output_seen=True, names_parent=True, http_allowed=http_allowed)
     assert decision.action is Action.RAISE
 
 
-@pytest.mark.parametrize("error", EVERY_ERROR, ids=repr)
-def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(error: TurnError) -> None:
-    decision = after(error, http_allowed=True, may_replay=False, names_parent=True)
-    before_it_began = error.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not error.started
-    assert decision.action is Action.RAISE or not error.sent or before_it_began
+@pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
+def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(failure: Failure) -> None:
+    decision = after(failure, http_allowed=True, may_replay=False, names_parent=True)
+    before_it_began = (
+        failure.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not failure.started
+    )
+    assert decision.action is Action.RAISE or not failure.sent or before_it_began
 
 
 @settings(max_examples=400, deadline=None)
 @given(
-    error=st.sampled_from(EVERY_ERROR),
+    failure=st.sampled_from(EVERY_FAILURE),
     output_seen=st.booleans(),
     attempt=st.integers(1, 6),
     remaining_s=st.none() | st.floats(-1, 100),
@@ -293,8 +289,8 @@ def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(error: Tur
     ),
     http_allowed=st.booleans(),
 )
-def test_recovery_is_bounded(error: TurnError, policy: Policy, **facts: Any) -> None:
-    decision = after(error, policy, **facts)
+def test_recovery_is_bounded(failure: Failure, policy: Policy, **facts: Any) -> None:
+    decision = after(failure, policy, **facts)
     if decision.action is Action.RAISE:
         assert (decision.cause, decision.delay_s) == (None, 0.0)
         return
@@ -316,12 +312,12 @@ def test_without_waits_only_what_costs_no_time_is_asked_again() -> None:
     assert after(refused("websocket_connection_limit_reached"), impatient).action is Action.ELSEWHERE
     assert after(lost(), impatient).action is Action.ELSEWHERE
     assert after(upgrade(404), impatient, http_allowed=True).action is Action.HTTP
-    for error in (
+    for failure in (
         refused("rate_limit_exceeded", 429, retry_after_s=0.0),
         failed("server_error"),
         upgrade(503),
-        ConnectFailed("no route"),
-        DeadlineExceeded("first_event", 5.0, sent=True),
+        NO_ROUTE,
+        Failure.deadline("first_event", 5.0, sent=True),
     ):
-        assert after(error, impatient).action is Action.RAISE
+        assert after(failure, impatient).action is Action.RAISE
     assert after(lost(), impatient, attempt=2).action is Action.RAISE

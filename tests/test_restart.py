@@ -82,7 +82,7 @@ class Turn:
 
     @property
     def has_started(self) -> bool:
-        return self.stream._turn.attempt.has_started
+        return self.stream.metrics.response_id is not None
 
     async def take(self) -> Turn:
         try:

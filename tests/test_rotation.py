@@ -9,14 +9,14 @@ import pytest
 
 import trunkline
 from trunkline import Cause, ConnectionLost, PoolLimits
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, FakeNetwork
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, assert_kept, client_of, first_text, record_of
+from .talk import Timing, ask, assert_kept, client_of, first_text
 from .waiting import soon, until
 
 AGE_S = 3300.0
-LIMITS = PoolLimits(max_age_s=AGE_S, age_jitter_s=120.0, upkeep_s=3600.0)
+LIMITS = PoolLimits(max_age_s=AGE_S, age_jitter_s=120.0, upkeep_s=Timing.UPKEEP_S)
 
 
 class Clock:
@@ -32,26 +32,34 @@ class Clock:
 class Aging:
     """A client whose connections grow old when the test says so, and then are looked after."""
 
-    def __init__(self, client: trunkline.Client) -> None:
+    def __init__(self, client: trunkline.Client, timing: Timing) -> None:
         self.client = client
-        self.pool = client._pool
-        self.clock = self.pool._clock = Clock()
+        self.timing = timing
+
+    def grow_older(self, seconds: float) -> None:
+        """Time passes."""
+        self.timing.now += seconds
 
     def look_after(self) -> None:
         """What is done every few seconds."""
-        self.pool.look_after()
+        self.timing.keep_up()
+
+    async def settled(self) -> None:
+        """Wait until no connection is being replaced."""
+        await until(lambda: not self.client.state().replacing, "what was begun is done")
 
     async def pass_by(self, seconds: float) -> None:
         """Time passes, and what was begun for it is done."""
-        self.clock.now += seconds
+        self.grow_older(seconds)
         self.look_after()
-        await until(lambda: not self.pool._replacing, "what was begun is done")
+        await self.settled()
 
 
 @pytest.fixture
 async def aging(emulator: Emulator) -> AsyncIterator[Aging]:
-    async with client_of(emulator, limits=LIMITS) as client:
-        yield Aging(client)
+    timing = Timing()
+    async with client_of(emulator, limits=LIMITS, world=timing.world) as client:
+        yield Aging(client, timing)
 
 
 async def test_a_young_connection_stays(emulator: Emulator, aging: Aging) -> None:
@@ -77,10 +85,10 @@ async def test_an_old_one_is_replaced_before_it_is_needed_and_closes(
 async def test_connections_that_were_made_together_do_not_end_together(
     emulator: Emulator, aging: Aging
 ) -> None:
+    aging.timing.random = iter([number / 12 for number in range(12)]).__next__
     await aging.client.warm(model="echo", connections=12)
-    ages = sorted(AGE_S - 120.0 * connection.jitter for connection in aging.pool.connections)
-    assert ages[-1] - ages[0] > 1
-    await aging.pass_by((ages[5] + ages[6]) / 2)
+    aging.timing.random = lambda: 0.0
+    await aging.pass_by(AGE_S - 55.0)
     assert aging.client.metrics.rotations == 6
 
 
@@ -111,7 +119,7 @@ async def test_it_is_still_used_until_its_replacement_is_there(emulator: Emulato
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
     emulator.faults.add("ignore_upgrade")
-    aging.clock.now += AGE_S
+    aging.grow_older(AGE_S)
     aging.look_after()
     await until(lambda: emulator.handshakes == 2, "the replacement is being made")
     stream = await ask(chat, "two")
@@ -120,7 +128,7 @@ async def test_it_is_still_used_until_its_replacement_is_there(emulator: Emulato
 
 async def test_it_is_replaced_once_however_often_one_looks(emulator: Emulator, aging: Aging) -> None:
     await ask(aging.client.conversation(model="echo"), "one")
-    aging.clock.now += AGE_S
+    aging.grow_older(AGE_S)
     for _ in range(10):
         aging.look_after()
     await until(lambda: aging.client.metrics.rotations == 1, "it is replaced")
@@ -146,10 +154,10 @@ async def test_a_socket_that_dies_while_it_is_replaced_costs_nothing(
 ) -> None:
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
-    aging.clock.now += AGE_S
+    aging.grow_older(AGE_S)
     aging.look_after()
     await emulator.drop_connections()
-    await until(lambda: not aging.pool._replacing, "it is replaced")
+    await aging.settled()
     stream = await ask(chat, "two")
     assert_kept(emulator, chat, stream.response)
 
@@ -157,7 +165,7 @@ async def test_a_socket_that_dies_while_it_is_replaced_costs_nothing(
 async def test_closing_while_a_replacement_is_made_leaves_nothing(emulator: Emulator, aging: Aging) -> None:
     await ask(aging.client.conversation(model="echo"), "one")
     emulator.faults.add("ignore_upgrade")
-    aging.clock.now += AGE_S
+    aging.grow_older(AGE_S)
     aging.look_after()
     await until(lambda: emulator.handshakes == 2, "the replacement is being made")
     await soon(aging.client.close(within_s=60))
@@ -240,21 +248,23 @@ async def test_a_limit_in_the_midst_costs_no_turn_that_had_not_begun_to_answer(e
             assert_kept(emulator, chat, stream.response)
 
 
-async def test_after_a_limit_what_has_begun_may_still_finish(emulator: Emulator) -> None:
+async def test_after_a_limit_what_has_begun_may_still_finish() -> None:
     """Where the server says so and does not hang up at once."""
-    gate = emulator.faults.hold(event=8)
-    async with client_of(emulator) as client:
-        chat = client.conversation(model="words-40")
-        async with chat.send("hello") as stream:
-            await first_text(stream)
-            (connection,) = client._pool.connections
-            connection.on_message(
-                b'{"type":"error","status":400,"error":{"code":"websocket_connection_limit_reached"}}'
-            )
-            other = await ask(client.conversation(model="words-40"), "hello")
-            assert other.metrics.connection == 2
-            gate.open()
+    network = FakeNetwork()
+    world = trunkline.World(dial=network.dial)
+    async with trunkline.Client(api_key="k", base_url="http://fake/v1", lanes=True, world=world) as client:
+        async with client.conversation(model="m").send("hello") as stream:
+            first = network.sockets[0]
+            lane = {"stream_id": first.sent[0]["stream_id"]}
+            first.receive({"type": "response.created", "response": {"id": "r1"}, **lane})
+            first.receive({"type": "response.output_text.delta", "delta": "Hello", **lane})
+            assert await first_text(stream) == "Hello"
+            error = {"code": "websocket_connection_limit_reached"}
+            first.receive({"type": "error", "status": 400, "error": error})
+            async with client.conversation(model="m").send("hello") as other:
+                assert other.metrics.connection == 2
+            assert first.is_open
+            first.receive({"type": "response.completed", "response": {"id": "r1"}, **lane})
             await stream.finish()
         assert (stream.metrics.connection, stream.metrics.attempts) == (1, 1)
-        assert record_of(emulator, stream).status == "completed"
-        await until(lambda: len(emulator.live_connections) == 1, "it closes after its last answer")
+        assert not first.is_open, "it closes after its last answer"

@@ -13,8 +13,9 @@ import pytest
 
 import trunkline
 from trunkline import Deadlines, Hooks, Policy, PoolLimits
+from trunkline._protocol.failure import Failure
 from trunkline.emulator import Emulator
-from trunkline.errors import ConnectFailed, ResponseRefused
+from trunkline.errors import ResponseRefused
 from trunkline.recovery import Action, Facts, decide
 
 from .talk import ask, client_of, first_text, read, user
@@ -132,7 +133,7 @@ async def test_max_retry_after_s(emulator: Emulator) -> None:
 
 def delay_s(policy: Policy, attempt: int) -> float:
     facts = Facts(
-        error=ConnectFailed("no route"),
+        failure=Failure.connect("no route"),
         output_seen=False,
         attempt=attempt,
         remaining_s=None,

@@ -12,7 +12,7 @@ from trunkline import Deadlines, PoolLimits, TrunklineError
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, client_of, first_text
+from .talk import Timing, ask, client_of, first_text
 from .waiting import TIME_SCALE, soon, until
 
 WITHIN_S = 0.5
@@ -37,8 +37,9 @@ async def outcome_of(asking: asyncio.Task[Any]) -> object:
 async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator: Emulator) -> None:
     """Streaming, steering, draining, dialling, rotating, and waiting to be asked again."""
     emulator.pace = Pace(0.0, 50)
-    limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=3600, max_in_flight=4)
-    client = client_of(emulator, limits=limits)
+    limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=Timing.UPKEEP_S, max_in_flight=4)
+    timing = Timing()
+    client = client_of(emulator, limits=limits, world=timing.world)
     long = client.conversation(model=ENDLESS)
     turns = []
     async with long.send("to be left") as left:
@@ -54,7 +55,7 @@ async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator
         await until(lambda: len(emulator.faults.fired) == 1, "one waits to be asked again")
         await until(lambda: len(emulator.responses) >= 10, "they all talk")
         emulator.faults.add("ignore_upgrade", times=None)
-        client._pool.look_after()
+        timing.keep_up()
         turns.append(asyncio.create_task(ask(client.conversation(model="tools"), "dialling")))
         warming = asyncio.create_task(client.warm(model="reason"))
         await until(lambda: len(emulator.faults.fired) >= 4, "they dial")
@@ -91,11 +92,10 @@ async def test_over_http_it_ends_as_soon(emulator: Emulator) -> None:
 async def test_a_trial_of_the_breaker_is_no_hindrance(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503)
     emulator.faults.add("ignore_upgrade")
-    client = client_of(emulator, deadlines=Deadlines(connect=60))
-    now = 0.0
-    client._transports._clock = lambda: now
+    timing = Timing()
+    client = client_of(emulator, deadlines=Deadlines(connect=60), world=timing.world)
     await ask(client.conversation(model="echo"), "hello")
-    now = 11.0
+    timing.now += 11
     await ask(client.conversation(model="echo"), "hello")
     await until(lambda: emulator.handshakes == 2, "it is tried")
     assert await closed(client) < AT_MOST_S

@@ -302,7 +302,7 @@ async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_
         gate.open()
         with pytest.raises(trunkline.ResponseFailed):
             await stream.finish()
-    await until(lambda: all(not each.lanes.in_flight for each in client._pool.connections), "it is free")
+    await until(lambda: client.state().in_flight == 0, "it is free")
     other = client.conversation(model="fail-after-20-invalid_prompt")
     with pytest.raises(trunkline.ResponseFailed):
         await ask(other, "hello")
@@ -651,7 +651,7 @@ async def test_a_turn_that_was_steered_is_not_asked_again(emulator: Emulator) ->
         stream = chat.send("tell me a story")
         async with stream:
             reading = asyncio.create_task(stream.finish())
-            await until(lambda: stream._turn.attempt.has_started, "the response has begun")
+            await until(lambda: stream.metrics.response_id is not None, "the response has begun")
             await soon(stream.steer("in verse"))
             await emulator.drop_connections()
             with pytest.raises(ConnectionLost) as loss:

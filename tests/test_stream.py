@@ -304,7 +304,7 @@ async def test_cancelling_the_reader_leaves_the_turn(emulator: Emulator, event: 
     """While it waits for the first event, for the first output, and between events."""
     turns: list[trunkline.TurnMetrics] = []
     emulator.faults.add("stall", event=event)
-    async with client_of(emulator, hooks=trunkline.Hooks(turn_started=turns.append)) as client:
+    async with client_of(emulator, hooks=trunkline.Hooks(turn_finished=turns.append)) as client:
         chat = client.conversation(model="echo")
         stream = chat.send("one two three")
         reading = asyncio.create_task(read(stream))

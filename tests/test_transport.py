@@ -11,24 +11,8 @@ import trunkline
 from trunkline import Cause, ConfigurationError, Deadlines, UpgradeRefused
 from trunkline.emulator import Emulator
 
-from .talk import ask, assert_kept, client_of, first_text
+from .talk import Timing, ask, assert_kept, client_of, first_text
 from .waiting import TIME_SCALE, runs_briefly, soon, until
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def clocked(client: trunkline.Client) -> Clock:
-    """The client's ways on a clock of the test's own."""
-    clock = client._transports._clock = Clock()
-    return clock
 
 
 async def way(client: trunkline.Client, words: str = "hello", model: str = "echo") -> str:
@@ -38,7 +22,7 @@ async def way(client: trunkline.Client, words: str = "hello", model: str = "echo
 
 async def settled(client: trunkline.Client) -> None:
     """Wait until no probe runs."""
-    await until(lambda: not client._transports._probes, "the probe has ended")
+    await until(lambda: not client.state().probing, "the probe has ended")
 
 
 # Modes.
@@ -117,8 +101,8 @@ async def test_a_key_that_is_wrong_is_said_to_be_wrong(emulator: Emulator) -> No
 
 async def test_while_the_breaker_is_open_no_turn_waits_for_a_dial(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade", times=None)
-    async with client_of(emulator, deadlines=Deadlines(connect=runs_briefly(0.3))) as client:
-        clocked(client)
+    deadlines = Deadlines(connect=runs_briefly(0.3))
+    async with client_of(emulator, deadlines=deadlines, world=Timing().world) as client:
         await way(client)
         for _ in range(5):
             stream = await ask(client.conversation(model="echo"), "hello")
@@ -129,13 +113,13 @@ async def test_while_the_breaker_is_open_no_turn_waits_for_a_dial(emulator: Emul
 
 async def test_after_a_while_a_socket_is_tried_beside_a_turn_and_used_by_the_next(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503)
-    async with client_of(emulator) as client:
-        clock = clocked(client)
+    timing = Timing()
+    async with client_of(emulator, world=timing.world) as client:
         assert await way(client) == "http"
-        clock.now += 9
+        timing.now += 9
         assert await way(client) == "http"
         assert emulator.handshakes == 1, "it is not time yet"
-        clock.now += 2
+        timing.now += 2
         assert await way(client) == "http", "no turn waits for the trial"
         await settled(client)
         assert emulator.handshakes == 2
@@ -145,11 +129,11 @@ async def test_after_a_while_a_socket_is_tried_beside_a_turn_and_used_by_the_nex
 
 async def test_a_trial_that_fails_is_not_repeated_soon(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503, times=2)
-    async with client_of(emulator) as client:
-        clock = clocked(client)
+    timing = Timing()
+    async with client_of(emulator, world=timing.world) as client:
         handshakes = []
         for wait_s in (0, 11, 11, 11):
-            clock.now += wait_s
+            timing.now += wait_s
             assert await way(client) == "http"
             await settled(client)
             handshakes.append(emulator.handshakes)
@@ -160,10 +144,10 @@ async def test_a_trial_that_fails_is_not_repeated_soon(emulator: Emulator) -> No
 async def test_a_trial_that_hangs_holds_nobody_up_and_is_one_alone(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503)
     emulator.faults.add("ignore_upgrade", times=None)
-    async with client_of(emulator) as client:
-        clock = clocked(client)
+    timing = Timing()
+    async with client_of(emulator, world=timing.world) as client:
         await way(client)
-        clock.now += 11
+        timing.now += 11
         for _ in range(5):
             assert await soon(way(client)) == "http"
         assert emulator.handshakes == 2
@@ -186,12 +170,12 @@ async def test_a_socket_that_is_there_is_used_though_another_could_not_be_made(e
 async def test_a_conversation_keeps_its_thread_from_one_way_to_the_other(emulator: Emulator) -> None:
     for store in (True, False):
         emulator.faults.add("refuse_upgrade", status=503)
-        async with client_of(emulator) as client:
-            clock = clocked(client)
+        timing = Timing()
+        async with client_of(emulator, world=timing.world) as client:
             chat = client.conversation(model="reason", store=store)
             ways, modes = [], []
             for wait_s in (0, 11, 0, 0):
-                clock.now += wait_s
+                timing.now += wait_s
                 stream = await ask(chat, "and now?")
                 await settled(client)
                 assert_kept(emulator, chat, stream.response)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import trunkline
-from trunkline import wirelog
+from trunkline._observe import wirelog
+from trunkline._observe.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
 from trunkline._protocol.decoding import decode
+from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.emulator import Emulator
-from trunkline.errors import ConnectionLost, ResponseRefused
 from trunkline.recovery import Action, Cause, Decision
-from trunkline.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
 
 from .talk import ask, client_of, first_text, hold_after_first_word
 from .waiting import until
@@ -273,8 +273,9 @@ def test_an_error_event_shows_its_code_and_not_its_message(everything: pytest.Lo
 
 def test_a_recovery_shows_the_codes_and_not_the_messages(everything: pytest.LogCaptureFixture) -> None:
     decision = Decision(Action.AGAIN, Cause.TRANSIENT, 0.25)
-    log_recovery(3, 2, None, ResponseRefused(SECRET, code="rate_limit_exceeded"), decision)
-    log_recovery(4, 1, 7, ConnectionLost(SECRET), Decision(Action.RAISE))
+    refused = Failure(kind=FailureKind.REFUSED, message=SECRET, code="rate_limit_exceeded")
+    log_recovery(3, 2, None, refused, decision)
+    log_recovery(4, 1, 7, Failure.lost(SECRET), Decision(Action.RAISE))
     assert lines(everything) == [
         "turn 3 attempt 2 on http failed: ResponseRefused rate_limit_exceeded;"
         " recovers from transient, again in 0.250 s"

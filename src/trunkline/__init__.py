@@ -13,6 +13,9 @@
 The service's events are in `trunkline.events`; every exception is a `TrunklineError`.
 """
 
+from ._network.world import World
+from ._observe.hooks import Hooks, TurnHook
+from ._observe.metrics import PoolMetrics, PoolState, TurnMetrics
 from ._protocol.item_types import (
     ApplyPatchCallOutput,
     Caller,
@@ -72,8 +75,7 @@ from .errors import (
     WrongEventLoop,
 )
 from .events import ServerEvent
-from .metrics import Hooks, PoolMetrics, PoolState, TurnHook, TurnMetrics
-from .pool import PoolLimits
+from .limits import PoolLimits
 from .recovery import Cause, Policy
 from .request_fields import (
     ContextManagement,
@@ -176,6 +178,7 @@ __all__ = [
     "TurnMetrics",
     "UpgradeRefused",
     "UsageError",
+    "World",
     "WrongEventLoop",
     "tool",
 ]

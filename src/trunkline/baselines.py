@@ -27,9 +27,10 @@ server has not seen is the delta, and it must not be empty.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from ._protocol.lane import Lane
 from .history import History
 from .items import Item
 
@@ -44,7 +45,7 @@ class Baseline:
         response_id: its id.
         model: the model of the request; a parent is named for the same model only.
         stored: the server keeps it by id; otherwise only its lane remembers it.
-        place: the connection and lane it ran on; ``None`` over HTTP.
+        lane: the lane that it ran on; ``None`` over HTTP.
         length: how many items the request's context had.
         mark: the mark of these items.
         output: the response's output items.
@@ -55,7 +56,7 @@ class Baseline:
     response_id: str
     model: str
     stored: bool
-    place: Hashable
+    lane: Lane | None
     length: int
     mark: bytes = field(repr=False)
     output: tuple[Item, ...]

@@ -10,6 +10,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
+from ._decisions.placement import Owner
+from ._decisions.request import Request
+from ._network.http import HttpTransport
+from ._network.pool import Pool
+from ._network.transports import Transport, Transports
+from ._network.world import World
+from ._observe.hooks import Hooks
+from ._observe.metrics import PoolCounters, PoolMetrics, PoolState
+from ._turns.turn import Turn, TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
 from .credentials import ApiKey, Credentials
@@ -18,20 +27,14 @@ from .dialler import Dialler
 from .endpoint import Endpoint, check_proxy
 from .errors import ConfigurationError, WrongEventLoop
 from .history import History
-from .http import HttpTransport
 from .items import ItemInput, TurnInput, items_of, user_message
-from .metrics import Hooks, PoolMetrics, PoolState
-from .placement import Owner
-from .pool import Pool, PoolLimits
-from .question import Question, TurnSettings, check_turn
+from .limits import PoolLimits
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
-from .transport import Transport, Transports
-from .turn import Turn
 from .wakeups import Wakeups
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -87,6 +90,7 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         log_content: bool = False,
+        world: World | None = None,
     ) -> None:
         check_turn(deadlines, policy)
         check_kind(
@@ -124,10 +128,11 @@ class Client:
             hooks=hooks or Hooks(),
             log_content=log_content,
         )
-        wakeups = Wakeups()
+        world, wakeups, self._counters = world or World(), Wakeups(), PoolCounters()
         dialler = Dialler(
             self._credentials,
             wakeups,
+            world,
             ssl_context=ssl_context,
             ping_interval_s=ping_interval_s,
             proxy=proxy,
@@ -137,7 +142,8 @@ class Client:
             named_lanes=self._endpoint.lanes,
             limits=self._limits,
             connect_s=self._settings.deadlines.connect,
-            wakeups=wakeups,
+            counters=self._counters,
+            world=world,
             log_content=log_content,
         )
         http = HttpTransport(
@@ -146,8 +152,16 @@ class Client:
             connect_s=self._settings.deadlines.connect,
             ssl_context=ssl_context,
             proxy=proxy,
+            log_content=log_content,
         )
-        self._transports = Transports(pool, http, mode)
+        self._transports = Transports(
+            pool,
+            http,
+            mode,
+            counters=self._counters,
+            wakeups=wakeups,
+            world=world,
+        )
         self._pool = pool
         self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
         self._fields: Fields | None = None
@@ -155,12 +169,12 @@ class Client:
 
     @property
     def metrics(self) -> PoolMetrics:
-        """What the pool has done so far."""
-        return self._pool.metrics
+        """The counts of this client at this moment."""
+        return self._counters.snapshot()
 
     def state(self) -> PoolState:
         """What the connections do at this moment: sockets, lanes, turns in flight."""
-        return self._pool.state(self._transports.http.in_flight)
+        return self._transports.state()
 
     @property
     def url(self) -> str:
@@ -283,7 +297,9 @@ class Client:
         check_kind(model, "model", str, "give the name of a model")
         check_count(connections, "connections")
         self._check_loop()
-        await self._pool.warm(self._endpoint.websocket_url_for(model), connections)
+        failure = await self._pool.warm(self._endpoint.websocket_url_for(model), connections)
+        if failure is not None:
+            raise failure.exception()
 
     async def close(self, within_s: float = 5.0) -> None:
         """End every turn and close every socket. Streams that are open end with an error.
@@ -325,7 +341,7 @@ class Client:
             fields = fields.including(ENCRYPTED_REASONING)
         url = self._endpoint.websocket_url_for(fields.model)
         settings = self._settings.varied(deadlines, policy)
-        return Turn(self._transports, Question(url, fields, asked, owner, generate), settings)
+        return Turn(self._transports, Request(url, fields, asked, owner, generate), settings)
 
     def _shared_fields(self, values: Mapping[str, Any]) -> Fields:
         """The fields of a new conversation or key. Those of one application share what is equal in them."""

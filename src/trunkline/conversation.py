@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Unpack
 
+from ._decisions.placement import Owner
+from ._turns.turn import Turn, check_turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .deadlines import Deadlines
 from .history import History
 from .items import Item, ItemInput, TurnInput, items_of
-from .placement import Owner
 from .plain_json import JSON
-from .question import check_turn
 from .recovery import Policy
 from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .request_fields import TurnFields, with_extra
@@ -23,7 +23,6 @@ from .stream import EventHook, ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import OnToolError, Tool, Toolbox, ToolThreads
 from .transcript import Transcript
-from .turn import Turn
 
 DEFAULT_MAX_TURNS = 10
 DEFAULT_TOOL_TIMEOUT_S = 30.0
@@ -135,7 +134,7 @@ class Conversation:
         def begin(stream: ResponseStream, turn: Turn) -> None:
             asked = draft.after(self._transcript.history).asked
             self._transcript.claim(stream)
-            turn.question = replace(turn.question, asked=asked)
+            turn.request = replace(turn.request, asked=asked)
 
         return self._stream(draft, deadlines, policy, form, begin)
 

@@ -6,15 +6,12 @@ It does not reference the client: the pool and its tasks hold it, and they must 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
 
-from .connection import Dial
+from ._network.connection import Connect
+from ._network.world import Receiver, Socket, World
 from .credentials import Credentials
 from .errors import UpgradeRefused
 from .wakeups import Wakeups
-
-if TYPE_CHECKING:
-    from .websocket import Receiver, WebSocket
 
 
 class Dialler:
@@ -22,7 +19,8 @@ class Dialler:
 
     Args:
         credentials: asked at each dial.
-        wakeups: the tasks that wait for what the sockets bring.
+        wakeups: resumes the readers of streams.
+        world: opens the sockets.
         ssl_context: as for `Client`.
         ping_interval_s: as for `Client`.
         proxy: as for `Client`.
@@ -32,24 +30,21 @@ class Dialler:
         self,
         credentials: Credentials,
         wakeups: Wakeups,
+        world: World,
         *,
         ssl_context: ssl.SSLContext | None,
         ping_interval_s: float,
         proxy: str | None,
     ) -> None:
-        # Here and not above: picows is a third of what importing trunkline would take, and no dial shall wait
-        # for it.
-        from .websocket import dial
-
-        self._dial_websocket = dial
+        self._world = world
         self._credentials = credentials
         self._wakeups = wakeups
         self._ssl_context = ssl_context
         self._ping_interval_s = ping_interval_s
         self._proxy = proxy
 
-    def __call__(self, url: str) -> Dial:
-        async def dial(receiver: Receiver) -> WebSocket:
+    def __call__(self, url: str) -> Connect:
+        async def dial(receiver: Receiver) -> Socket:
             try:
                 return await self._dial(url, receiver)
             except UpgradeRefused as refusal:
@@ -59,8 +54,8 @@ class Dialler:
 
         return dial
 
-    async def _dial(self, url: str, receiver: Receiver) -> WebSocket:
-        return await self._dial_websocket(
+    async def _dial(self, url: str, receiver: Receiver) -> Socket:
+        return await self._world.dial(
             url,
             headers=await self._credentials.headers(),
             receiver=receiver,

@@ -183,3 +183,9 @@ def _check_value(value: object, what: str, argument: str) -> None:
         raise ConfigurationError(
             f"{what} contains a control character, such as a line break; remove it", argument=argument
         )
+
+
+def server_of(url: str) -> tuple[str, int]:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme in ("wss", "https") else 80)

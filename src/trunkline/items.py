@@ -161,6 +161,11 @@ class Item:
         item._portable = None if item.has_id and kind in _WITH_SERVER_IDS else encoded
         return item
 
+    @property
+    def is_user_message(self) -> bool:
+        """Whether it is a message of the user. Decodes the item."""
+        return self.kind == "message" and self.json().get("role") == "user"
+
     @classmethod
     def from_output(cls, encoded: bytes) -> Item:
         """An output item in the form in which it can be sent again.

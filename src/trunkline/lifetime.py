@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from ._network.http import HttpTransport
+from ._network.pool import Pool
 from .background import bury_the_dead, call_in
-from .http import HttpTransport
-from .pool import Pool
 
 
 class Lifetime:
@@ -61,7 +61,7 @@ class Lifetime:
         bury_the_dead()
 
     def _forgotten(self) -> None:
-        was_used = self._pool.metrics.dials > 0 or self._http.was_used
+        was_used = self._pool.was_used or self._http.was_used
         try:
             if was_used:  # the warning may be made to raise
                 warnings.warn(

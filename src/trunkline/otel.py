@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from .metrics import Hooks, TurnMetrics
+from ._observe.hooks import Hooks
+from ._observe.metrics import TurnKey, TurnMetrics
 
 try:
     from opentelemetry.metrics import Histogram, MeterProvider, get_meter
@@ -85,17 +86,17 @@ class _Telemetry:
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
         # A turn that is never finished, because its loop was closed, is forgotten with its figures.
-        self._spans: WeakKeyDictionary[TurnMetrics, Span] = WeakKeyDictionary()
+        self._spans: WeakKeyDictionary[TurnKey, Span] = WeakKeyDictionary()
 
     def started(self, metrics: TurnMetrics) -> None:
         """A turn begins, in the context of its caller."""
-        self._spans[metrics] = self._tracer.start_span(
+        self._spans[metrics.turn] = self._tracer.start_span(
             f"{OPERATION} {metrics.model}", kind=SpanKind.CLIENT, attributes=_known_before(metrics)
         )
 
     def finished(self, metrics: TurnMetrics) -> None:
         """A turn has ended, in whatever task."""
-        span = self._spans.pop(metrics, None)
+        span = self._spans.pop(metrics.turn, None)
         if span is None:
             return
         span.set_attributes(dict(_known_after(metrics)))

@@ -23,18 +23,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ._protocol.failure import Failure, FailureKind
 from .arguments import check_count, check_flag, check_number
-from .errors import (
-    ConnectFailed,
-    DeadlineExceeded,
-    NetworkError,
-    ServiceError,
-    TurnError,
-    UpgradeRefused,
-)
+from .deadlines import Phase
 
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 PARENT_LOST: Final = "previous_response_not_found"
-LIMITS: Final = frozenset({"websocket_connection_limit_reached", "websocket_stream_limit_reached"})
+LIMITS: Final = frozenset({CONNECTION_LIMIT, "websocket_stream_limit_reached"})
+_TOO_MANY_REQUESTS: Final = 429
 _NO_WEBSOCKET: Final = 501
 
 
@@ -94,40 +90,40 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known when an attempt has failed.
+    """Facts of a failed attempt.
 
     Attributes:
-        error: what failed; ``error.sent`` and ``error.started`` tell how far it had come.
-        output_seen: an item or delta has reached the caller.
-        attempt: which attempt it was, from 1.
-        remaining_s: what is left of the turn's total deadline; ``None`` without one.
-        may_replay: asking twice is harmless.
-        names_parent: the request named a ``previous_response_id`` of ours.
+        failure: the failure; ``failure.sent`` and ``failure.started`` tell how far the attempt had come.
+        output_seen: an item or delta reached the caller.
+        attempt: the number of the attempt, from 1.
+        remaining_s: the rest of the turn's total deadline, in seconds; ``None`` without one.
+        may_replay: sending the request twice is harmless.
+        names_parent: the request named a ``previous_response_id`` of our choice.
+        parent_is_stored: the service keeps that response by its id.
+        http_allowed: the turn may go over HTTP instead of WebSocket.
         jitter: a random number from 0 to 1.
-        parent_is_stored: and the service keeps that response by its id.
-        http_allowed: the turn may go over HTTP if WebSocket is unavailable.
     """
 
-    error: TurnError
+    failure: Failure
     output_seen: bool
     attempt: int
     remaining_s: float | None
     may_replay: bool
     names_parent: bool
-    jitter: float = 0.5
     parent_is_stored: bool = False
     http_allowed: bool = False
+    jitter: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do.
+    """The next step of a turn.
 
     Attributes:
-        action: what to do next.
-        cause: why; ``None`` when the error is raised.
-        delay_s: how long to wait first, in seconds.
-        forget_parent: the parent that was named is not to be named again.
+        action: the step.
+        cause: the reason for a further attempt; ``None`` when the failure is raised.
+        delay_s: the wait before it, in seconds.
+        forget_parent: the parent that was named must not be named again.
     """
 
     action: Action
@@ -140,101 +136,102 @@ _RAISE: Final = Decision(Action.RAISE)
 
 
 def decide(facts: Facts, policy: Policy) -> Decision:
-    """The next step after a failed attempt."""
-    decision = _by_error(facts, policy)
-    if decision.action is Action.RAISE or _is_allowed(decision, facts, policy):
-        return decision
-    return Decision(Action.RAISE, forget_parent=decision.forget_parent)
+    """The next step after a failed attempt: the remedy of its failure, if the turn still permits one."""
+    remedy = _remedy(facts, policy)
+    if remedy.action is Action.RAISE or _permits(facts, policy, remedy):
+        return remedy
+    return Decision(Action.RAISE, forget_parent=remedy.forget_parent)
 
 
-def _is_allowed(decision: Decision, facts: Facts, policy: Policy) -> bool:
-    if facts.output_seen or (facts.error.sent and not _may_repeat(facts, decision)):
+def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
+    failure = facts.failure
+    # 1. Text that reached the caller cannot be taken back: a replay would deliver it twice.
+    if facts.output_seen:
         return False
-    if facts.remaining_s is not None and decision.delay_s >= facts.remaining_s:
+    # 2. A request that may have acted is not repeated. One that the service refused before the response
+    #    began has done nothing.
+    if failure.sent and not facts.may_replay:
+        refused = failure.is_of_service and not failure.started
+        if not (refused and remedy.cause in (Cause.PARENT_LOST, Cause.LIMIT)):
+            return False
+    # 3. The total deadline ends the turn during the wait.
+    if facts.remaining_s is not None and remedy.delay_s >= facts.remaining_s:
         return False
-    if not policy.waits and not _is_at_once(decision):
+    # 4. A caller with retries of his own wants only those that take no time.
+    if not policy.waits and not _is_immediate(remedy):
         return False
-    # Naming a parent is our own doing, and no reason to fail a turn; in full it cannot fail so again.
-    return facts.attempt < policy.max_attempts or decision.cause is Cause.PARENT_LOST
+    # 5. Attempts are bounded. A lost parent is not the caller's fault, and cannot be lost again: the next
+    #    attempt is sent in full.
+    return facts.attempt < policy.max_attempts or remedy.cause is Cause.PARENT_LOST
 
 
-def _is_at_once(decision: Decision) -> bool:
-    if decision.action is Action.HTTP or decision.cause in (Cause.PARENT_LOST, Cause.LIMIT):
+def _is_immediate(remedy: Decision) -> bool:
+    if remedy.action is Action.HTTP or remedy.cause in (Cause.PARENT_LOST, Cause.LIMIT):
         return True
-    return decision.cause is Cause.CONNECTION and not decision.delay_s
+    return remedy.cause is Cause.CONNECTION and not remedy.delay_s
 
 
-def _may_repeat(facts: Facts, decision: Decision) -> bool:
-    """A request that the service refused before it began has done nothing, so asking again is harmless."""
-    if facts.may_replay:
-        return True
-    refused = isinstance(facts.error, ServiceError) and not facts.error.started
-    return refused and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT)
-
-
-def _by_error(facts: Facts, policy: Policy) -> Decision:
-    error = facts.error
-    if isinstance(error, ServiceError):
-        return _by_service(error, facts, policy)
-    if isinstance(error, DeadlineExceeded):
-        return _by_deadline(error, facts)
-    if isinstance(error, UpgradeRefused):
-        return _by_upgrade(error, facts, policy)
-    if isinstance(error, ConnectFailed):
-        if facts.http_allowed:
+def _remedy(facts: Facts, policy: Policy) -> Decision:
+    """What may help against this failure, whether or not the turn permits it."""
+    failure, backoff_s = facts.failure, _backoff_s(facts, policy)
+    match failure.kind:
+        case FailureKind.REFUSED | FailureKind.FAILED:
+            return _remedy_of_service(facts, policy)
+        case FailureKind.DEADLINE if failure.phase == Phase.TOTAL:
+            return _RAISE
+        case FailureKind.DEADLINE if failure.phase == Phase.CONNECT and facts.http_allowed:
             return Decision(Action.HTTP, Cause.UPGRADE)
-        return Decision(Action.ELSEWHERE, Cause.CONNECTION, _backoff(facts, policy))
-    if isinstance(error, NetworkError):
-        delay_s = _backoff(facts, policy) if facts.attempt > 1 else 0.0
-        return Decision(Action.ELSEWHERE, Cause.CONNECTION, delay_s)
-    return _RAISE
+        case FailureKind.DEADLINE:
+            return Decision(Action.ELSEWHERE, Cause.STALLED)
+        case FailureKind.UPGRADE:
+            return _remedy_of_upgrade(facts, policy)
+        case FailureKind.CONNECT if facts.http_allowed:
+            return Decision(Action.HTTP, Cause.UPGRADE)
+        case FailureKind.CONNECT:
+            return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s)
+        case FailureKind.LOST | FailureKind.VIOLATION:
+            # At once the first time: another connection is usually ready.
+            return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s if facts.attempt > 1 else 0.0)
+        case FailureKind.SLOW_CONSUMER:
+            return _RAISE
 
 
-def _by_service(error: ServiceError, facts: Facts, policy: Policy) -> Decision:
-    if error.code == PARENT_LOST and facts.names_parent:
+def _remedy_of_service(facts: Facts, policy: Policy) -> Decision:
+    failure = facts.failure
+    if failure.code == PARENT_LOST and facts.names_parent:
         return Decision(Action.AGAIN, Cause.PARENT_LOST, forget_parent=True)
-    if error.code in LIMITS:
+    if failure.code in LIMITS:
         return Decision(Action.ELSEWHERE, Cause.LIMIT)
-    # Whatever else the service refused, it has evicted the parent that only a lane remembered.
+    # A refusal evicts the parent that only its lane remembers.
     forget = facts.names_parent and not facts.parent_is_stored
-    if error.is_transient:
-        return _later(Action.AGAIN, Cause.TRANSIENT, error.retry_after_s, facts, policy, forget)
+    if failure.is_transient:
+        return _later(Action.AGAIN, Cause.TRANSIENT, facts, policy, forget_parent=forget)
     return Decision(Action.RAISE, forget_parent=forget)
 
 
+def _remedy_of_upgrade(facts: Facts, policy: Policy) -> Decision:
+    # A rate limit holds for HTTP as well.
+    status = facts.failure.status or 0
+    if facts.http_allowed and status != _TOO_MANY_REQUESTS:
+        return Decision(Action.HTTP, Cause.UPGRADE)
+    if status == _TOO_MANY_REQUESTS or (status >= 500 and status != _NO_WEBSOCKET):
+        return _later(Action.ELSEWHERE, Cause.UPGRADE, facts, policy)
+    return _RAISE
+
+
 def _later(
-    action: Action,
-    cause: Cause,
-    retry_after_s: float | None,
-    facts: Facts,
-    policy: Policy,
-    forget_parent: bool = False,
+    action: Action, cause: Cause, facts: Facts, policy: Policy, *, forget_parent: bool = False
 ) -> Decision:
-    """Again after the time that the service asks for, else after the backoff."""
+    """Again after the wait that the server names, else after the backoff."""
+    retry_after_s = facts.failure.retry_after_s
     if retry_after_s is None:
-        return Decision(action, cause, _backoff(facts, policy), forget_parent)
+        return Decision(action, cause, _backoff_s(facts, policy), forget_parent)
     if retry_after_s > policy.max_retry_after_s:
         return Decision(Action.RAISE, forget_parent=forget_parent)
     return Decision(action, cause, max(0.0, retry_after_s), forget_parent)
 
 
-def _by_deadline(error: DeadlineExceeded, facts: Facts) -> Decision:
-    if error.phase == "total":
-        return _RAISE
-    if error.phase == "connect" and facts.http_allowed:
-        return Decision(Action.HTTP, Cause.UPGRADE)
-    return Decision(Action.ELSEWHERE, Cause.STALLED)
-
-
-def _by_upgrade(error: UpgradeRefused, facts: Facts, policy: Policy) -> Decision:
-    if facts.http_allowed and error.status != 429:
-        return Decision(Action.HTTP, Cause.UPGRADE)
-    if error.status == 429 or (error.status >= 500 and error.status != _NO_WEBSOCKET):
-        return _later(Action.ELSEWHERE, Cause.UPGRADE, error.retry_after_s, facts, policy)
-    return _RAISE
-
-
-def _backoff(facts: Facts, policy: Policy) -> float:
+def _backoff_s(facts: Facts, policy: Policy) -> float:
     """Doubling, with jitter over the upper half, so that many turns do not come back together."""
     longest = min(policy.max_backoff_s, policy.backoff_s * 2.0 ** min(facts.attempt - 1, 64))
     return longest * (0.5 + facts.jitter / 2)

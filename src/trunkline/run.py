@@ -24,12 +24,12 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ._observe.metrics import TurnMetrics
 from ._protocol.events import ServerEvent
 from ._protocol.item_types import FunctionCall
 from .background import call_in, cancel, ended, in_background
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
 from .items import Item, function_call_output
-from .metrics import TurnMetrics
 from .response import Response
 from .stream import EventHook, ResponseStream, TextPieces
 from .tools import Toolbox
@@ -70,6 +70,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         self._max_turns = max_turns
         self._on_event = on_event
         self._metrics: list[TurnMetrics] = []
+        self._turns = 0
         self._stream: ResponseStream | None = None
         self._calls: _Calls | None = None
         self._response: Response | None = None
@@ -95,9 +96,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
     @property
     def metrics(self) -> list[TurnMetrics]:
         """The figures of its turns so far, one for each response, in order."""
-        if self._stream is not None:
-            self._stream.metrics  # noqa: B018 - brings what was counted since into them
-        return list(self._metrics)
+        return [*self._metrics, *([self._stream.metrics] if self._stream is not None else [])]
 
     @property
     def is_ended(self) -> bool:
@@ -251,12 +250,10 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
     async def _enter(self) -> None:
         try:
             self._stream = stream = self._send()
-            self._metrics.append(stream.metrics)
             await stream.__aenter__()
         except asyncio.CancelledError:
             # Nothing was sent, and the input is in the history: the next wait sends it.
             self._stream = None
-            self._metrics.pop()
             raise
         except BaseException:
             self._ended = True
@@ -267,6 +264,8 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         stream = self._stream
         if stream is None or not stream.has_response:
             return
+        self._turns += 1
+        self._metrics.append(stream.metrics)
         self._stream = None
         calls = [
             call
@@ -296,7 +295,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
             raise fault
         elif self._transcript.history.open_calls:  # calls that the caller answers
             self._conclude(calls.response)
-        elif len(self._metrics) >= self._max_turns:
+        elif self._turns >= self._max_turns:
             self._ended = True
             raise MaxTurnsExceeded(self._max_turns)
 
@@ -309,6 +308,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         self._ended = True
         if self._stream is not None:
             self._stream.close()
+            self._metrics.append(self._stream.metrics)
             self._stream = None
         if self._calls is not None:
             self._calls.cancel()

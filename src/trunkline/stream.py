@@ -24,6 +24,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from ._observe.metrics import TurnMetrics
 from ._protocol.events import (
     OutputTextDelta,
     ResponseCompleted,
@@ -31,16 +32,15 @@ from ._protocol.events import (
     ResponseIncomplete,
     ServerEvent,
 )
+from ._turns.inbox import Inbox
+from ._turns.turn import Answer, Turn
 from .arguments import check_function, check_kind, is_async
-from .attempt import Attempt
 from .background import call_in
 from .errors import ClientClosed, TurnError, UsageError
 from .history import History
 from .items import Item, TurnInput
-from .metrics import TurnMetrics
 from .response import Response
 from .text_format import TextFormat
-from .turn import Answer, Turn
 
 EventHook: TypeAlias = Callable[[ServerEvent], object]
 """A function that is called with each event. If it returns an awaitable, that is awaited before the next."""
@@ -90,10 +90,10 @@ class ResponseStream:
 
     __slots__ = (
         "__weakref__",
-        "_attempt",
         "_ended",
         "_entered",
         "_events",
+        "_inbox",
         "_on_begin",
         "_on_end",
         "_on_event",
@@ -116,7 +116,7 @@ class ResponseStream:
         text_format: TextFormat | None = None,
     ) -> None:
         self._turn = turn
-        self._attempt: Attempt | None = None
+        self._inbox: Inbox | None = None
         self._on_begin = on_begin
         self._on_end = on_end
         self._on_heard = on_heard
@@ -213,13 +213,12 @@ class ResponseStream:
             TurnError: the connection was lost; what became of the steer is not known.
         """
         self._check_open()
-        steer = self._turn.steer(input)
-        await asyncio.shield(steer.outcome)
+        await asyncio.shield(self._turn.steer(input))
 
     @property
     def returned_steers(self) -> list[Any]:
         """Steers that were handed back after they had been accepted."""
-        return list(self._turn.attempt.steers.returned)
+        return self._turn.returned_steers
 
     def heard(self, text: str) -> None:
         """Replace the text of this answer in the history by what the listener heard, or by nothing.
@@ -273,10 +272,12 @@ class ResponseStream:
         return self
 
     async def __anext__(self) -> ServerEvent:
-        # Until the caller has taken something there is no `_attempt`, and nothing in `_events`: see `_next`.
+        # The inbox is set once the caller has taken an event of it, when no replay can exchange it: see
+        # `_next`.
         if not self._events:
-            if self._attempt is not None:
-                await self._attempt
+            inbox = self._inbox
+            if inbox is not None and not inbox.is_over:
+                await inbox.wait
             if not self._events:
                 return await self._next()
         event = self._events.popleft()
@@ -288,22 +289,24 @@ class ResponseStream:
 
     def _listen(self, on_event: EventHook | None) -> None:
         self._on_event = on_event
-        if self._attempt is not None:
-            self._attempt.hear = self._hear if on_event is not None else None
+        if self._inbox is not None:
+            self._inbox.on_text = self._hear if on_event is not None else None
 
     def _hear(self, event: OutputTextDelta) -> None:
         """Text that came while `finish` waited."""
-        on_event, attempt = self._on_event, self._attempt
+        on_event, inbox = self._on_event, self._inbox
         assert on_event is not None  # see `_listen`
-        assert attempt is not None
+        assert inbox is not None
         self._text += event.delta.encode()
         try:
             result = on_event(event)
         except Exception as error:
-            attempt.end_with(error)
+            inbox.wait.end_with(error)
             return
         if result is not None and isawaitable(result):
-            attempt.end_with(_Pending(result))  # `finish` awaits it; text that follows is buffered meanwhile
+            inbox.wait.end_with(
+                _Pending(result)
+            )  # `finish` awaits it; text that follows is buffered meanwhile
 
     def _begin_response(self) -> None:
         self._responses += 1
@@ -316,26 +319,27 @@ class ResponseStream:
     async def _next(self) -> ServerEvent:
         self._check_open()
         while not self._ended:
-            attempt = self._turn.attempt
-            if attempt.events:
-                attempt.taken = True
-                self._attempt, self._events = attempt, attempt.events
+            inbox = self._turn.inbox
+            if inbox is None or self._turn.is_asking:  # an earlier wait was cancelled between two attempts
+                await self._recover()
+            elif inbox.events:
+                self._inbox, self._events = inbox, inbox.take()
                 self._listen(self._on_event)
                 return await self.__anext__()
-            if attempt.final is not None:
-                return self._conclude(attempt.final)
-            if attempt.error is not None:
-                await self._recover(attempt.error)
+            elif inbox.reception.final is not None:
+                return self._conclude(inbox.reception.final)
+            elif inbox.reception.failure is not None:
+                await self._recover()
             else:
-                await attempt
+                await inbox.wait
         raise StopAsyncIteration
 
-    async def _recover(self, error: TurnError) -> None:
+    async def _recover(self) -> None:
         if self._recovering:
             raise UsageError("another task is already reading this stream; read each stream from one task")
         self._recovering = True
         try:
-            await self._turn.recover(error)
+            await self._turn.recover()
         except (TurnError, ClientClosed):
             self._end(Outcome.FAILED)
             raise
@@ -354,17 +358,17 @@ class ResponseStream:
             return
         self._ended = True
         self._listen(None)
-        self._attempt = None
-        taken = self._turn.attempt.taken
+        self._inbox = None
+        output_seen = self._turn.output_seen
         self._turn.leave()
         self._events = _NOTHING
         if self._on_end is not None and self._entered:
-            self._on_end(self._ending(outcome, answer, taken))
+            self._on_end(self._ending(outcome, answer, output_seen))
 
     def _ending(self, outcome: Outcome, answer: Answer | None, output_seen: bool) -> Ending:
         steered = max(0, self._responses - 1)
         text = self._text[self._text_before :].decode()
-        said = self._turn.attempt.steers.said_after(steered)
+        said = self._turn.said_after(steered)
         return Ending(outcome, answer, self._turn.asked_until(steered), text, said, output_seen)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -376,7 +380,7 @@ class ResponseStream:
             warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
         finally:
             with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
-                call_in(self._turn.attempt.get_loop(), self.close)
+                call_in(self._turn.loop, self.close)
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "open" if self._entered else "new"

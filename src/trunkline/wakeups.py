@@ -15,10 +15,12 @@ what it waits for ends inside of it, the event loop calls in its next round as i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import Context
+from typing import Any
 
 from .background import running_loop
+from .errors import UsageError
 
 
 class Wakeups:
@@ -77,8 +79,7 @@ class Wakeups:
 class Wait:
     """What one task at a time waits for, again and again. Cancelling ends the wait and loses nothing.
 
-    A subclass says in ``__await__`` when there is something to wait for: then it sets
-    ``_asyncio_future_blocking`` and yields itself to the task.
+    It may be awaited again after each end. The owner checks first that there is something to wait for.
 
     Attributes:
         is_awaited: a task waits.
@@ -114,6 +115,17 @@ class Wait:
         if self.is_awaited:
             self._error = error
             self.end()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Wait for the end. Cancelling ends the wait and loses nothing.
+
+        Raises:
+            UsageError: another task waits.
+        """
+        if self.go_on is not None:
+            raise UsageError("another task is already reading this stream; read each stream from one task")
+        self._asyncio_future_blocking = True
+        yield self
 
     # What a task asks of something that it waits for.
 

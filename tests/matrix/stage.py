@@ -21,6 +21,7 @@ from trunkline.emulator import Action, Call, Emulator, Fail, Fired, Prompt, Reas
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta
 
+from ..talk import Timing
 from ..waiting import TIME_SCALE, soon, until
 from .table import Cell, Phase, Way
 
@@ -163,6 +164,7 @@ class Stage:
         self._is_slow = False
         self._silent: set[str] = set()
         self._failing: Fail | None = None
+        self._timing = Timing()
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Start everything."""
@@ -177,7 +179,8 @@ class Stage:
             lanes=cell.way is not Way.ONE,
             deadlines=Deadlines(patience_s, *[PATIENCE_S] * 3),
             policy=Policy(backoff_s=0.02),
-            limits=PoolLimits(max_age_s=0, age_jitter_s=0, upkeep_s=3600),
+            limits=PoolLimits(max_age_s=0, age_jitter_s=0, upkeep_s=Timing.UPKEEP_S),
+            world=trunkline.World(call_later=self._timing.call_later),
             ssl_context=_tls(),
             **options | dict(cell.row.options),
         )
@@ -250,16 +253,16 @@ class Stage:
 
     async def _rotate(self) -> None:
         """The connection is replaced in the middle of an answer."""
-        pool = self.client._pool
+        client = self.client
         acting = self.actor.begin("talk", self._impatient)
         await soon(self.actor.began.wait())
         if strikes_dial := any(fault.action in AT_DIAL for fault in self.cell.row.faults):
             self._lay()
-            pool.look_after()
-            await until(lambda: pool.metrics.failed_dials == 1, "the replacement cannot be made")
-            await until(lambda: not pool._replacing, "it is given up")
-        pool.look_after()
-        await until(lambda: not pool._replacing, "the replacement is there")
+            self._timing.keep_up()
+            await until(lambda: client.metrics.failed_dials == 1, "the replacement cannot be made")
+            await until(lambda: not client.state().replacing, "it is given up")
+        self._timing.keep_up()
+        await until(lambda: not client.state().replacing, "the replacement is there")
         if not strikes_dial:
             self._lay(running=True)
             await until(lambda: bool(self.fired), "it strikes")

@@ -17,7 +17,7 @@ from msgspec.structs import force_setattr
 from ..errors import ProtocolViolation
 from ..plain_json import repaired
 from ..quiet import QuietStruct
-from .events import InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent
+from .events import InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
 
 
 class _Envelope(QuietStruct, frozen=True):
@@ -77,13 +77,9 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent
             wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number, problem=str(error)
         )
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
-    return UnknownEvent(
-        wire_type=kind,
-        raw=frame,
-        stream_id=stream_id,
-        sequence_number=number,
-        has_output=any(bytes(part) != b"null" for part in parts),
-    )
+    has_output = any(bytes(part) != b"null" for part in parts)
+    unknown = UnknownOutputEvent if has_output else UnknownEvent
+    return unknown(wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number)
 
 
 def _envelope_of(frame: bytes) -> _Envelope:

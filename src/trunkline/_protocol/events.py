@@ -10,7 +10,8 @@ be a field as well, because msgspec keeps the tag of a union out of the fields.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from enum import IntEnum, auto
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw, field
@@ -21,10 +22,61 @@ from ..quiet import QuietStruct
 from ..response import Response
 
 
+class EventKind(IntEnum):
+    """What an event does to its response. The one classification of events.
+
+    Integers, because they are hashed for every event, which plain enumerations do in Python.
+    """
+
+    CREATED = auto()
+    """The response begins."""
+
+    QUEUED = auto()
+    """The response waits for the model."""
+
+    IN_PROGRESS = auto()
+    """The model works on the response; its parent may be advanced."""
+
+    OUTPUT = auto()
+    """A part of the answer: a replay would repeat it."""
+
+    OTHER = auto()
+    """An unknown event without output."""
+
+    COMPLETED = auto()
+    """The response ends with the whole answer."""
+
+    INCOMPLETE = auto()
+    """The response ends early."""
+
+    FAILED = auto()
+    """The response ends with an error."""
+
+    ERROR = auto()
+    """The request ends without a response, or a running response ends."""
+
+    STEER = auto()
+    """The outcome of a steer."""
+
+    INVALID = auto()
+    """A known event that cannot be read."""
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it precedes all output, and occurs once in a response."""
+        return self <= EventKind.IN_PROGRESS
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it ends a response."""
+        return EventKind.COMPLETED <= self <= EventKind.FAILED
+
+
 class Event(QuietStruct, tag_field="type", frozen=True):
     """Base class of all events. Events are immutable.
 
     Attributes:
+        kind: what the event does to its response.
         type: the event's type, such as ``response.output_text.delta``; ``unknown`` for an `UnknownEvent`.
         is_delta: whether the event is a piece of an output item.
         stream_id: the lane of the event; ``None`` on the default lane.
@@ -32,6 +84,7 @@ class Event(QuietStruct, tag_field="type", frozen=True):
         raw: the frame as it arrived.
     """
 
+    kind: ClassVar[EventKind] = EventKind.OUTPUT
     type: ClassVar[str]
     is_delta: ClassVar[bool] = False
     stream_id: str | None = None
@@ -52,44 +105,52 @@ class Event(QuietStruct, tag_field="type", frozen=True):
         return f"<{type(self).__name__} {self.wire_type}>"  # never the content
 
 
-class _ResponseEvent(Event, kw_only=True, frozen=True):
+class ResponseEvent(Event, kw_only=True, frozen=True):
+    """Base class of the life-cycle events, which carry the response."""
+
     response: Response
 
 
-class ResponseCreated(_ResponseEvent, tag="response.created", frozen=True):
+class ResponseCreated(ResponseEvent, tag="response.created", frozen=True):
     """The response exists, and has its id."""
 
     type: ClassVar[Literal["response.created"]] = "response.created"
+    kind: ClassVar[EventKind] = EventKind.CREATED
 
 
-class ResponseQueued(_ResponseEvent, tag="response.queued", frozen=True):
+class ResponseQueued(ResponseEvent, tag="response.queued", frozen=True):
     """The response waits for its turn."""
 
     type: ClassVar[Literal["response.queued"]] = "response.queued"
+    kind: ClassVar[EventKind] = EventKind.QUEUED
 
 
-class ResponseInProgress(_ResponseEvent, tag="response.in_progress", frozen=True):
+class ResponseInProgress(ResponseEvent, tag="response.in_progress", frozen=True):
     """The model works on it. A fork's parent may be advanced from now on."""
 
     type: ClassVar[Literal["response.in_progress"]] = "response.in_progress"
+    kind: ClassVar[EventKind] = EventKind.IN_PROGRESS
 
 
-class ResponseCompleted(_ResponseEvent, tag="response.completed", frozen=True):
+class ResponseCompleted(ResponseEvent, tag="response.completed", frozen=True):
     """Terminal: the whole answer is there."""
 
     type: ClassVar[Literal["response.completed"]] = "response.completed"
+    kind: ClassVar[EventKind] = EventKind.COMPLETED
 
 
-class ResponseFailedEvent(_ResponseEvent, tag="response.failed", frozen=True):
+class ResponseFailedEvent(ResponseEvent, tag="response.failed", frozen=True):
     """Terminal: ``response.error`` says why."""
 
     type: ClassVar[Literal["response.failed"]] = "response.failed"
+    kind: ClassVar[EventKind] = EventKind.FAILED
 
 
-class ResponseIncomplete(_ResponseEvent, tag="response.incomplete", frozen=True):
+class ResponseIncomplete(ResponseEvent, tag="response.incomplete", frozen=True):
     """Terminal, and no error: ``response.incomplete_details`` says why the answer ends here."""
 
     type: ClassVar[Literal["response.incomplete"]] = "response.incomplete"
+    kind: ClassVar[EventKind] = EventKind.INCOMPLETE
 
 
 class _ItemEvent(Event, kw_only=True, frozen=True):
@@ -239,6 +300,7 @@ class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
     """
 
     type: ClassVar[Literal["error"]] = "error"
+    kind: ClassVar[EventKind] = EventKind.ERROR
     error: Any = None
     response_id: Any = None
     status: Any = None
@@ -284,26 +346,30 @@ class Steer(QuietStruct, frozen=True):
     input: Any = None
 
 
-class SteerAccepted(Event, tag="response.steer.accepted", kw_only=True, frozen=True):
+class SteerEvent(Event, kw_only=True, frozen=True):
+    """Base class of the events that report the outcome of a steer."""
+
+    kind: ClassVar[EventKind] = EventKind.STEER
+    steer: Steer
+
+
+class SteerAccepted(SteerEvent, tag="response.steer.accepted", kw_only=True, frozen=True):
     """The service owns the steering input now."""
 
     type: ClassVar[Literal["response.steer.accepted"]] = "response.steer.accepted"
-    steer: Steer
 
 
-class SteerFailed(Event, tag="response.steer.failed", kw_only=True, frozen=True):
+class SteerFailed(SteerEvent, tag="response.steer.failed", kw_only=True, frozen=True):
     """The steering input comes back: ``steer.input``."""
 
     type: ClassVar[Literal["response.steer.failed"]] = "response.steer.failed"
-    steer: Steer
     error: ErrorBody | None = None
 
 
-class SteerPending(Event, tag="response.steer.pending", kw_only=True, frozen=True):
+class SteerPending(SteerEvent, tag="response.steer.pending", kw_only=True, frozen=True):
     """Tool outputs or approvals are owed first: ``required_input`` has the stubs."""
 
     type: ClassVar[Literal["response.steer.pending"]] = "response.steer.pending"
-    steer: Steer
     reason: Any = None
     required_input: list[JSON] = field(default_factory=list)
 
@@ -313,12 +379,22 @@ class UnknownEvent(Event, tag="unknown", kw_only=True, frozen=True):
 
     Attributes:
         wire_type: the type as the server sent it.
-        has_output: whether the event names an output item, so that it is a part of the answer.
     """
 
     type: ClassVar[Literal["unknown"]] = "unknown"
+    kind: ClassVar[EventKind] = EventKind.OTHER
     wire_type: str
-    has_output: bool = False
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the event names an output item, so that it is a part of the answer."""
+        return self.kind is EventKind.OUTPUT
+
+
+class UnknownOutputEvent(UnknownEvent, tag="unknown", kw_only=True, frozen=True):
+    """An unknown event that names an output item."""
+
+    kind: ClassVar[EventKind] = EventKind.OUTPUT
 
 
 class InvalidEvent(Event, tag="invalid", kw_only=True, frozen=True):
@@ -330,8 +406,14 @@ class InvalidEvent(Event, tag="invalid", kw_only=True, frozen=True):
     """
 
     type: ClassVar[Literal["invalid"]] = "invalid"
+    kind: ClassVar[EventKind] = EventKind.INVALID
     wire_type: str
     problem: str = ""
+
+    @property
+    def intended_kind(self) -> EventKind:
+        """The kind of a valid event of its type."""
+        return _KINDS[self.wire_type]
 
 
 KnownEvent: TypeAlias = (
@@ -361,25 +443,4 @@ ServerEvent: TypeAlias = KnownEvent | UnknownEvent
 ReceivedEvent: TypeAlias = ServerEvent | InvalidEvent
 """Every event that `decode` returns. An `InvalidEvent` becomes an exception before it reaches a caller."""
 
-TERMINAL: Final = frozenset({ResponseCompleted.type, ResponseFailedEvent.type, ResponseIncomplete.type})
-"""The types that end a response. An ``error`` ends the request it answers."""
-
-BEFORE_OUTPUT: Final = (ResponseCreated, ResponseQueued, ResponseInProgress)
-_WITHOUT_OUTPUT: Final = (
-    *BEFORE_OUTPUT,
-    ResponseCompleted,
-    ResponseFailedEvent,
-    ResponseIncomplete,
-    ErrorEvent,
-    SteerAccepted,
-    SteerFailed,
-    SteerPending,
-    InvalidEvent,
-)
-
-
-def is_output(event: ReceivedEvent) -> bool:
-    """Whether the caller sees a part of the answer in this event, so that a replay would repeat it."""
-    if isinstance(event, UnknownEvent):
-        return event.has_output
-    return not isinstance(event, _WITHOUT_OUTPUT)
+_KINDS: Final[dict[str, EventKind]] = {cls.type: cls.kind for cls in get_args(KnownEvent)}

@@ -8,6 +8,7 @@ from ._protocol.errors import ApiError
 from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
 from ._wire.frame_log import FrameRecord
 from .emulator import Emulator, ThreadedEmulator
+from .fake_network import FakeClock, FakeNetwork, FakeSocket, FakeTimer
 from .faults.action import Action
 from .faults.fault import Fault, Fired
 from .faults.faults import Faults
@@ -25,6 +26,10 @@ __all__ = [
     "Emulator",
     "Expectation",
     "Fail",
+    "FakeClock",
+    "FakeNetwork",
+    "FakeSocket",
+    "FakeTimer",
     "Fault",
     "Faults",
     "Fired",

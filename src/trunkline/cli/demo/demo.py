@@ -6,11 +6,12 @@ import asyncio
 
 from rich.console import Console
 
+from ..._observe.hooks import Hooks
+from ..._observe.metrics import TurnMetrics
 from ...client import Client
 from ...conversation import Conversation
 from ...emulator import Emulator
 from ...events import OutputItemDone, OutputTextDelta, ServerEvent
-from ...metrics import Hooks, TurnMetrics
 from ..contexts import difference
 from ..terminal import printable
 from .report import Row, print_report

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...metrics import TurnMetrics
+from ..._observe.metrics import TurnMetrics
 
 
 @dataclass(frozen=True, slots=True)

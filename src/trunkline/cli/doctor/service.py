@@ -10,7 +10,7 @@ from time import monotonic
 
 from ... import websocket
 from ..._protocol.decoding import decode
-from ..._protocol.events import TERMINAL, ErrorEvent, ReceivedEvent
+from ..._protocol.events import ErrorEvent, EventKind, ReceivedEvent
 from ...client import Client
 from ...conversation import Conversation
 from ...endpoint import OPENAI_HOST, Endpoint
@@ -24,7 +24,6 @@ HTTP_TURN = "first token, HTTP"
 
 _WORDS = "Say the word ready."
 _LANES = ("doctor-1", "doctor-2")
-_LAST = TERMINAL | {ErrorEvent.type}
 _NO_SOCKET = "needs WebSocket"
 _ONE_AT_A_TIME = "Each turn needs its own socket: Client(lanes=False), the default except for api.openai.com."
 
@@ -125,7 +124,7 @@ class _Desk:
                 event = decode(await inbox.next())
                 if event.stream_id not in _LANES:
                     return Found(_without_lanes(event), _ONE_AT_A_TIME, Verdict.WARNING)
-                if event.wire_type in _LAST:
+                if event.kind.is_terminal or event.kind is EventKind.ERROR:
                     waiting.discard(event.stream_id)
         finally:
             await _ended(socket)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
-from trunkline.sequence import MAX_HELD, Sequence
+from trunkline._protocol.ordering import MAX_HELD, Ordering
 
 DELTA = "response.output_text.delta"
 
@@ -29,17 +29,17 @@ def event(kind: str, number: object = None) -> ReceivedEvent:
 
 def passed(numbers: list[Any], kind: str = DELTA) -> list[object]:
     """The numbers that come through, in order; what waits at the end is flushed."""
-    sequence = Sequence()
-    found = [each for number in numbers for each in sequence.admit(number, event(kind, number))]
-    return [each.sequence_number for each in [*found, *sequence.flush()]]
+    ordering = Ordering()
+    found = [each for number in numbers for each in ordering.admit(event(kind, number))]
+    return [each.sequence_number for each in [*found, *ordering.flush()]]
 
 
-def begun(expected: int = 2) -> Sequence:
+def begun(expected: int = 2) -> Ordering:
     """One that has seen the events before this number."""
-    sequence = Sequence()
+    ordering = Ordering()
     for number in range(expected):
-        sequence.admit(number, event(DELTA, number))
-    return sequence
+        ordering.admit(event(DELTA, number))
+    return ordering
 
 
 def test_events_in_order_pass_at_once() -> None:
@@ -51,9 +51,9 @@ def test_a_repetition_is_dropped() -> None:
 
 
 def test_an_early_event_waits_for_those_before_it() -> None:
-    sequence = begun()
-    assert sequence.admit(3, event(DELTA, 3)) == []
-    assert [each.sequence_number for each in sequence.admit(2, event(DELTA, 2))] == [2, 3]
+    ordering = begun()
+    assert ordering.admit(event(DELTA, 3)) == []
+    assert [each.sequence_number for each in ordering.admit(event(DELTA, 2))] == [2, 3]
 
 
 def test_what_is_missing_is_not_waited_for_for_ever() -> None:
@@ -69,31 +69,31 @@ def test_servers_that_do_not_count_are_not_held_to_it(numbers: list[Any]) -> Non
 @pytest.mark.parametrize("kind", ["error", "response.steer.accepted", "response.steer.failed"])
 @pytest.mark.parametrize("number", [0, 1, 2, 9, None])
 def test_answers_to_requests_have_numbers_of_their_own(kind: str, number: int | None) -> None:
-    sequence = begun()
+    ordering = begun()
     answer = event(kind, number)
-    assert sequence.admit(number, answer) == [answer]
+    assert ordering.admit(answer) == [answer]
 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.incomplete", "response.failed"])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_no_end_is_missed(kind: str, number: int) -> None:
-    sequence = begun()
+    ordering = begun()
     end = event(kind, number)
-    assert sequence.admit(number, end) == [end]
+    assert ordering.admit(end) == [end]
 
 
 def test_an_answer_that_counts_with_the_others_leaves_no_gap() -> None:
-    sequence = begun()
-    assert len(sequence.admit(3, event("response.steer.accepted", 3))) == 1
+    ordering = begun()
+    assert len(ordering.admit(event("response.steer.accepted", 3))) == 1
     for number in (2, 4, 5):
-        assert [each.sequence_number for each in sequence.admit(number, event(DELTA, number))] == [number]
-    assert not sequence.held
+        assert [each.sequence_number for each in ordering.admit(event(DELTA, number))] == [number]
+    assert not ordering.held
 
 
 def test_an_end_that_an_answer_has_overtaken_is_heard() -> None:
-    sequence = begun()
-    sequence.admit(3, event("response.steer.failed", 3))
-    assert [each.type for each in sequence.admit(2, event("response.completed", 2))] == ["response.completed"]
+    ordering = begun()
+    ordering.admit(event("response.steer.failed", 3))
+    assert [each.type for each in ordering.admit(event("response.completed", 2))] == ["response.completed"]
 
 
 def test_what_waits_is_given_up_in_order_and_counting_goes_on_after_it() -> None:
@@ -118,13 +118,24 @@ def test_whatever_the_order_each_comes_once_and_in_its_place(order: list[int], a
 
 
 def test_a_server_that_counts_anew_within_a_response_loses_nothing() -> None:
-    sequence = Sequence()
+    ordering = Ordering()
     given = [(number, f"{part}-{number}") for part in range(3) for number in range(4)]
     texts = [
         each.delta  # type: ignore[union-attr]
         for number, text in given
-        for each in sequence.admit(
-            number, decode(json.dumps({"type": DELTA, "sequence_number": number, "delta": text}).encode())
+        for each in ordering.admit(
+            decode(json.dumps({"type": DELTA, "sequence_number": number, "delta": text}).encode())
         )
     ]
     assert texts == [text for _, text in given]
+
+
+@given(st.lists(st.integers(0, 12), max_size=40))
+def test_the_shortcut_passes_what_admit_would_pass(numbers: list[int]) -> None:
+    """`follows` may be tried first for any event: the same events pass, in the same order."""
+    plain, quick = Ordering(), Ordering()
+    for number in numbers:
+        each = event(DELTA, number)
+        expected = plain.admit(each)
+        assert ([each] if quick.follows(each) else quick.admit(each)) == expected
+        assert (quick.numbers, quick.held) == (plain.numbers, plain.held)

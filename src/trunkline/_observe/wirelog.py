@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from ._protocol.events import ErrorEvent, ReceivedEvent
-from .errors import TurnError
-from .recovery import Decision
+from .._protocol.events import ErrorEvent, ReceivedEvent, ResponseEvent
+from .._protocol.failure import Failure
+from .._protocol.sink import Sink
+from ..recovery import Decision
 
 logger = logging.getLogger("trunkline.wire")
 
@@ -48,7 +49,7 @@ class WireLog:
         if isinstance(event, ErrorEvent):
             about = f"{named(str(event.status or ''))} {named(event.code)}".strip()
         else:
-            about = named(getattr(getattr(event, "response", None), "id", None))
+            about = named(event.response.id) if isinstance(event, ResponseEvent) else ""
         self._frame("<", event.wire_type, event.stream_id, about, event.raw)
 
     def note(self, text: str, *values: object) -> None:
@@ -65,22 +66,8 @@ class WireLog:
         return f"<WireLog of {self._place}>"
 
 
-class Sink(Protocol):
-    """Who waits for the answer to one request."""
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more is expected."""
-
-    def deliver(self, event: ReceivedEvent) -> None:
-        """Take one event."""
-
-    def fail(self, error: TurnError) -> None:
-        """The exchange broke off."""
-
-
 class LoggedSink:
-    """A sink with a log before it: for exchanges over HTTP, which have no connection of their own."""
+    """A sink that logs what passes: for exchanges over HTTP, which have no connection of their own."""
 
     def __init__(self, sink: Sink, log: WireLog) -> None:
         self._sink = sink
@@ -88,7 +75,7 @@ class LoggedSink:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more is expected."""
+        """Whether the sink takes no further events."""
         return self._sink.is_over
 
     def deliver(self, event: ReceivedEvent) -> None:
@@ -96,19 +83,15 @@ class LoggedSink:
         self._log.received(event)
         self._sink.deliver(event)
 
-    def fail(self, error: TurnError) -> None:
-        """The exchange broke off, or is at its end."""
-        self._log.note("closed%s", "" if self.is_over else f": {error}")
-        self._sink.fail(error)
+    def deliver_delta(self, event: ReceivedEvent) -> None:
+        """Take one delta."""
+        self._log.received(event)
+        self._sink.deliver_delta(event)
 
-
-def sink_over_http(sink: Sink, place: str, body: bytes, *, shows_content: bool) -> Sink:
-    """The sink for a request that is posted now, with a log before it if somebody listens."""
-    log = wire_log(place, shows_content=shows_content)
-    if log is None:
-        return sink
-    log.sent("response.create", body)
-    return LoggedSink(sink, log)
+    def fail(self, failure: Failure) -> None:
+        """The exchange ended."""
+        self._log.note("closed%s", "" if self.is_over else f": {failure.message}")
+        self._sink.fail(failure)
 
 
 def wire_log(place: str, *, shows_content: bool) -> WireLog | None:
@@ -122,15 +105,15 @@ def log_rotation(old: int, new: int) -> None:
 
 
 def log_recovery(
-    turn: int, attempt: int, connection: int | None, error: TurnError, decision: Decision
+    turn: int, attempt: int, connection: int | None, failure: Failure, decision: Decision
 ) -> None:
-    """An attempt of a turn has failed, and it is asked again."""
+    """An attempt of a turn has failed, and the request is sent again."""
     if not logger.isEnabledFor(logging.DEBUG) or decision.cause is None:
         return
-    failure = f"{type(error).__name__} {named(getattr(error, 'code', None))}".rstrip()
     logger.debug(
         "turn %d attempt %d on %s failed: %s; recovers from %s, %s in %.3f s",
-        *(turn, attempt, f"connection {connection}" if connection is not None else "http", failure),
+        *(turn, attempt, f"connection {connection}" if connection is not None else "http"),
+        f"{failure.name} {named(failure.code)}".rstrip(),
         *(decision.cause.value, decision.action.value, decision.delay_s),
     )
 

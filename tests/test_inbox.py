@@ -9,11 +9,11 @@ import pytest
 import trunkline
 from trunkline import Deadlines, Policy
 from trunkline._protocol.decoding import decode
-from trunkline.attempt import Attempt
-from trunkline.emulator import Emulator
+from trunkline._protocol.failure import Failure
+from trunkline._turns.inbox import Inbox
+from trunkline.emulator import Emulator, FakeClock
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
-from trunkline.metrics import TurnMetrics
 from trunkline.wakeups import Wakeups
 
 from .peer import Server, frame
@@ -22,6 +22,39 @@ from .waiting import runs_briefly, soon, until
 
 ONCE = Policy(max_attempts=1)
 LONG = runs_briefly(60)
+
+
+def inbox_of(clock: FakeClock, max_events: int = 100, **deadlines: float | None) -> Inbox:
+    """An inbox without a connection, at the start of its turn."""
+    world = trunkline.World(clock=clock, call_later=clock.call_later)
+    return Inbox(
+        Deadlines(**deadlines),
+        started_at=clock(),
+        max_events=max_events,
+        wakeups=Wakeups(),
+        world=world,
+    )
+
+
+class Exchange:
+    """An exchange that records when it is abandoned."""
+
+    lane = connection = None
+    may_go_on = False
+    abandoned = 0
+
+    def send(self) -> Any:
+        raise AssertionError("it was sent")
+
+    def steer(self, given: Any) -> None: ...
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+def text(piece: str, number: int | None = None) -> Any:
+    event = {"type": DELTA, "delta": piece, "sequence_number": number}
+    return decode(json.dumps(event).encode())
 
 
 # Events, and when the caller sees them.
@@ -350,10 +383,80 @@ async def test_a_number_that_is_no_integer_does_no_harm() -> None:
     async with Emulator(frames=100) as emulator, client_of(emulator) as client:
         stream = await ask(client.conversation(model="echo"), "hello there")
         frames = [json.loads(frame.data) for frame in emulator.frames if frame.sent]
-    attempt = Attempt(Deadlines(), 100, TurnMetrics(), 0.0, Wakeups())
+    inbox = inbox_of(FakeClock())
     for event in frames:
         if event["type"] == DELTA:
             event["sequence_number"] = float(event["sequence_number"])
-        attempt.deliver(decode(json.dumps(event).encode()))
-    deltas = [event.delta for event in attempt.events if isinstance(event, OutputTextDelta)]
+        inbox.deliver(decode(json.dumps(event).encode()))
+    deltas = [event.delta for event in inbox.events if isinstance(event, OutputTextDelta)]
     assert "".join(deltas) == stream.received_text == "hello there"
+
+
+# Without a connection.
+
+
+async def test_the_shortcut_of_deltas_delivers_what_the_long_way_does() -> None:
+    quick, plain = inbox_of(FakeClock()), inbox_of(FakeClock())
+    events = [text(str(number), number) for number in (0, 1, 2, 2, 4, 3, 5)]
+    for event in events:
+        quick.deliver_delta(event)
+        plain.deliver(event)
+    assert list(quick.events) == list(plain.events)
+    assert "".join(event.delta for event in plain.events if isinstance(event, OutputTextDelta)) == "012345"
+    assert quick.received_bytes == plain.received_bytes
+
+
+@pytest.mark.parametrize("shortcut", [True, False])
+async def test_more_unread_events_than_allowed_fail_the_attempt_and_leave_its_answer(shortcut: bool) -> None:
+    inbox, exchange = inbox_of(FakeClock(), max_events=3), Exchange()
+    inbox.listen_to(exchange)
+    for number in range(5):
+        (inbox.deliver_delta if shortcut else inbox.deliver)(text("x", number))
+    failure = inbox.reception.failure
+    assert failure is not None
+    assert isinstance(failure.exception(), trunkline.SlowConsumer)
+    assert (inbox.is_over, exchange.abandoned) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "phase"),
+    [
+        ([], "first_event"),
+        (["response.created"], "first_output"),
+        (["response.created", DELTA], "between_events"),
+    ],
+)
+async def test_a_phase_counts_from_the_latest_event(events: list[str], phase: str) -> None:
+    clock = FakeClock()
+    limits: dict[str, float | None] = {"first_event": 50.0, "first_output": 50.0, "between_events": 50.0}
+    inbox, exchange = inbox_of(clock, 100, **limits | {phase: 5.0}), Exchange()
+    inbox.listen_to(exchange)
+    for kind in events:
+        clock.advance(4.0)
+        inbox.deliver(decode(json.dumps({"type": kind, "delta": "x", "response": {"id": "r"}}).encode()))
+    clock.advance(4.9)
+    assert not inbox.is_over
+    clock.advance(0.2)
+    assert inbox.reception.failure is not None
+    assert (inbox.reception.failure.phase, inbox.reception.failure.waited_s) == (phase, 5.0)
+    assert exchange.abandoned == 1
+
+
+async def test_an_attempt_that_has_ended_has_no_deadline() -> None:
+    clock = FakeClock()
+    inbox = inbox_of(clock, total=10.0)
+    inbox.listen_to(Exchange())
+    for kind in ("response.created", DELTA, "response.completed"):
+        inbox.deliver(decode(json.dumps({"type": kind, "delta": "x", "response": {"id": "r"}}).encode()))
+    clock.advance(100.0)
+    assert inbox.reception.failure is None
+
+
+async def test_unread_events_of_a_failed_attempt_are_dropped_and_read_ones_stay() -> None:
+    for was_read in (False, True):
+        inbox = inbox_of(FakeClock())
+        inbox.deliver(text("x"))
+        if was_read:
+            inbox.take()
+        inbox.fail(Failure.lost("the connection was lost", sent=True))
+        assert bool(inbox.events) is was_read

@@ -1,7 +1,7 @@
-"""The same turns over HTTP: a ``POST`` that is answered by server-sent events.
+"""HTTP transport: a ``POST`` for each request, answered by server-sent events.
 
-For endpoints, networks and moments without WebSocket. Events, exceptions and metrics are the same. A request
-can be cancelled here: leaving a turn closes its connection, and the service stops.
+It takes over where no WebSocket is available. Events, exceptions and metrics are the same. Unlike on a
+socket, a request can be cancelled: leaving a turn closes its connection, and the service stops.
 """
 
 from __future__ import annotations
@@ -11,14 +11,23 @@ import functools
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ._protocol.decoding import decode
-from ._protocol.events import ErrorEvent, ReceivedEvent
-from .background import Unstoppable, cancel, in_background, running_loop
-from .errors import ConnectFailed, ConnectionLost, NetworkError, TurnError
+from .._decisions.request import Request
+from .._observe.wirelog import LoggedSink, WireLog, wire_log
+from .._protocol.decoding import decode
+from .._protocol.events import ErrorEvent
+from .._protocol.failure import Failure, FailureKind
+from .._protocol.sink import Sink
+from ..background import Unstoppable, cancel, in_background, running_loop
+from ..baselines import Plan
+from ..errors import ConnectFailed, NetworkError, UsageError
+from ..items import TurnInput
+from ..request import http_body
+from .exchange import Sent
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,32 +35,19 @@ if TYPE_CHECKING:
 MAX_EVENT_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 READ_ON_S = 1.0
-"""How long a stream may take to end after its answer; if it does, the next turn uses its connection."""
+"""Time that a stream has to end after its answer, so that the next request can use its connection."""
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
-
-
-class Sink(Protocol):
-    """Who waits for the answer to one request."""
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more is expected."""
-
-    def deliver(self, event: ReceivedEvent) -> None:
-        """Take one event; must not raise."""
-
-    def fail(self, error: TurnError) -> None:
-        """The exchange broke off; must not raise."""
 
 
 class HttpTransport:
     """Posts requests to one URL.
 
     Args:
-        url: where responses are created.
-        headers: who asks; asked for each request.
-        connect_s: how long connecting may take, in seconds.
+        url: the URL of the responses.
+        headers: gives the headers of a request, with its credentials.
+        connect_s: the time limit of connecting, in seconds.
+        log_content: log lines of the wire show whole frames.
         ssl_context: as for `Client`.
         proxy: as for `Client`.
     """
@@ -64,6 +60,7 @@ class HttpTransport:
         connect_s: float | None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
+        log_content: bool = False,
     ) -> None:
         self._url = url
         self._headers = headers
@@ -72,21 +69,32 @@ class HttpTransport:
         self._proxy = proxy
         self.authority = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._log_content = log_content
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests that are being answered."""
         return len(self._running)
 
-    def exchange(self, sink: Sink) -> HttpExchange:
-        """One request and the events that answer it."""
-        return HttpExchange(self, sink)
+    def exchange(self, request: Request, plans: Sequence[Plan], sink: Sink, label: str) -> HttpExchange:
+        """An exchange for one request.
 
-    def run(self, exchange: HttpExchange, body: bytes) -> asyncio.Task[None]:
-        """Post the body in a task of its own, and hand on what comes."""
-        task = in_background(exchange.run(body), "trunkline http")
+        Args:
+            request: the request.
+            plans: the deltas that can be sent, the longest first. Only stored parents exist over HTTP.
+            sink: the receiver of the events.
+            label: the name of the exchange in the log.
+        """
+        stored = (plan for plan in plans if plan.parent is not None and plan.parent.stored)
+        plan = next(stored, Plan(None, request.asked.items()))
+        log = wire_log(label, shows_content=self._log_content)
+        return HttpExchange(self, request, plan, sink, log)
+
+    def run(self, exchange: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run an exchange in a task of its own."""
+        task = in_background(exchange, "trunkline http")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -137,7 +145,7 @@ class HttpTransport:
             await client.aclose()
 
     def end(self) -> None:
-        """End every request, and do not wait for it. May be called when the event loop is closed."""
+        """End every request without waiting for it. May be called when the event loop is closed."""
         cancel(self._running)
         loop = self._loop
         if loop is None or self._client is None:
@@ -154,66 +162,97 @@ class HttpExchange:
     """One request over HTTP.
 
     Attributes:
-        has_started: the response has its id.
+        lane: ``None``: HTTP has no lanes.
+        connection: ``None``: the HTTP client chooses it.
+        may_go_on: ``False``: there is no steering over HTTP.
     """
 
-    def __init__(self, transport: HttpTransport, sink: Sink) -> None:
+    lane: None = None
+    connection: None = None
+    may_go_on: bool = False
+
+    def __init__(
+        self,
+        transport: HttpTransport,
+        request: Request,
+        plan: Plan,
+        sink: Sink,
+        log: WireLog | None,
+    ) -> None:
         self._transport = transport
-        self._sink = sink
+        self._request = request
+        self._plan = plan
+        self._sink = LoggedSink(sink, log) if log is not None else sink
+        self._log = log
         self._task: asyncio.Task[None] | None = None
         self._is_left = False
         self._is_answered = False
-        self.has_started = False
-        self.goes_on = False  # there is no steering over HTTP
+        self._has_started = False
 
-    def begin(self, request: bytes) -> None:
-        """Post it."""
-        self._task = self._transport.run(self, request)
+    def send(self) -> Sent | Failure:
+        """Post the request, in a task of its own."""
+        parent, delta = self._plan.parent, self._plan.delta
+        body = http_body(
+            self._request.fields,
+            delta,
+            previous_response_id=parent.response_id if parent is not None else None,
+        )
+        if self._log is not None:
+            self._log.sent("response.create", body)
+        self._task = self._transport.run(self._exchange(body))
+        return Sent(transport="http", parent=parent, items=len(delta), size_bytes=len(body))
+
+    def steer(self, given: TurnInput) -> None:
+        """Steering needs a WebSocket."""
+        raise UsageError("steer() needs a WebSocket, and this turn uses HTTP")
 
     def abandon(self) -> None:
-        """Close the connection; the service stops. After the answer it is read to its end instead."""
-        self._is_left = True
+        """Close the connection, so that the service stops. After the answer it is read to its end instead."""
         if self._task is not None and not self._is_answered:
+            self._is_left = True
             cancel([self._task])
 
-    async def run(self, body: bytes) -> None:
+    async def _exchange(self, body: bytes) -> None:
         """Post the body and deliver what comes, to the end or to a failure."""
         try:
-            await self._exchange(body)
-            error: TurnError = ConnectionLost(
-                "the HTTP stream ended before the response was complete", sent=True
-            )
+            await self._read(body)
+            failure = Failure.lost("the HTTP stream ended before the response was complete", sent=True)
         except asyncio.CancelledError:
             why = "the stream was closed" if self._is_left else "the client was closed"
-            self._sink.fail(ConnectionLost(why, sent=True, started=self.has_started))
+            self._sink.fail(Failure.lost(why, sent=True, started=self._has_started))
             raise
-        except TurnError as failure:
-            error = failure
-            error.sent = not isinstance(failure, ConnectFailed)
-        except Exception as failure:
-            error = _translated(failure, self._transport.authority)
-        error.started = self.has_started
-        self._sink.fail(error)
+        except NetworkError as error:
+            failure = Failure.of(error)
+        except Exception as error:
+            failure = _translated(error, self._transport.authority)
+        sent = failure.kind is not FailureKind.CONNECT
+        self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
 
-    async def _exchange(self, body: bytes) -> None:
+    async def _read(self, body: bytes) -> None:
         from httpx2 import EventSource
 
+        sink = self._sink
         response = await self._transport.post(body)
         try:
-            if response.status_code != 200:
-                self._sink.deliver(decode(await _refusal(response)))
+            if response.status_code != HTTPStatus.OK:
+                sink.deliver(decode(await _refusal(response)))
                 return
             async with asyncio.timeout(None) as bound:
                 async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
+                    # After the answer the stream is read to its end, so that the next request can use its
+                    # connection.
                     if self._is_answered or not event.data or event.data == "[DONE]":
                         continue
-                    self._sink.deliver(decode(event.data.encode()))
-                    self.has_started = True
-                    if self._sink.is_over:
+                    sink.deliver(decode(event.data.encode()))
+                    self._has_started = True
+                    if sink.is_over:
                         self._is_answered = True
                         bound.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
         finally:
             await response.aclose()
+
+    def __repr__(self) -> str:
+        return f"<HttpExchange with {self._transport.authority}>"
 
 
 @functools.cache
@@ -253,18 +292,17 @@ def _error_of(content: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _translated(error: Exception, authority: str) -> NetworkError:
-    """Exceptions of httpx2, as ours. Their messages may hold URLs: they stay behind, as the cause."""
+def _translated(error: Exception, authority: str) -> Failure:
+    """The failure that an exception of httpx2 means.
+
+    Its message may hold a URL, and stays behind as the cause.
+    """
     import httpx2
 
     why = _words(error)
-    made: NetworkError
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        made = ConnectFailed(f"cannot connect to {authority} over HTTP: {why}")
-    else:
-        made = ConnectionLost(f"the HTTP connection to {authority} was lost: {why}", sent=True)
-    made.__cause__ = error
-    return made
+        return Failure.connect(f"cannot connect to {authority} over HTTP: {why}", cause=error)
+    return Failure.lost(f"the HTTP connection to {authority} was lost: {why}", sent=True, cause=error)
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,62 @@
+"""The request of one turn: its fields, its whole input, and the deltas that could be sent instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..baselines import Baseline, Plan
+from ..history import History
+from ..request import Fields
+from .placement import Owner, can_continue
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request of one turn.
+
+    Attributes:
+        url: the URL of the WebSocket.
+        fields: everything but the items.
+        asked: all items, as the caller holds them.
+        owner: whose turn it is; ``None`` for a turn without memory.
+        generate: ``False`` for a warm-up.
+    """
+
+    url: str = field(repr=False)
+    fields: Fields
+    asked: History
+    owner: Owner | None
+    generate: bool = True
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the response may become a baseline. One made in a context of the service's may not."""
+        return self.owner is not None and not self.fields.brings_context
+
+    def plans(self, *, keeps_responses: bool) -> list[Plan]:
+        """The deltas that can be sent, the longest baseline first; empty if there is none.
+
+        Args:
+            keeps_responses: stored responses can be relied on; otherwise only lanes remember.
+        """
+        if self.owner is None or not self.remembers:
+            return []
+
+        def can_name(parent: Baseline) -> bool:
+            return can_continue(parent if keeps_responses else parent.unstored())
+
+        plans: list[Plan] = []
+        for plan in self.owner.baselines.candidates(self.asked, self.fields.model, can_name):
+            plans.append(plan if keeps_responses else plan.unstored())
+            if plans[-1].parent is not None and plans[-1].parent.stored:
+                break  # it can be continued anywhere, so the shorter ones are not needed
+        return plans
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The ``conversation`` of the service that the request names."""
+        conversation = self.fields.get("conversation")
+        if isinstance(conversation, Mapping):
+            conversation = conversation.get("id")
+        return conversation if isinstance(conversation, str) else None

@@ -1,0 +1,358 @@
+"""One socket and its lanes.
+
+A connection exists from the moment it is needed: turns take their places on its lanes at once and wait for
+the dial together. It is always read. When it ends, each turn on it gets one failure. Its states::
+
+    DIALLING ──dialled──▶ READY ──retire──▶ RETIRED ──last run ended──▶ CLOSING ──on_close──▶ CLOSED
+        │                   │                  │                           ▲                    ▲
+        │                   └──────────────────┴── shut, violation ────────┘                    │
+        └── the dial failed; the socket was lost (from every state) ────────────────────────────┘
+
+    DIALLING  turns may be placed; none can be sent.
+    READY     turns are placed and sent.
+    RETIRED   runs in flight may end; no turn is placed.
+    CLOSING   every run has ended; the socket is not gone yet.
+    CLOSED    the socket is gone, or was never made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+from .._observe.metrics import PoolCounters
+from .._observe.wirelog import WireLog
+from .._protocol.decoding import decode
+from .._protocol.events import ErrorEvent, EventKind, ReceivedEvent, ResponseEvent, UnknownEvent
+from .._protocol.failure import Failure
+from .._protocol.lane import Run
+from .._protocol.lanes import Lanes
+from ..errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
+from ..recovery import CONNECTION_LIMIT
+from .world import Receiver, Socket, World
+
+Connect: TypeAlias = Callable[[Receiver], Awaitable[Socket]]
+
+
+class ConnectionState(Enum):
+    """How far a connection has come."""
+
+    DIALLING = auto()
+    READY = auto()
+    RETIRED = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+_TRANSITIONS: Final = {
+    ConnectionState.DIALLING: {
+        ConnectionState.READY,
+        ConnectionState.RETIRED,
+        ConnectionState.CLOSING,
+        ConnectionState.CLOSED,
+    },
+    ConnectionState.READY: {ConnectionState.RETIRED, ConnectionState.CLOSING, ConnectionState.CLOSED},
+    ConnectionState.RETIRED: {ConnectionState.CLOSING, ConnectionState.CLOSED},
+    ConnectionState.CLOSING: {ConnectionState.CLOSED},
+    ConnectionState.CLOSED: set[ConnectionState](),
+}
+
+
+class Connection:
+    """One socket and its lanes.
+
+    Args:
+        number: its number within the client, from 1.
+        lanes: its lanes.
+        counters: where answers without a reader are counted.
+        world: the clock, for ages and drains, and chance, for the jitter of its age.
+        on_change: called when a place became free, or the connection stopped taking turns.
+        log: the log of its frames; ``None`` for none.
+
+    Attributes:
+        opened_at: when the dial ended; ``None`` before.
+        jitter: a random number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        lanes: Lanes,
+        counters: PoolCounters,
+        world: World,
+        on_change: Callable[[Connection], None],
+        log: WireLog | None = None,
+    ) -> None:
+        self.number = number
+        self.lanes = lanes
+        self.opened_at: float | None = None
+        self.jitter = world.random()
+        self._delta_sinks = lanes.delta_sinks
+        self._counters = counters
+        self._clock = world.clock
+        self._on_change = on_change
+        self._log = log
+        self._socket: Socket | None = None
+        self._state = ConnectionState.DIALLING
+        self._end_of: Failure | None = None
+        self._dialled: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
+
+    # What the pool sees.
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be sent."""
+        return self._state is ConnectionState.READY
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether new turns may be placed here."""
+        return self._state is ConnectionState.READY or self._state is ConnectionState.DIALLING
+
+    @property
+    def is_dialling(self) -> bool:
+        """Whether the dial has not ended."""
+        return not self._dialled.done()
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether it only waits for its runs to end."""
+        return self._state is ConnectionState.RETIRED
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no turns, and its socket is not gone yet."""
+        if self._socket is None:
+            return False
+        return self._state is ConnectionState.RETIRED or self._state is ConnectionState.CLOSING
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no run on it has a reader."""
+        return all(run.sink is None for run in self.lanes.runs)
+
+    async def dial(self, connect: Connect, within_s: float | None) -> None:
+        """Make the connection. Nothing is raised: `ready` tells the result."""
+        failure: Failure | None = None
+        try:
+            async with asyncio.timeout(within_s) as limit:
+                self._socket = await connect(self)
+        except (NetworkError, DeadlineExceeded) as error:
+            failure = Failure.of(error)
+        except asyncio.CancelledError:
+            self._on_dialled(Failure.connect("the client was closed while connecting"))
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError) and within_s is not None and limit.expired():
+                failure = Failure.deadline("connect", within_s)
+            else:
+                raised = type(error).__name__
+                problem = f"connecting raised {raised}; if api_key is a function, check it"
+                failure = Failure.connect(problem, cause=error)
+        self._on_dialled(failure)
+
+    async def ready(self) -> Failure | None:
+        """Wait for the dial. Returns the failure if it failed. Cancelling ends the wait, not the dial."""
+        return await asyncio.shield(self._dialled)
+
+    def retire(self) -> None:
+        """Take no new turns, and close after the last run."""
+        if self.takes_turns:
+            self._enter(ConnectionState.RETIRED)
+            self._note("takes no new turns")
+        self._close_if_unused()
+        self._on_change(self)
+
+    def give_up_drains(self, left_before: float) -> None:
+        """Retire if an answer drains since then: it will not end any more, and holds its lane."""
+        stuck = [
+            run for run in self.lanes.runs if run.was_sent and run.sink is None and run.left_at <= left_before
+        ]
+        for run in stuck:
+            self.lanes.withdraw(run)
+        if stuck:
+            self.retire()
+
+    def shut(self) -> None:
+        """End every run and close."""
+        self._end(Failure.lost("the client was closed"))
+        if self._socket is not None:
+            self._socket.close()
+
+    def drop(self) -> None:
+        """End every run and drop the socket now. May be called when the event loop is closed."""
+        self._end(Failure.lost("the client was closed"))
+        if self._socket is not None:
+            self._socket.drop()
+        self._enter(ConnectionState.CLOSED)
+
+    def abort(self) -> None:
+        """Drop the socket now."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    async def closed(self) -> None:
+        """Wait until the socket is gone."""
+        if self._socket is not None:
+            await self._socket.wait_closed()
+
+    # What an exchange does.
+
+    def send(self, run: Run, frame: bytes) -> Failure | None:
+        """Send the request of a run. A failure means that the socket is dead and nothing was sent."""
+        return self._write(run, "response.create", frame, self.lanes.sending)
+
+    def steer(self, run: Run, frame: bytes) -> Failure | None:
+        """Send a steer; the response that it names decides the lane."""
+        return self._write(run, "response.steer", frame, self.lanes.steering)
+
+    def abandon(self, run: Run) -> None:
+        """The caller left. A run that was sent drains; another one gives its place back."""
+        if run.is_over or run.sink is None:
+            return
+        self.lanes.abandon(run, self._clock())
+        if run.is_over:
+            self._after_run()
+        else:
+            self._counters.add("abandoned")
+
+    # What the socket brings.
+
+    def on_message(self, payload: bytes) -> None:
+        """Take one frame."""
+        try:
+            event = decode(payload)
+        except ProtocolViolation as violation:
+            self._fail(Failure.of(violation))
+            return
+        if self._log is not None:
+            self._log.received(event)
+        # A delta of a response that has begun changes no state here. See docs/design/fast-path.md.
+        if event.is_delta:
+            deliver_delta = self._delta_sinks.get(event.stream_id)
+            if deliver_delta is not None:
+                deliver_delta(event)
+                return
+        # The age limit concerns the connection. With a stream_id it answers that lane's request alone.
+        if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
+            self._on_age_limit(event)
+            return
+        run = self.lanes.route(event)
+        if run is None:
+            self._on_stray(event)
+            return
+        sink = run.sink
+        if sink is not None:
+            sink.deliver(event)
+        if run.is_over:
+            if sink is None and isinstance(event, ResponseEvent):
+                self._counters.add_abandoned_usage(event.response.usage)
+            self._after_run()
+
+    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
+        """The socket is gone."""
+        self._note("is closed: %s", error)
+        self._end(Failure.of(error))
+        if self._state is not ConnectionState.CLOSED:
+            self._enter(ConnectionState.CLOSED)
+            self._on_change(self)
+
+    def _on_stray(self, event: ReceivedEvent) -> None:
+        self._counters.add("strays")
+        # An event with a lane harms that lane at most. Without runs in flight it harms none.
+        if event.stream_id is not None or not self.lanes.in_flight:
+            return
+        # An error that names no lane may answer any request, so every answer is in doubt.
+        if event.kind is EventKind.ERROR:
+            self._fail(
+                Failure.violation(
+                    "received an error without stream_id that may concern any of several responses"
+                )
+            )
+        # Output that names no lane may be part of any answer. Unknown events without output are harmless.
+        elif self.lanes.named and not isinstance(event, UnknownEvent):
+            self._fail(
+                Failure.violation(
+                    "received part of a response without stream_id on a connection with lanes; "
+                    "if the server does not support lanes, create the client with lanes=False"
+                )
+            )
+
+    def _on_age_limit(self, event: ErrorEvent) -> None:
+        """Responses that have begun may still end. Requests that have not begun are refused."""
+        for run in self.lanes.refuse_unstarted():
+            if run.sink is not None:
+                run.sink.deliver(event)
+        self.retire()
+
+    # State.
+
+    def _on_dialled(self, failure: Failure | None) -> None:
+        if self._dialled.done():
+            return
+        self.opened_at = self._clock()
+        if failure is not None:
+            self._note("could not be made: %s", failure.message)
+            self._counters.add("failed_dials")
+            self.lanes.close()
+            self._enter(ConnectionState.CLOSED)
+        elif self._state is ConnectionState.DIALLING:
+            self._note("is open")
+            self._enter(ConnectionState.READY)
+        self._dialled.set_result(failure or self._end_of)
+        self._close_if_unused()
+        self._on_change(self)
+
+    def _write(self, run: Run, kind: str, frame: bytes, record: Callable[[Run], None]) -> Failure | None:
+        socket = self._socket
+        if socket is None or not socket.is_open:
+            return self._end_of or Failure.lost(f"the connection was lost before the {kind} was sent")
+        record(run)
+        try:
+            socket.send(frame)
+        except ConnectionLost as error:  # the socket ended inside of the call
+            return Failure.of(error)
+        if self._log is not None:
+            self._log.sent(kind, frame, run.lane.name)
+        return None
+
+    def _fail(self, failure: Failure) -> None:
+        """Give the socket up: what it brings cannot be attributed any more."""
+        self._note("is not trusted any more: %s", failure.message)
+        self._end(failure)
+        self.abort()
+
+    def _end(self, failure: Failure) -> None:
+        """End every run with this failure."""
+        if self._state in (ConnectionState.CLOSING, ConnectionState.CLOSED):
+            return
+        self._end_of = failure
+        self._enter(ConnectionState.CLOSING)
+        for run in self.lanes.close():
+            if run.sink is not None:
+                run.sink.fail(failure.on_request(sent=run.was_sent, started=run.has_started))
+        self._on_change(self)
+
+    def _after_run(self) -> None:
+        self._close_if_unused()
+        self._on_change(self)
+
+    def _close_if_unused(self) -> None:
+        if self._state is ConnectionState.RETIRED and not self.lanes.in_flight and self._socket is not None:
+            self._enter(ConnectionState.CLOSING)
+            self.lanes.close()
+            self._socket.close()
+
+    def _enter(self, state: ConnectionState) -> None:
+        if state is not self._state:
+            assert state in _TRANSITIONS[self._state], f"{self._state} does not lead to {state}"
+            self._state = state
+
+    def _note(self, text: str, *values: object) -> None:
+        if self._log is not None:
+            self._log.note(text, *values)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number}: {self._state.name}, {self.lanes.in_flight} in flight>"

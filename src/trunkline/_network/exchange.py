@@ -1,0 +1,177 @@
+"""Exchange: one request and the events that answer it, over a WebSocket or over HTTP.
+
+`Transports.open` gives an exchange that has its place; `Exchange.send` writes the request. The events go to
+the sink that was given when it was opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from .._decisions.placement import Candidate
+from .._decisions.request import Request
+from .._protocol.failure import Failure
+from .._protocol.lane import Lane, Run, RunState
+from .._protocol.steers import steer_frame
+from ..baselines import Baseline, Plan
+from ..errors import UsageError
+from ..items import TurnInput
+from ..request import frame
+from .connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent, and where.
+
+    Attributes:
+        transport: ``websocket`` or ``http``.
+        parent: the baseline whose response was named; ``None`` for the full context.
+        items: the number of input items.
+        size_bytes: the size of the frame or body.
+        lane: the ``stream_id``; ``None`` on the default lane and over HTTP.
+        connection: the number of the connection, from 1; ``None`` over HTTP.
+        is_fork: the parent is continued from another lane than its own.
+    """
+
+    transport: Literal["websocket", "http"]
+    parent: Baseline | None
+    items: int
+    size_bytes: int
+    lane: str | None = None
+    connection: int | None = None
+    is_fork: bool = False
+
+    @property
+    def mode(self) -> Literal["delta", "full"]:
+        """Whether only new items were sent on top of a parent."""
+        return "full" if self.parent is None else "delta"
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpened:
+    """There is no exchange.
+
+    Attributes:
+        failure: the reason.
+        connection: the connection that did not become ready; ``None`` if there was none.
+    """
+
+    failure: Failure
+    connection: Candidate | None = None
+
+
+class Exchange(Protocol):
+    """One request on its way."""
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane that may remember the response; ``None`` over HTTP."""
+
+    @property
+    def connection(self) -> Candidate | None:
+        """The connection, to be avoided after a failure; ``None`` over HTTP."""
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a successor may follow the response that has ended."""
+
+    def send(self) -> Sent | Failure:
+        """Send the request. A failure means that nothing was sent."""
+
+    def steer(self, given: TurnInput) -> None:
+        """Send a steer into the running response.
+
+        Raises:
+            UsageError: no response runs, or it runs over HTTP.
+            ConnectionLost: the socket is dead.
+        """
+
+    def abandon(self) -> None:
+        """Do without the answer. May be called again."""
+
+
+class SocketExchange:
+    """A request with a place on a lane.
+
+    Args:
+        request: the request.
+        connection: the connection.
+        run: its run on a lane of that connection.
+        plan: the items to send there.
+        is_fork: the parent is the latest response of another lane.
+        close_abandoned: close the socket of an abandoned answer if no other answer on it has a reader.
+    """
+
+    __slots__ = ("_close_abandoned", "_is_fork", "_plan", "_request", "_run", "connection")
+
+    def __init__(
+        self,
+        request: Request,
+        connection: Connection,
+        run: Run,
+        plan: Plan,
+        *,
+        is_fork: bool,
+        close_abandoned: bool,
+    ) -> None:
+        self.connection = connection
+        self._request = request
+        self._run = run
+        self._plan = plan
+        self._is_fork = is_fork
+        self._close_abandoned = close_abandoned
+
+    @property
+    def lane(self) -> Lane:
+        """The lane."""
+        return self._run.lane
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a successor may follow the response that has ended."""
+        return self._run.state is RunState.AWAITING
+
+    def send(self) -> Sent | Failure:
+        """Send the request. A failure means that nothing was sent."""
+        plan, lane = self._plan, self._run.lane
+        payload = frame(
+            self._request.fields,
+            plan.delta,
+            previous_response_id=plan.parent.response_id if plan.parent is not None else None,
+            stream_id=lane.name,
+            generate=self._request.generate,
+        )
+        failure = self.connection.send(self._run, payload)
+        if failure is not None:
+            return failure
+        return Sent(
+            transport="websocket",
+            parent=plan.parent,
+            items=len(plan.delta),
+            size_bytes=len(payload),
+            lane=lane.name,
+            connection=self.connection.number,
+            is_fork=self._is_fork,
+        )
+
+    def steer(self, given: TurnInput) -> None:
+        """Send a steer into the running response."""
+        response_id = self._run.response_id
+        if self._run.is_over or response_id is None:
+            raise UsageError(
+                "no response is running; call steer() between the first and the last event of the stream"
+            )
+        failure = self.connection.steer(self._run, steer_frame(response_id, given))
+        if failure is not None:
+            raise failure.exception()
+
+    def abandon(self) -> None:
+        """Let the answer drain, or close the socket where the limits say so and no other reader is on it."""
+        self.connection.abandon(self._run)
+        if self._close_abandoned and not self._run.is_over and self.connection.is_unread:
+            self.connection.shut()
+
+    def __repr__(self) -> str:
+        return f"<SocketExchange on {self.connection!r}: {self._run!r}>"

@@ -1,0 +1,343 @@
+"""The connections of one client: dialled when they are needed, kept warm, and dropped the moment they die.
+
+Placement is decided synchronously, by `assign`. Dials run in tasks of the pool and outside every lock, so
+that a turn that is cancelled while it waits does not take the connection from the others. Turns that find no
+place wait in one queue for each URL; a place that becomes free goes to the oldest of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
+from .._decisions.request import Request
+from .._observe.metrics import PoolCounters, PoolState
+from .._observe.wirelog import log_rotation, shown, wire_log
+from .._protocol.failure import Failure
+from .._protocol.lanes import Lanes
+from .._protocol.sink import Sink
+from ..background import cancel, in_background
+from ..errors import ClientClosed
+from ..limits import PoolLimits
+from .connection import Connect, Connection
+from .exchange import SocketExchange
+from .world import Timer, World
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A turn in the queue."""
+
+    request: Request
+    asking: Callable[[], Asking]
+    sink: Sink
+    placed: asyncio.Future[SocketExchange] = field(repr=False)
+
+
+class Pool:
+    """All connections of a client, by the URL that they were dialled to.
+
+    Args:
+        connect: gives, for a URL, the function that dials it.
+        named_lanes: the endpoint has lanes.
+        limits: the bounds.
+        connect_s: the time limit of a dial, in seconds.
+        counters: where events of the pool are counted.
+        world: the clock, for ages and drains, and chance, for jitter.
+        log_content: log lines of the wire show whole frames.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[str], Connect],
+        *,
+        named_lanes: bool,
+        limits: PoolLimits,
+        connect_s: float | None,
+        counters: PoolCounters,
+        world: World,
+        log_content: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._named_lanes = named_lanes
+        self._limits = limits
+        self._connect_s = connect_s
+        self._counters = counters
+        self._world = world
+        self._log_content = log_content
+        self._numbers = count(1)
+        self._connections: dict[str, list[Connection]] = {}
+        self._closing: list[Connection] = []
+        self._replacing: set[Connection] = set()
+        self._queues: dict[str, deque[_Waiting]] = {}
+        self._is_placing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._upkeep: Timer | None = None
+        self._closed = False
+
+    @property
+    def was_used(self) -> bool:
+        """Whether a connection was ever dialled."""
+        return bool(self._connections)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that are open or being dialled and take turns."""
+        return [connection for group in self._connections.values() for connection in group]
+
+    def state(self) -> PoolState:
+        """The connections at this moment."""
+        group = self.connections
+        open_ones = [each for each in group if each.is_ready]
+        open_ones += [each for each in self._closing if each.is_closing]
+        return PoolState(
+            sockets=len(open_ones),
+            dialling=sum(each.is_dialling for each in group),
+            retired=sum(each.is_retired for each in open_ones),
+            lanes=sum(len(each.lanes) for each in open_ones),
+            in_flight=sum(each.lanes.in_flight for each in open_ones),
+            draining=sum(each.lanes.draining for each in open_ones),
+            replacing=len(self._replacing),
+        )
+
+    def has_room(self, url: str) -> bool:
+        """Whether a connection is ready that takes another turn."""
+        return any(
+            each.is_ready and each.lanes.has_room and each.lanes.draining < self._limits.max_draining
+            for each in self._connections.get(url, ())
+        )
+
+    # Places.
+
+    def take(self, request: Request, asking: Callable[[], Asking], sink: Sink) -> SocketExchange | None:
+        """A place for a turn; ``None`` if it has to wait.
+
+        Args:
+            request: the request of the turn.
+            asking: what the turn needs at this moment.
+            sink: the receiver of the events.
+        """
+        self._check_open()
+        if self._queues.get(request.url):
+            return None  # those that came first come first
+        return self._place(request, asking(), sink)
+
+    async def wait_for_place(
+        self, request: Request, asking: Callable[[], Asking], sink: Sink
+    ) -> SocketExchange:
+        """A place for a turn, after those that began to wait before. Cancelling leaves the queue."""
+        waiting = _Waiting(request, asking, sink, asyncio.get_running_loop().create_future())
+        self._queues.setdefault(request.url, deque()).append(waiting)
+        try:
+            return await waiting.placed
+        except asyncio.CancelledError:
+            if waiting.placed.done() and not waiting.placed.cancelled():
+                waiting.placed.result().abandon()  # the place came in the moment of the cancellation
+            self._serve_queues()
+            raise
+
+    def _place(self, request: Request, asking: Asking, sink: Sink) -> SocketExchange | None:
+        url = request.url
+        may_dial = len(self.connections) < self._limits.max_connections
+        placement = assign(
+            asking,
+            self._connections.get(url, ()),
+            Bounds(
+                may_dial=may_dial,
+                # Without lanes a new connection costs little, and evicting costs a full context.
+                may_evict=self._named_lanes or not may_dial,
+                max_draining=self._limits.max_draining,
+            ),
+            (each for other, group in self._connections.items() if other != url for each in group),
+        )
+        return self._carry_out(placement, request, asking, sink)
+
+    def _carry_out(
+        self, placement: Placement, request: Request, asking: Asking, sink: Sink
+    ) -> SocketExchange | None:
+        self._is_placing = True  # what closes now makes room for this turn, not for one that waits
+        try:
+            if isinstance(placement.closes, Connection):
+                placement.closes.retire()
+            dialled = self._dial(request.url) if placement.dials else None
+        finally:
+            self._is_placing = False
+        seat = placement.seat
+        if seat is None:
+            if dialled is None:
+                return None
+            seat = first_seat(asking, dialled)
+        connection = next(each for each in self._connections[request.url] if each.lanes is seat.group)
+        lane = seat.lane or connection.lanes.new_lane()
+        assert lane is not None, "placement adds lanes only where a name is left"
+        run = connection.lanes.reserve(lane, sink, fork_of=seat.fork_of)
+        lane.settle(asking.owner)
+        if asking.owner is not None:
+            asking.owner.home = lane
+        return SocketExchange(
+            request,
+            connection,
+            run,
+            seat.plan,
+            is_fork=seat.fork_of is not None,
+            close_abandoned=self._limits.close_abandoned,
+        )
+
+    def _serve_queues(self) -> None:
+        """Give free places to waiting turns, the oldest first."""
+        if self._is_placing:
+            return
+        for url, queue in list(self._queues.items()):
+            while queue:
+                first = queue[0]
+                if not first.placed.done():
+                    place = self._place(first.request, first.asking(), first.sink)
+                    if place is None:
+                        break
+                    first.placed.set_result(place)
+                queue.popleft()
+            if not queue:
+                self._queues.pop(url, None)
+
+    # Connections.
+
+    async def warm(self, url: str, number: int) -> Failure | None:
+        """Have this many connections ready. Returns the failure of one that could not be made."""
+        self._check_open()
+        live = [each for each in self._connections.get(url, ()) if each.takes_turns]
+        while len(live) < number and len(self.connections) < self._limits.max_connections:
+            live.append(self._dial(url))
+        for connection in live[:number]:
+            failure = await connection.ready()
+            if failure is not None:
+                return failure
+        return None
+
+    def _dial(self, url: str) -> Connection:
+        self._counters.add("dials")
+        number = next(self._numbers)
+        lanes = Lanes(
+            named=self._named_lanes,
+            max_in_flight=self._limits.max_in_flight,
+            max_names=self._limits.max_lanes,
+        )
+        log = wire_log(f"connection {number}", shows_content=self._log_content)
+        if log is not None:
+            log.note("dials %s", shown(url))
+        connection = Connection(number, lanes, self._counters, self._world, self._on_change, log)
+        self._connections.setdefault(url, []).append(connection)
+        self._in_background(connection.dial(self._connect(url), self._connect_s))
+        if self._upkeep is None:
+            self._plan_upkeep()
+        return connection
+
+    def _on_change(self, connection: Connection) -> None:
+        """A place became free, or a connection became ready, retired or ended."""
+        if not connection.takes_turns:
+            for group in self._connections.values():
+                if connection in group:
+                    group.remove(connection)
+                    self._closing.append(connection)
+            self._closing = [each for each in self._closing if each.is_closing]
+        if self._queues:
+            self._serve_queues()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = in_background(work, "trunkline pool")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Upkeep.
+
+    def _look_after(self) -> None:
+        """Replace old connections, and give up those whose drains take too long."""
+        now = self._world.clock()
+        for url, group in list(self._connections.items()):
+            for connection in list(group):
+                connection.give_up_drains(now - self._limits.drain_s)
+                if self._is_due(connection, now):
+                    self._replacing.add(connection)
+                    self._in_background(self._replace(connection, self._dial(url)))
+        for connection in list(self._closing):
+            connection.give_up_drains(now - self._limits.drain_s)
+
+    def _plan_upkeep(self) -> None:
+        self._upkeep = self._world.call_later(self._limits.upkeep_s, self._keep_up)
+
+    def _keep_up(self) -> None:
+        self._look_after()
+        self._upkeep = None
+        if self.connections or self._closing:
+            self._plan_upkeep()
+
+    def _is_due(self, connection: Connection, now: float) -> bool:
+        if connection.opened_at is None or not connection.takes_turns or connection in self._replacing:
+            return False
+        jitter_s = self._limits.age_jitter_s * connection.jitter
+        return now - connection.opened_at >= self._limits.max_age_s - jitter_s
+
+    async def _replace(self, old: Connection, new: Connection) -> None:
+        """Once the new connection is ready, the old one takes no more turns, and closes after its last."""
+        try:
+            if await new.ready() is not None:
+                return  # the old one still serves, and the next look tries again
+        finally:
+            self._replacing.discard(old)
+        self._counters.add("rotations")
+        log_rotation(old.number, new.number)
+        old.retire()
+
+    # The end.
+
+    async def close(self, within_s: float) -> None:
+        """End every connection and every turn on it. Sockets that do not close in time are dropped."""
+        self._stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        ending = self.connections + self._closing
+        for connection in ending:
+            connection.shut()
+        try:
+            async with asyncio.timeout(within_s):
+                for connection in ending:
+                    await connection.closed()
+        except TimeoutError:
+            for connection in ending:
+                connection.abort()
+            for connection in ending:
+                await connection.closed()
+
+    def end(self) -> None:
+        """Drop every connection now. May be called when the event loop is closed."""
+        self._stop()
+        for connection in self.connections + self._closing:
+            connection.drop()
+
+    def _stop(self) -> None:
+        self._closed = True
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        cancel(self._tasks)
+        queues, self._queues = self._queues, {}
+        for queue in queues.values():
+            for waiting in queue:
+                with suppress(RuntimeError):  # the event loop is closed, and its tasks do not go on
+                    if not waiting.placed.done():
+                        waiting.placed.set_exception(_closed())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise _closed()
+
+    def __repr__(self) -> str:
+        return f"<Pool: {len(self.connections)} connections>"
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client is closed; create a new one")

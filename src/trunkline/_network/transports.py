@@ -1,0 +1,241 @@
+"""WebSocket and HTTP transports of one endpoint with one credential, and their fallback state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
+from itertools import count
+from typing import TypeVar
+
+from .._decisions.placement import Asking, Candidate
+from .._decisions.request import Request
+from .._observe.metrics import PoolCounters, PoolState
+from .._protocol.failure import Failure, FailureKind
+from .._protocol.sink import Sink
+from ..background import cancel, in_background
+from ..baselines import Plan
+from ..breaker import Breaker
+from ..deadlines import Due
+from ..errors import ClientClosed
+from ..lifetime import Lifetime
+from ..retention import Retention
+from ..wakeups import Wakeups
+from .exchange import Exchange, NotOpened
+from .http import HttpTransport
+from .pool import Pool
+from .world import World
+
+T = TypeVar("T")
+
+
+class Transport(StrEnum):
+    """The transport of turns."""
+
+    AUTO = "auto"
+    """WebSocket; HTTP while no WebSocket is available."""
+
+    WEBSOCKET = "websocket"
+    """WebSocket only."""
+
+    HTTP = "http"
+    """HTTP only."""
+
+
+class Transports:
+    """WebSocket and HTTP transports of one endpoint with one credential.
+
+    Attributes:
+        pool: the WebSocket connections.
+        http: the HTTP transport.
+        counters: the counters of the client.
+        wakeups: resumes the readers of streams.
+        world: clock, chance and network.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        http: HttpTransport,
+        mode: Transport,
+        *,
+        counters: PoolCounters,
+        wakeups: Wakeups,
+        world: World,
+    ) -> None:
+        self.pool = pool
+        self.http = http
+        self.counters = counters
+        self.wakeups = wakeups
+        self.world = world
+        self._mode = mode
+        self._retention = Retention()
+        self._breaker = Breaker()
+        self._numbers = count(1)
+        self._probes: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        self._lifetime = Lifetime(pool, http)
+
+    def begin(self) -> None:
+        """The transports are used in the running event loop.
+
+        They end when nothing references them any more.
+        """
+        self._lifetime.begin(self)
+
+    def state(self) -> PoolState:
+        """The connections and requests at this moment."""
+        return replace(self.pool.state(), http=self.http.in_flight, probing=bool(self._probes))
+
+    def next_turn(self) -> int:
+        """The number of a new turn, from 1."""
+        return next(self._numbers)
+
+    @property
+    def keeps_responses(self) -> bool:
+        """Whether stored responses can be relied on."""
+        return self._retention.is_trusted(self.world.clock())
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether turns may go over HTTP instead of WebSocket."""
+        return self._mode is Transport.AUTO
+
+    def check_open(self) -> None:
+        """Raise if the transports were closed.
+
+        Raises:
+            ClientClosed: they were closed.
+        """
+        if self._closed.is_set():
+            raise ClientClosed("the client is closed; create a new one")
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not after `close`. Cancelling ends the wait."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+    def not_found(self, kept_at: float) -> None:
+        """A response that was stored at that time, according to the service, is not there."""
+        self._retention.not_found(kept_at, self.world.clock())
+
+    async def open(
+        self,
+        request: Request,
+        sink: Sink,
+        *,
+        avoiding: Sequence[Candidate],
+        in_full: bool,
+        over_http: bool,
+        due: Due | None,
+        label: str,
+    ) -> Exchange | NotOpened:
+        """An exchange that is ready to send the request.
+
+        Cancelling gives the place back.
+
+        Args:
+            request: the request.
+            sink: the receiver of its events.
+            avoiding: connections on which an earlier attempt failed.
+            in_full: name no parent.
+            over_http: use HTTP.
+            due: the deadline of the wait for a connection.
+            label: the name of an exchange over HTTP in the log.
+        """
+
+        def plans() -> list[Plan]:
+            return [] if in_full else request.plans(keeps_responses=self.keeps_responses)
+
+        if over_http or self._goes_over_http(request.url):
+            return self.http.exchange(request, plans(), sink, label)
+
+        def asking() -> Asking:
+            return Asking(request.owner, request.asked, plans(), avoiding)
+
+        exchange = self.pool.take(request, asking, sink)
+        if exchange is None:
+            placed = await self._within(due, self.pool.wait_for_place(request, asking, sink))
+            if isinstance(placed, Failure):
+                return NotOpened(placed)
+            exchange = placed
+        if not exchange.connection.is_ready:
+            try:
+                failure = await self._within(due, exchange.connection.ready())
+            except BaseException:
+                exchange.abandon()
+                raise
+            if failure is not None:
+                exchange.abandon()
+                self._on_failed_dial(failure)
+                return NotOpened(failure, exchange.connection)
+        if not self._breaker.is_closed:
+            self._breaker.succeeded()
+        return exchange
+
+    async def _within(self, due: Due | None, wait: Awaitable[T]) -> T | Failure:
+        """The result of a wait, or the failure of the deadline that passed first."""
+        try:
+            async with asyncio.timeout(due.at - self.world.clock() if due is not None else None):
+                return await wait
+        except TimeoutError:
+            if due is None:
+                raise
+            return Failure.deadline(due.phase, due.waited_s)
+
+    def _on_failed_dial(self, failure: Failure) -> None:
+        # A rate limit says that WebSocket works.
+        is_refused_for_now = failure.kind is FailureKind.UPGRADE and failure.status == 429
+        if self._mode is Transport.AUTO and not is_refused_for_now:
+            self._breaker.failed(self.world.clock())
+
+    def _goes_over_http(self, url: str) -> bool:
+        """Whether a turn that begins now goes over HTTP. A probe that is due begins in the background."""
+        if self._mode is not Transport.AUTO:
+            return self._mode is Transport.HTTP
+        if self._breaker.is_closed or self.pool.has_room(url):
+            return False
+        if self._breaker.should_probe(self.world.clock()):
+            task = in_background(_probe(url, self.pool, self._breaker, self.world.clock), "trunkline probe")
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
+        return True
+
+    async def close(self, within_s: float) -> None:
+        """End every turn and close every connection."""
+        self._closed.set()
+        cancel(self._probes)
+        try:
+            if self._probes:
+                await asyncio.wait(self._probes)
+            await self.http.close()
+            await self.pool.close(within_s)
+        except BaseException:  # cancelled: drop what is still open
+            self._lifetime.end()
+            raise
+        self._lifetime.over()
+
+    def end(self) -> None:
+        """End everything at once: the event loop is stopped or closed, so nothing can be awaited."""
+        with suppress(RuntimeError):  # turns that pause on a closed loop do not go on
+            self._closed.set()
+        cancel(self._probes)
+        self._lifetime.end()
+
+
+async def _probe(url: str, pool: Pool, breaker: Breaker, clock: Callable[[], float]) -> None:
+    # A function without `self`: a task must not keep the transports of a dropped client.
+    try:
+        failure = await pool.warm(url, 1)
+    except asyncio.CancelledError:
+        breaker.failed(clock())
+        raise
+    if failure is not None:
+        breaker.failed(clock())
+    else:
+        breaker.succeeded()

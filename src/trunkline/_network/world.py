@@ -1,0 +1,106 @@
+"""Clock, chance and network of a client, in one place so that they can be replaced.
+
+A test gives a `World` of its own to ``Client(world=…)``. `trunkline.emulator` has a `FakeClock` and a
+`FakeNetwork` for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import ConnectionLost, ProtocolViolation
+
+
+class Receiver(Protocol):
+    """Receives what a socket brings. The event loop calls it, never from within the methods of `Socket`."""
+
+    def on_message(self, payload: bytes) -> None:
+        """Take one whole message.
+
+        May be called before the dial has returned. An exception ends the socket.
+        """
+
+    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
+        """The socket is dead. Called once, and nothing after it. Must not raise."""
+
+
+class Socket(Protocol):
+    """An open WebSocket."""
+
+    @property
+    def is_open(self) -> bool:
+        """False from the moment at which a CLOSE was sent or received, or the transport ended."""
+
+    def send(self, payload: bytes) -> None:
+        """Write one text message at once.
+
+        Raises:
+            ConnectionLost: the socket is not open; nothing was written.
+        """
+
+    def close(self, code: int = 1000) -> None:
+        """Send a CLOSE frame and return. Messages may still arrive."""
+
+    def abort(self) -> None:
+        """Drop the connection now. Only ``on_close`` is still called."""
+
+    def drop(self) -> None:
+        """As `abort`; may be called when the event loop is closed."""
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone and ``on_close`` was called. Cancelling ends the wait."""
+
+
+class Dial(Protocol):
+    """Opens a WebSocket."""
+
+    def __call__(
+        self, url: str, *, headers: Mapping[str, str], receiver: Receiver, **settings: Any
+    ) -> Awaitable[Socket]:
+        """An open socket.
+
+        Raises:
+            NetworkError: it could not be opened.
+        """
+
+
+async def _dial(url: str, *, headers: Mapping[str, str], receiver: Receiver, **settings: Any) -> Socket:
+    # Imported with the first client and not with the package: picows would be a third of the import time.
+    from ..websocket import dial
+
+    return await dial(url, headers=headers, receiver=receiver, **settings)
+
+
+class Timer(Protocol):
+    """A call that is planned."""
+
+    def cancel(self) -> object:
+        """Do not call."""
+
+
+def _call_later(delay_s: float, callback: Callable[[], object]) -> Timer:
+    return asyncio.get_running_loop().call_later(delay_s, callback)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Clock, chance and network of a client.
+
+    Attributes:
+        clock: monotonic time in seconds, for ages and deadlines.
+        wall_clock: seconds since the epoch, for dates in headers.
+        call_later: plans a call after so many seconds of ``clock``, for deadlines and upkeep.
+        random: a random number from 0 to 1, for jitter.
+        dial: opens WebSockets.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    call_later: Callable[[float, Callable[[], object]], Timer] = _call_later
+    random: Callable[[], float] = random.random
+    dial: Dial = _dial

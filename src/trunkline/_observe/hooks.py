@@ -1,0 +1,61 @@
+"""Functions that a client calls for each turn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..arguments import check_function
+from .metrics import TurnMetrics
+
+TurnHook = Callable[[TurnMetrics], None]
+
+_logger = logging.getLogger("trunkline")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Functions called for every turn of a client, also for those of `Conversation.run`.
+
+    The functions are not async, because nothing awaits them. An exception that a function raises is logged
+    and has no other effect.
+
+    Attributes:
+        turn_started: called when a turn begins.
+        turn_finished: called when a turn has ended, with any outcome.
+    """
+
+    turn_started: TurnHook | None = None
+    turn_finished: TurnHook | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("turn_started", "turn_finished"):
+            remedy = "give a function that takes TurnMetrics and returns at once"
+            check_function(getattr(self, name), f"Hooks.{name}", remedy, may_be_async=False)
+
+    def and_also(self, other: Hooks) -> Hooks:
+        """Hooks that call these functions first, then those of ``other``, even if one raises."""
+        return Hooks(
+            turn_started=_both("turn_started", self.turn_started, other.turn_started),
+            turn_finished=_both("turn_finished", self.turn_finished, other.turn_finished),
+        )
+
+
+def call_hook(name: str, hook: TurnHook, metrics: TurnMetrics) -> None:
+    """Call one function of a `Hooks`, and log what it raises."""
+    try:
+        hook(metrics)
+    except Exception:
+        _logger.exception("Hooks.%s raised an exception", name)
+
+
+def _both(name: str, first: TurnHook | None, second: TurnHook | None) -> TurnHook | None:
+    if first is None or second is None:
+        return first or second
+
+    def call(metrics: TurnMetrics) -> None:
+        call_hook(name, first, metrics)
+        call_hook(name, second, metrics)
+
+    return call

@@ -1,0 +1,183 @@
+"""One lane, and the runs on it.
+
+A `Run` is one request on a lane. It is reserved first: placement is decided synchronously, and sending may
+have to wait for a dial. Only `Lanes` changes runs and lanes; its docstring draws the transitions.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Hashable, Iterator
+from enum import IntEnum, auto
+from typing import Any, Protocol
+
+from .sink import Sink
+
+
+class LaneGroup(Protocol):
+    """All lanes of one connection, as a lane and placement see them."""
+
+    is_open: bool
+    in_flight: int
+    draining: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more run may be reserved."""
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a new lane may be added."""
+
+    def __iter__(self) -> Iterator[Lane]:
+        """The lanes, in the order of their names."""
+
+
+class RunState(IntEnum):
+    """How far a run has come."""
+
+    RESERVED = auto()
+    """It has a place on its lane, and its request has not been sent."""
+
+    SENT = auto()
+    """Its request was handed to the socket."""
+
+    STARTED = auto()
+    """Its response has begun."""
+
+    AWAITING = auto()
+    """Its response has ended, and a steer may bring a successor."""
+
+    ENDED = auto()
+    """Its request was answered, refused or lost."""
+
+    WITHDRAWN = auto()
+    """It gave its place back before its request was sent."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more follows."""
+        return self is RunState.ENDED or self is RunState.WITHDRAWN
+
+
+class Run:
+    """One request on a lane, from its reservation to its end.
+
+    Attributes:
+        lane: the lane.
+        sink: the receiver of its events; ``None`` once abandoned: the lane drains.
+        state: how far it has come.
+        response_id: the id of its running response, or of the one that ended it.
+        earlier: the ids of its responses that were steered and have ended.
+        steers: steers whose outcome is open.
+        accepted: accepted steers that are not part of a response yet.
+        left_at: when it was abandoned, on the clock of the connection.
+        fork_of: the lane whose latest response it continues from another lane, until it is in progress.
+    """
+
+    __slots__ = (
+        "accepted",
+        "earlier",
+        "fork_of",
+        "lane",
+        "left_at",
+        "response_id",
+        "sink",
+        "state",
+        "steers",
+    )
+
+    def __init__(self, lane: Lane, sink: Sink | None, fork_of: Lane | None) -> None:
+        self.lane = lane
+        self.sink = sink
+        self.fork_of = fork_of
+        self.state = RunState.RESERVED
+        self.response_id: str | None = None
+        self.earlier: tuple[str, ...] = ()
+        self.steers = 0
+        self.accepted = 0
+        self.left_at = 0.0
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether its request was handed to the socket."""
+        return self.state is not RunState.RESERVED and self.state is not RunState.WITHDRAWN
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its response, or a steered one before it, had begun."""
+        return self.response_id is not None or bool(self.earlier)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more follows."""
+        return self.state.is_over
+
+    def __repr__(self) -> str:
+        return f"<Run on {self.lane.name or 'the default lane'}: {self.state.name}>"
+
+
+class Lane:
+    """One lane of a connection.
+
+    Attributes:
+        name: the ``stream_id``; ``None`` for the default lane.
+        lanes: all lanes of its connection.
+        runs: its runs, the one that is answered first.
+        latest: the id of its latest completed response; ``None`` once a later create was sent on it, or when
+            the answer was abandoned.
+        latest_is_stored: the service keeps that response by its id as well.
+        last_ended: the id of the response that ended here last; further events of it belong to no run.
+        stray: the id of a response that no request of ours began and that runs here now.
+        forks: the number of runs on other lanes that continue its latest response and are not in progress.
+        used: when it was used last, as a count of the uses of the connection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_home_of",
+        "forks",
+        "lanes",
+        "last_ended",
+        "latest",
+        "latest_is_stored",
+        "name",
+        "runs",
+        "stray",
+        "used",
+    )
+
+    def __init__(self, lanes: LaneGroup, name: str | None) -> None:
+        self.lanes = lanes
+        self.name = name
+        self.runs: deque[Run] = deque()
+        self.latest: str | None = None
+        self.latest_is_stored = False
+        self.last_ended: str | None = None
+        self.stray: str | None = None
+        self.forks = 0
+        self.used = 0
+        self._home_of: weakref.ref[Any] | None = None
+
+    @property
+    def owner(self) -> Hashable | None:
+        """The owner whose home this lane is; ``None`` without one, or when the owner is gone."""
+        owner: Hashable | None = self._home_of() if self._home_of is not None else None
+        return owner
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is on it, and no fork needs its latest response."""
+        return not self.runs and self.stray is None and not self.forks
+
+    def settle(self, owner: Hashable | None) -> None:
+        """Make it the home of this owner, in place of any other."""
+        self._home_of = weakref.ref(owner) if owner is not None else None
+
+    def end_stray(self) -> None:
+        """The stray response has ended."""
+        self.last_ended, self.stray = self.stray, None
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name or '(default)'}: {len(self.runs)} in flight>"

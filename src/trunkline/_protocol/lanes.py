@@ -1,0 +1,402 @@
+"""The lanes of one connection: which run is in flight on which lane, and to which run an event belongs.
+
+Rules of the protocol:
+
+- A lane is first in, first out, and never overlaps. Lanes run concurrently and interleave.
+- On a named lane every event carries its ``stream_id``, on the default lane none does. Named lanes and the
+  default lane are never mixed on one connection here.
+- At most 16 responses are in flight on a connection, and at most 32 distinct lane names in its life.
+- The protocol has no cancel. An abandoned response runs to its end; its lane *drains*.
+- A lane remembers its latest response until the next create is sent on it.
+
+The states of a `Run` and its transitions::
+
+    RESERVED ──sending──▶ SENT ──life-cycle event──▶ STARTED ──terminal event, error──▶ ENDED
+        │                  │                          │   ▲
+        │ withdraw,        │ error           terminal │   │ successor
+        │ abandon          │              and a steer │   │ begins
+        ▼                  ▼                  is open ▼   │
+    WITHDRAWN            ENDED ◀──no steer is open── AWAITING
+
+`_EVENTS` is the table of what an event does in each state. A lane without a run in flight is in the state
+`None`. A response that no request of ours began (`Lane.stray`) comes before the run that waits behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, auto
+from typing import Final
+
+from .events import (
+    ErrorEvent,
+    EventKind,
+    InvalidEvent,
+    ReceivedEvent,
+    ResponseCompleted,
+    ResponseEvent,
+    SteerAccepted,
+    SteerEvent,
+)
+from .lane import Lane, Run, RunState
+from .sink import Sink
+
+MAX_IN_FLIGHT: Final = 16
+MAX_NAMES: Final = 32
+
+
+class Move(Enum):
+    """What an event does to a run."""
+
+    DELIVER = auto()
+    """It belongs to the run and changes nothing here."""
+
+    BEGIN = auto()
+    """It begins the response of the run, then moves it as in STARTED."""
+
+    SUCCEED = auto()
+    """It begins the successor of a steered response, then moves it as in STARTED."""
+
+    ADVANCE = auto()
+    """The model works on the response: forks of its parent need the source lane no longer."""
+
+    FINISH = auto()
+    """It ends the response; the run too, unless a steer is open."""
+
+    FAIL = auto()
+    """An error ends the run."""
+
+    STEER = auto()
+    """It reports the outcome of a steer."""
+
+    STRAY = auto()
+    """It belongs to no run."""
+
+
+_RESPONSE_BEGINS: Final = (
+    EventKind.CREATED,
+    EventKind.QUEUED,
+    EventKind.IN_PROGRESS,
+    EventKind.COMPLETED,
+    EventKind.INCOMPLETE,
+    EventKind.FAILED,
+)
+_RESPONSE_ENDS: Final = (EventKind.COMPLETED, EventKind.INCOMPLETE, EventKind.FAILED)
+
+_EVENTS: Final[Mapping[RunState | None, Mapping[EventKind, Move]]] = {
+    # No run, or one that has not been sent: whatever arrives was not asked for.
+    None: {},
+    RunState.RESERVED: {},
+    # Any life-cycle event begins the response: servers may leave out response.created. Output that comes
+    # before it belongs to a response that ended before.
+    RunState.SENT: {
+        **dict.fromkeys(_RESPONSE_BEGINS, Move.BEGIN),
+        EventKind.ERROR: Move.FAIL,
+    },
+    RunState.STARTED: {
+        EventKind.CREATED: Move.DELIVER,
+        EventKind.QUEUED: Move.DELIVER,
+        EventKind.IN_PROGRESS: Move.ADVANCE,
+        **dict.fromkeys(_RESPONSE_ENDS, Move.FINISH),
+        EventKind.OUTPUT: Move.DELIVER,
+        EventKind.OTHER: Move.DELIVER,
+        EventKind.STEER: Move.STEER,
+        EventKind.ERROR: Move.FAIL,
+    },
+    RunState.AWAITING: {
+        **dict.fromkeys(_RESPONSE_BEGINS, Move.SUCCEED),
+        EventKind.STEER: Move.STEER,
+        EventKind.ERROR: Move.FAIL,
+    },
+}
+
+
+# Bound once: looking an enumeration's member up costs more than the rest of a comparison.
+_OUTPUT: Final = EventKind.OUTPUT
+_STARTED: Final = RunState.STARTED
+
+
+class Lanes:
+    """All lanes of one connection.
+
+    Args:
+        named: use named lanes; otherwise the default lane alone, one run at a time.
+        max_in_flight: the maximum number of runs at a time, at most 16.
+        max_names: the maximum number of distinct lane names, at most 32.
+
+    Attributes:
+        delta_sinks: for each lane whose response has begun and has a reader, the callback for its deltas:
+            the shortcut past `route`. Read by the connection, written here. See docs/design/fast-path.md.
+        in_flight: the number of runs, reserved ones included.
+        draining: the number of abandoned runs that were sent.
+        strays: the number of events that belonged to no run.
+    """
+
+    def __init__(
+        self, *, named: bool, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES
+    ) -> None:
+        self.named = named
+        self.max_in_flight = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
+        self.max_names = min(max_names, MAX_NAMES) if named else 1
+        self.in_flight = 0
+        self.draining = 0
+        self.strays = 0
+        self.is_open = True
+        self.delta_sinks: dict[str | None, Callable[[ReceivedEvent], None]] = {}
+        self._uses = 0
+        self._lanes: dict[str | None, Lane] = {}
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more run may be reserved."""
+        return self.is_open and self.in_flight < self.max_in_flight
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a name is left for a new lane."""
+        return len(self._lanes) < self.max_names
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs in flight."""
+        return [run for lane in self._lanes.values() for run in lane.runs]
+
+    # Changes that this side makes.
+
+    def new_lane(self) -> Lane | None:
+        """A lane with a name that was not used before; ``None`` when all names are used."""
+        if not self.may_grow:
+            return None
+        name = f"lane-{len(self._lanes)}" if self.named else None
+        lane = self._lanes[name] = Lane(self, name)
+        return lane
+
+    def reserve(self, lane: Lane, sink: Sink, *, fork_of: Lane | None = None) -> Run:
+        """A new run on the lane. A fork holds its source lane until its response is in progress."""
+        run = Run(lane, sink, fork_of)
+        lane.runs.append(run)
+        self.in_flight += 1
+        self._uses += 1
+        lane.used = self._uses
+        if fork_of is not None:
+            fork_of.forks += 1
+        return run
+
+    def sending(self, run: Run) -> None:
+        """The request is sent now: the response that the lane remembered can no longer be named."""
+        run.state = RunState.SENT
+        run.lane.latest = None
+
+    def steering(self, run: Run) -> None:
+        """A steer is sent now: the lane stays with the run until its outcome is known."""
+        run.steers += 1
+
+    def withdraw(self, run: Run) -> None:
+        """End the run: it was not sent, or its answer is given up."""
+        if not run.is_over:
+            self._end(run)
+
+    def abandon(self, run: Run, now: float) -> None:
+        """The caller left. A run that was sent drains, another one ends."""
+        if run.is_over or run.sink is None:
+            return
+        run.sink = None
+        run.left_at = now
+        if run.state is RunState.RESERVED:
+            self._end(run)
+            return
+        self.draining += 1
+        if run.state is RunState.STARTED:  # another run of the lane may be the one that is answered
+            self.delta_sinks.pop(run.lane.name, None)
+
+    def refuse_unstarted(self) -> list[Run]:
+        """End every run that was sent and has no response: the server takes no more requests."""
+        refused = [run for run in self.runs if run.state is RunState.SENT]
+        for run in refused:
+            self._end(run)
+        return refused
+
+    def close(self) -> list[Run]:
+        """End every run, because the connection ended; oldest first on each lane.
+
+        The runs keep what is known of them (`Run.was_sent`, `Run.has_started`).
+        """
+        self.is_open = False
+        runs = self.runs
+        for run in runs:
+            self._end(run)
+        for lane in self._lanes.values():
+            lane.latest = None
+            lane.stray = None
+        return runs
+
+    # Changes that the server makes.
+
+    def route(self, event: ReceivedEvent) -> Run | None:
+        """The run that an event belongs to, moved by it; ``None`` for an event that belongs to no run.
+
+        A terminal event or an error ends its run.
+        """
+        lane = self._lanes.get(event.stream_id)
+        if lane is None:
+            return self._route_without_lane(event)
+        run = lane.runs[0] if lane.runs else None
+        kind = event.kind
+        if kind is _OUTPUT and run is not None and run.state is _STARTED:
+            return run  # most events: Move.DELIVER, without the look-up
+        if isinstance(event, InvalidEvent):
+            return self._route_invalid(lane, run, event)
+        # A lane is first in, first out: events come from a stray response before they come from the run.
+        # An error ends the stray; its other events have no response id that could tell them apart.
+        if lane.stray is not None and (run is None or run.state is not _STARTED):
+            if kind is EventKind.ERROR:
+                lane.end_stray()
+                return self._stray()
+            if kind is EventKind.OUTPUT or kind is EventKind.OTHER:
+                return self._stray()
+        move = _EVENTS[run.state if run is not None else None].get(kind, Move.STRAY)
+        if run is None or move is Move.STRAY:
+            return self._stray_response(lane, event) if isinstance(event, ResponseEvent) else self._stray()
+        if isinstance(event, ResponseEvent):
+            return self._on_response(lane, run, event, move)
+        if move is Move.STEER:
+            assert isinstance(event, SteerEvent)
+            return self._on_steer(run, event)
+        if move is Move.FAIL:
+            self._end(run)
+        return run
+
+    def _on_response(self, lane: Lane, run: Run, event: ResponseEvent, move: Move) -> Run | None:
+        """A life-cycle event of the response that the run expects, or of one before it."""
+        response_id = event.response.id
+        if move is Move.BEGIN or move is Move.SUCCEED:
+            if response_id in (lane.last_ended, lane.stray):
+                return self._stray_response(lane, event)
+            if move is Move.SUCCEED and not self._is_successor(run, event):
+                return self._stray()
+            self._begin(run, response_id)
+        elif response_id != run.response_id:
+            return self._stray()
+        if event.kind.is_terminal:
+            self._finish(run, event)
+        elif event.kind is EventKind.IN_PROGRESS:
+            self._release_fork(run)
+        return run
+
+    def _is_successor(self, run: Run, event: ResponseEvent) -> bool:
+        parent = event.response.previous_response_id
+        return parent is None or parent == run.earlier[-1]
+
+    def _begin(self, run: Run, response_id: str) -> None:
+        lane = run.lane
+        if run.state is RunState.AWAITING:  # every accepted steer is part of the successor
+            run.steers -= run.accepted
+            run.accepted = 0
+            lane.latest = None
+        else:
+            lane.stray = None
+        run.state = RunState.STARTED
+        run.response_id = response_id
+        if run.sink is not None:
+            self.delta_sinks[lane.name] = run.sink.deliver_delta
+
+    def _finish(self, run: Run, event: ResponseEvent) -> None:
+        """The response has ended; the run with it, unless a steer may bring a successor."""
+        lane = run.lane
+        if run.steers:
+            run.state = RunState.AWAITING
+            run.earlier = (*run.earlier, event.response.id)
+            lane.last_ended = event.response.id
+            run.response_id = None
+            self.delta_sinks.pop(lane.name, None)
+            self._release_fork(run)
+        else:
+            self._end(run)
+        # An abandoned answer is never a parent, and a create that was sent since has evicted this one.
+        is_evicted = any(later.was_sent for later in lane.runs if later is not run)
+        if isinstance(event, ResponseCompleted) and run.sink is not None and not is_evicted:
+            lane.latest = event.response.id
+            lane.latest_is_stored = event.response.store is True
+
+    def _on_steer(self, run: Run, event: SteerEvent) -> Run | None:
+        """The outcome of a steer. Once none is open, a run whose response has ended ends."""
+        if event.steer.previous_response_id not in (None, run.response_id, *run.earlier):
+            return self._stray()
+        if isinstance(event, SteerAccepted):
+            run.accepted += 1
+            return run
+        if not run.steers:
+            return run
+        if event.steer.id is not None and run.accepted:
+            run.accepted -= 1
+        run.steers -= 1
+        if run.state is RunState.AWAITING and not run.steers:
+            self._end(run)
+        return run
+
+    def _route_invalid(self, lane: Lane, run: Run | None, event: InvalidEvent) -> Run | None:
+        """A known event that cannot be read: it concerns the run that it would have concerned."""
+        kind = event.intended_kind
+        is_end = kind.is_terminal or kind is EventKind.ERROR
+        if run is None or run.state is not RunState.STARTED:
+            if lane.stray is not None:
+                if is_end:
+                    lane.end_stray()
+                return self._stray()
+            if run is None or run.state is RunState.RESERVED:
+                return self._stray()
+            if not is_end and not kind.is_beginning:
+                return self._stray()
+        if is_end:
+            self._end(run)
+        return run
+
+    def _route_without_lane(self, event: ReceivedEvent) -> Run | None:
+        """An error that names no lane belongs to the one run that was sent; else to none that is known."""
+        if isinstance(event, ErrorEvent) and event.stream_id is None:
+            sent = [run for run in self.runs if run.was_sent]
+            if len(sent) == 1:
+                self._end(sent[0])
+                return sent[0]
+        return self._stray()
+
+    def _stray_response(self, lane: Lane, event: ResponseEvent) -> Run | None:
+        """A response that no request of ours began, or the rest of one that has ended."""
+        response_id = event.response.id
+        if response_id == lane.last_ended:
+            return self._stray()
+        if response_id != lane.stray:
+            # The successor of a response that was steered by an abandoned turn: the latest response of the
+            # lane is not ours any more.
+            lane.latest = None
+            lane.stray = response_id
+        if event.kind.is_terminal:
+            lane.end_stray()
+        return self._stray()
+
+    def _end(self, run: Run) -> None:
+        lane = run.lane
+        if run.was_sent and run.sink is None:
+            self.draining -= 1
+        if run.state is RunState.STARTED:
+            self.delta_sinks.pop(lane.name, None)
+        run.state = RunState.ENDED if run.was_sent else RunState.WITHDRAWN
+        lane.runs.remove(run)
+        lane.last_ended = run.response_id or lane.last_ended
+        self.in_flight -= 1
+        self._release_fork(run)
+
+    def _release_fork(self, run: Run) -> None:
+        if run.fork_of is not None:
+            run.fork_of.forks -= 1
+            run.fork_of = None
+
+    def _stray(self) -> Run | None:
+        self.strays += 1
+        return None

@@ -1,0 +1,157 @@
+"""Order of the events of one response, by ``sequence_number``.
+
+Numbers count within a response. Some servers leave them out, or send a constant one. The numbers pass through
+three states::
+
+    UNPROVEN ──two numbers in a row──▶ TRUSTED ──old number, other content──▶ IGNORED
+
+- UNPROVEN: events pass as they come. A life-cycle event that repeats the last number is dropped, because a
+  response has one of each.
+- TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
+  most `MAX_HELD` events: late text is worse than a gap.
+- IGNORED: the server counts anew within the response. Events pass as they come.
+"""
+
+from __future__ import annotations
+
+from array import array
+from enum import Enum, auto
+
+from .events import EventKind, ReceivedEvent
+
+MAX_HELD = 32
+RECENT = 15
+"""How many passed events are recognised when they are repeated, less one: a bit mask."""
+
+_NONE = -(2**62)
+"""A number that no event has."""
+
+
+class Numbers(Enum):
+    """What the sequence numbers of a response are good for."""
+
+    UNPROVEN = auto()
+    TRUSTED = auto()
+    IGNORED = auto()
+
+
+class Ordering:
+    """Puts the events of one response in order.
+
+    Attributes:
+        numbers: the state of the numbers.
+        held: events that came early, by number; ``None`` where the event has passed already.
+        expected_now: the number of the event that may pass at once; a number that no event has while events
+            are held, or the numbers are not trusted. Who passes the event adds one, and puts the hash of its
+            frame into `recent`: `follows`, and the shortcut of `Inbox.deliver_delta`.
+        recent: hashes of the frames that passed last, by the last digits of their numbers. Keeping the events
+            themselves would cost kilobytes for each answer, and cache misses when they are freed.
+    """
+
+    __slots__ = ("_expected", "_last", "expected_now", "held", "numbers", "recent")
+
+    def __init__(self) -> None:
+        self.numbers = Numbers.UNPROVEN
+        self.held: dict[int, ReceivedEvent | None] = {}
+        self._expected = 0
+        self._last: int | None = None
+        self.recent = array("q", [0]) * (RECENT + 1)
+        self.expected_now = _NONE
+
+    def follows(self, event: ReceivedEvent) -> bool:
+        """Whether the event is the next one and nothing waits; if so, it counts as passed.
+
+        This is the part of `admit` that nearly every event needs. See docs/design/fast-path.md.
+        """
+        number = self.expected_now
+        if event.sequence_number != number:
+            return False
+        self.expected_now = number + 1
+        self.recent[number & RECENT] = hash(event.raw)
+        return True
+
+    def admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
+        """The events that may pass now that this one has arrived, in order."""
+        if self.expected_now != _NONE:
+            self._expected = self.expected_now
+        passed = self._admit(event)
+        self._offer_shortcut()
+        return passed
+
+    def flush(self) -> list[ReceivedEvent]:
+        """All held events, in order, without those that are missing: the response has ended."""
+        passed = self._release_all()
+        self._offer_shortcut()
+        return passed
+
+    def restart(self) -> None:
+        """Begin anew: the successor of a steered response counts from its own start."""
+        self.numbers = Numbers.UNPROVEN
+        self.held.clear()
+        self._last = None
+        self.expected_now = _NONE
+
+    def _offer_shortcut(self) -> None:
+        is_open = self.numbers is Numbers.TRUSTED and not self.held
+        self.expected_now = self._expected if is_open else _NONE
+
+    def _admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
+        number = event.sequence_number
+        if not isinstance(number, int) or self.numbers is Numbers.IGNORED:
+            return [event]
+        if self.numbers is Numbers.UNPROVEN:
+            return self._prove(number, event)
+        if event.kind in (EventKind.ERROR, EventKind.STEER):
+            # These answer requests of ours and may count apart, so they wait for nothing and are never
+            # dropped. If they do count with the others, they use up a number.
+            if number < self._expected:
+                return [event]
+            self.held[number] = None
+            return [event, *self._release()]
+        if number < self._expected:
+            return self._repeated(number, event)
+        self.held[number] = event
+        return self._release() if len(self.held) <= MAX_HELD else self._release_all()
+
+    def _prove(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
+        if number == self._last and event.kind.is_beginning:
+            return []
+        if self._last is not None and number == self._last + 1:
+            self.numbers = Numbers.TRUSTED
+            self._expected = number + 1
+        self._last = number
+        self.recent[number & RECENT] = hash(event.raw)
+        return [event]
+
+    def _repeated(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
+        """An old number: a repetition, or a server that counts anew within the response."""
+        if event.kind.is_terminal or event.kind is EventKind.INVALID:
+            return [event]  # reception ignores what follows an end
+        if self.recent[number & RECENT] == hash(event.raw):
+            return []
+        waiting = self._release_all()
+        self.numbers = Numbers.IGNORED
+        return [*waiting, event]
+
+    def _release(self) -> list[ReceivedEvent]:
+        """The held events that are no longer early."""
+        passed = []
+        while self._expected in self.held:
+            event = self._pop(self._expected)
+            self._expected += 1
+            if event is not None:
+                passed.append(event)
+        return passed
+
+    def _release_all(self) -> list[ReceivedEvent]:
+        if not self.held:
+            return []
+        numbers = sorted(self.held)
+        passed = [event for number in numbers if (event := self._pop(number)) is not None]
+        self._expected = numbers[-1] + 1
+        return passed
+
+    def _pop(self, number: int) -> ReceivedEvent | None:
+        event = self.held.pop(number)
+        self.recent[number & RECENT] = hash(event.raw) if event is not None else 0
+        return event

@@ -1,0 +1,254 @@
+"""Reception of one request: from the events of the wire to the events that the caller sees.
+
+Pure: events and times go in, visible events come out. It orders the events, holds back life-cycle events
+    until the first output (so that a replay is invisible), follows steers from one response to its successor,
+    and fills in output that the final event lacks. The phases::
+
+    WAITING ──any event──▶ BEGUN ──output──▶ OUTPUT ──┬─▶ ENDED    response.completed, response.incomplete
+       │                     │                        └─▶ FAILED   error, response.failed, invalid event
+       └─────────────────────┴── terminal event ─────────▶ ENDED or FAILED
+
+    WAITING  no event has arrived.
+    BEGUN    only events without output have arrived; they are held back.
+    OUTPUT   a part of the answer is visible; a replay would repeat it.
+    ENDED    `final` is the terminal event.
+    FAILED   `failure` tells why.
+
+A terminal event of a response that was steered does not end the reception while a successor may follow.
+Events after the end are ignored.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import Final
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from ..response import Response
+from .events import (
+    ErrorEvent,
+    EventKind,
+    InvalidEvent,
+    OutputItemDone,
+    OutputTextDelta,
+    ReceivedEvent,
+    ResponseCompleted,
+    ResponseCreated,
+    ResponseFailedEvent,
+    ResponseIncomplete,
+    ServerEvent,
+    SteerEvent,
+)
+from .failure import Failure
+from .ordering import Ordering
+from .refusals import failed_response, refusal
+from .steers import Steers
+
+MAX_HELD_BACK: Final = 1024
+"""Events without output that a response may have before its first output."""
+
+
+class ReceptionPhase(IntEnum):
+    """How far a response has come."""
+
+    WAITING = auto()
+    BEGUN = auto()
+    OUTPUT = auto()
+    ENDED = auto()
+    FAILED = auto()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further event is visible."""
+        return self is ReceptionPhase.ENDED or self is ReceptionPhase.FAILED
+
+
+# Bound once: looking an enumeration's member up costs more than the rest of a comparison.
+_OUTPUT: Final = EventKind.OUTPUT
+_IN_OUTPUT: Final = ReceptionPhase.OUTPUT
+
+
+class Reception:
+    """What one request received.
+
+    Attributes:
+        phase: how far the response has come.
+        is_speaking: text has become visible and the response goes on, so that the next text delta in order
+            needs no `receive`.
+        final: the terminal event, once ENDED.
+        failure: the reason, once FAILED.
+        response: the latest response that has begun or ended.
+        has_started: the response had begun.
+        first_event_at: the time of the first event; ``None`` before it.
+        first_output_at: the time of the first output.
+        first_text_at: the time of the first text delta.
+        ordering: the order of the events.
+        steers: the steers that were sent into the response.
+    """
+
+    __slots__ = (
+        "_done_items",
+        "_ended",
+        "_held_back",
+        "failure",
+        "final",
+        "first_event_at",
+        "first_output_at",
+        "first_text_at",
+        "has_started",
+        "is_speaking",
+        "ordering",
+        "phase",
+        "response",
+        "steers",
+    )
+
+    def __init__(self) -> None:
+        self.phase = ReceptionPhase.WAITING
+        self.is_speaking = False
+        self.final: ResponseCompleted | ResponseIncomplete | None = None
+        self.failure: Failure | None = None
+        self.response: Response | None = None
+        self.has_started = False
+        self.first_event_at: float | None = None
+        self.first_output_at: float | None = None
+        self.first_text_at: float | None = None
+        self.ordering = Ordering()
+        self.steers = Steers()
+        self._held_back: list[ServerEvent] = []
+        self._done_items: list[Raw] = []
+        # The response has ended, and a steer may bring a successor.
+        self._ended: ResponseCompleted | ResponseIncomplete | None = None
+
+    def receive(
+        self, event: ReceivedEvent, now: float, *, epoch_s: float = 0.0, may_go_on: bool = False
+    ) -> list[ServerEvent]:
+        """The events that become visible with this one.
+
+        Args:
+            event: the event, in the order of its arrival.
+            now: the time of its arrival, in seconds.
+            epoch_s: the same, since the epoch; dates in errors are compared to it.
+            may_go_on: a successor may follow when the response has ended.
+        """
+        if self.first_event_at is None:
+            self.first_event_at = now
+        if self.ordering.follows(event):  # most events: in order, and nothing waits
+            if self.phase is _IN_OUTPUT and event.kind is _OUTPUT:
+                self._note_output(event, now)
+                return [event]  # type: ignore[list-item] # an invalid event is of another kind
+            return self._show([event], now, epoch_s, may_go_on)
+        if event.kind is EventKind.CREATED and self._ended is not None:
+            self.ordering.restart()
+        in_order = self.ordering.admit(event)
+        if self.ordering.held and (event.kind.is_terminal or event.kind is EventKind.ERROR):
+            in_order = [*self.ordering.flush(), *in_order]
+        return self._show(in_order, now, epoch_s, may_go_on)
+
+    def fail(self, failure: Failure) -> None:
+        """End without a response. Does nothing after the end."""
+        if not self.phase.is_over:
+            self.phase = ReceptionPhase.FAILED
+            self.failure = failure
+            self.is_speaking = False
+            self._held_back.clear()
+
+    def _show(
+        self, in_order: list[ReceivedEvent], now: float, epoch_s: float, may_go_on: bool
+    ) -> list[ServerEvent]:
+        visible: list[ServerEvent] = []
+        for each in in_order:
+            if self.final is not None or self.failure is not None:
+                break
+            visible += self._take(each, now, epoch_s)
+            if self._ended is not None and not may_go_on:
+                visible += self._conclude(self._ended)
+        return visible
+
+    def _take(self, event: ReceivedEvent, now: float, epoch_s: float) -> list[ServerEvent]:
+        if isinstance(event, ResponseCreated):
+            return self._begin_response(event, now)
+        if isinstance(event, ResponseCompleted | ResponseIncomplete):
+            self.has_started = True
+            self._ended = self._filled_in(event)
+            return []
+        if isinstance(event, SteerEvent):
+            self.steers.resolve(event)
+        elif isinstance(event, ErrorEvent):
+            self.fail(refusal(event, started=self.has_started, now=epoch_s))
+            return []
+        elif isinstance(event, ResponseFailedEvent):
+            self.response = event.response
+            self.fail(failed_response(event))
+            return []
+        elif isinstance(event, InvalidEvent):
+            problem = f"received an invalid {event.wire_type} event: {event.problem}"
+            self.fail(Failure.violation(problem, sent=True, started=True))
+            return []
+        else:
+            self.has_started = True
+        return self._pass_on(event, now)
+
+    def _begin_response(self, event: ResponseCreated, now: float) -> list[ServerEvent]:
+        """The first response of the request, or the successor of a steered one."""
+        self.has_started = True
+        self.response = event.response
+        visible: list[ServerEvent] = []
+        if self._ended is not None:
+            self.steers.succeed(self._ended)
+            visible += self._pass_on(self._ended, now)
+            self._ended = None
+            self._done_items.clear()
+        return visible + self._pass_on(event, now)
+
+    def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
+        is_output = event.kind is _OUTPUT
+        if is_output:
+            self._note_output(event, now)
+        if self.phase is _IN_OUTPUT:
+            return [event]
+        if not is_output:
+            self._hold_back(event)
+            return []
+        self.first_output_at = now
+        self.phase = _IN_OUTPUT
+        visible, self._held_back = [*self._held_back, event], []
+        return visible
+
+    def _note_output(self, event: ReceivedEvent, now: float) -> None:
+        kind = type(event)
+        if kind is OutputTextDelta:
+            self.is_speaking = True
+            if self.first_text_at is None:
+                self.first_text_at = now
+        elif kind is OutputItemDone:
+            self._done_items.append(event.encoded_item)  # type: ignore[union-attr]
+
+    def _hold_back(self, event: ServerEvent) -> None:
+        self.phase = ReceptionPhase.BEGUN
+        self._held_back.append(event)
+        if len(self._held_back) > MAX_HELD_BACK:
+            problem = f"the server sent {MAX_HELD_BACK} events of a response and no output"
+            self.fail(Failure.violation(problem, sent=True, started=True))
+
+    def _filled_in(
+        self, event: ResponseCompleted | ResponseIncomplete
+    ) -> ResponseCompleted | ResponseIncomplete:
+        # Some gateways leave the output out of the final event.
+        if event.response.encoded_output or not self._done_items:
+            return event
+        return replace(event, response=event.response.with_output(self._done_items))
+
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> list[ServerEvent]:
+        self.final = final
+        self.response = final.response
+        self.phase = ReceptionPhase.ENDED
+        self.is_speaking = False
+        self._ended = None
+        visible, self._held_back = self._held_back, []
+        return visible
+
+    def __repr__(self) -> str:
+        return f"<Reception {self.phase.name}>"

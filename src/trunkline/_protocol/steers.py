@@ -1,0 +1,180 @@
+"""Steers of one attempt: the user messages added to a running response, and their outcomes.
+
+The service accepts a steer or hands its input back. The input of an accepted steer becomes part of a
+successor response, which begins on the same lane without a request. If tool outputs are owed first, the input
+waits for the next request instead::
+
+            ┌──▶ REFUSED
+    OPEN ───┤
+            └──▶ ACCEPTED ──▶ USED       the successor has begun
+                          ├─▶ WAITING    tool outputs are owed first
+                          └─▶ RETURNED   handed back after it had been accepted
+
+Steers without an id are answered in the order in which they were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..items import Item, TurnInput, items_of
+from ..plain_json import copy_json, encode
+from .events import (
+    ResponseCompleted,
+    ResponseIncomplete,
+    SteerAccepted,
+    SteerEvent,
+    SteerFailed,
+    SteerPending,
+)
+
+
+class SteerState(Enum):
+    """The outcome of a steer so far."""
+
+    OPEN = auto()
+    REFUSED = auto()
+    ACCEPTED = auto()
+    USED = auto()
+    WAITING = auto()
+    RETURNED = auto()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Steer:
+    """One steer.
+
+    Attributes:
+        given: the input as the caller gave it.
+        items: the input as items.
+        state: its outcome so far.
+        id: the id that the service gave it.
+        code: REFUSED: the error code of the service.
+    """
+
+    given: Any
+    items: list[Item]
+    state: SteerState = SteerState.OPEN
+    id: str | None = None
+    code: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Steer {self.state.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A response that was steered, and the items of the steers that became part of its successor."""
+
+    response: ResponseCompleted | ResponseIncomplete
+    said: list[Item]
+
+
+@dataclass(slots=True, repr=False)
+class Steers:
+    """All steers of one attempt, in the order in which they were sent.
+
+    Attributes:
+        all: the steers.
+        segments: the steered responses, oldest first.
+    """
+
+    all: list[Steer] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<Steers: {len(self.all)} sent>"
+
+    @property
+    def waiting(self) -> list[Item]:
+        """Accepted items that the service adds to the next request on the lane."""
+        return self._items(SteerState.WAITING)
+
+    @property
+    def returned(self) -> list[Any]:
+        """Inputs that were handed back after they had been accepted, as the caller gave them."""
+        return [steer.given for steer in self.all if steer.state is SteerState.RETURNED]
+
+    def said_after(self, segments: int) -> list[Item]:
+        """Accepted items that are not part of the first ``segments`` segments."""
+        later = [item for segment in self.segments[segments:] for item in segment.said]
+        return later + self._items(SteerState.ACCEPTED) + self.waiting
+
+    def add(self, given: TurnInput, items: list[Item]) -> Steer:
+        """Record a steer that is about to be sent."""
+        steer = Steer(given, items)
+        self.all.append(steer)
+        return steer
+
+    def resolve(self, event: SteerEvent) -> None:
+        """Record the outcome that an event reports."""
+        steer = self._meant_by(event)
+        if steer is None:
+            return
+        match event:
+            case SteerAccepted():
+                steer.state = SteerState.ACCEPTED
+            case SteerPending():
+                steer.state = SteerState.WAITING
+            case SteerFailed() if steer.state is SteerState.ACCEPTED:
+                steer.state = SteerState.RETURNED
+            case SteerFailed():
+                code = event.error.code if event.error is not None else None
+                steer.code = code if isinstance(code, str) else None
+                steer.state = SteerState.REFUSED
+
+    def succeed(self, ended: ResponseCompleted | ResponseIncomplete) -> None:
+        """The successor of ``ended`` begins; every accepted steer is part of it."""
+        self.segments.append(Segment(ended, self._items(SteerState.ACCEPTED)))
+        for steer in self.all:
+            if steer.state is SteerState.ACCEPTED:
+                steer.state = SteerState.USED
+
+    def _meant_by(self, event: SteerEvent) -> Steer | None:
+        accepted = (steer for steer in self.all if steer.state is SteerState.ACCEPTED)
+        known = next((steer for steer in accepted if steer.id == event.steer.id), None)
+        if known is None:
+            known = next((steer for steer in self.all if steer.state is SteerState.OPEN), None)
+            if known is not None:
+                known.id = event.steer.id
+        return known
+
+    def _items(self, state: SteerState) -> list[Item]:
+        return [item for steer in self.all if steer.state is state for item in steer.items]
+
+
+def steer_items(given: TurnInput) -> list[Item]:
+    """The items of a steer.
+
+    Raises:
+        ConfigurationError: the input holds something other than user messages.
+    """
+    items = items_of(given, "input")
+    if not items:
+        raise ConfigurationError(
+            "the input of steer() is empty; give a string or user messages", argument="input"
+        )
+    for index, item in enumerate(items):
+        if not item.is_user_message:
+            raise ConfigurationError(
+                f"input[{index}] of steer() is not a user message (type {item.kind!r}); "
+                "give a string or user messages",
+                argument="input",
+            )
+    return items
+
+
+def steer_frame(response_id: str, given: TurnInput) -> bytes:
+    """A ``response.steer`` frame. The protocol allows exactly three fields."""
+    spoken: str | Sequence[Any] = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
+    return encode(
+        {
+            "type": "response.steer",
+            "previous_response_id": response_id,
+            "input": copy_json(spoken, "input")[0],
+        }
+    )

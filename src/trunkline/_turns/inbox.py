@@ -1,0 +1,261 @@
+"""Inbox of one attempt: the visible events that its caller has not read, and the wait for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from .._network.exchange import Exchange
+from .._network.world import World
+from .._protocol.events import EventKind, OutputTextDelta, ReceivedEvent, ServerEvent
+from .._protocol.failure import Failure, FailureKind
+from .._protocol.ordering import RECENT
+from .._protocol.reception import Reception, ReceptionPhase
+from .._protocol.steers import Steer, SteerState
+from ..deadlines import Deadlines, Due, Phase
+from ..errors import SteerRefused, TurnError, UsageError
+from ..items import Item, TurnInput
+from ..wakeups import Wait, Wakeups
+from .watch import Watch
+
+_FOUND_HERE: Final = frozenset({FailureKind.VIOLATION, FailureKind.DEADLINE, FailureKind.SLOW_CONSUMER})
+"""Failures that end only the wait for the answer: the service still works on it, so its lane drains."""
+
+_WATCHED: Final = {
+    ReceptionPhase.WAITING: Phase.FIRST_EVENT,
+    ReceptionPhase.BEGUN: Phase.FIRST_OUTPUT,
+    ReceptionPhase.OUTPUT: Phase.BETWEEN_EVENTS,
+}
+
+
+# Bound once: looking an enumeration's member up costs more than the rest of a comparison.
+_OUTPUT: Final = EventKind.OUTPUT
+_ERROR: Final = EventKind.ERROR
+_STEER: Final = EventKind.STEER
+
+
+class Inbox:
+    """The sink of one exchange, for one reader at a time.
+
+    Args:
+        deadlines: the limits of the turn.
+        started_at: the start of the turn, on the clock of ``world``.
+        max_events: the number of unread events above which the attempt fails.
+        wakeups: resumes readers after the socket was read.
+        world: the clocks.
+
+    Attributes:
+        reception: what was received.
+        events: the visible events that were not read.
+        wait: what a reader awaits while ``events`` is empty and the inbox is not over.
+        is_over: no further event is coming: see ``reception.final`` and ``reception.failure``.
+        was_read: the reader has taken events, so that the request must not be sent again.
+        received_bytes: the size of all frames.
+        progress_at: when the latest event arrived.
+        on_text: a function that takes the text deltas while the reader waits, without resuming it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acknowledgements",
+        "_clock",
+        "_exchange",
+        "_max_events",
+        "_ordering",
+        "_wall_clock",
+        "_watch",
+        "events",
+        "is_over",
+        "on_text",
+        "progress_at",
+        "received_bytes",
+        "reception",
+        "wait",
+        "was_read",
+    )
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        *,
+        started_at: float,
+        max_events: int,
+        wakeups: Wakeups,
+        world: World,
+    ) -> None:
+        self.reception = Reception()
+        self.events: deque[ServerEvent] = deque()
+        self.wait = Wait(wakeups)
+        self.is_over = False
+        self.was_read = False
+        self.received_bytes = 0
+        self.on_text: Callable[[OutputTextDelta], None] | None = None
+        self._max_events = max_events
+        self._clock = world.clock
+        self._wall_clock = world.wall_clock
+        self._ordering = self.reception.ordering
+        self.progress_at = started_at
+        self._watch = Watch(deadlines, started_at, world, self._latest, self._on_due)
+        self._exchange: Exchange | None = None
+        self._acknowledgements: list[tuple[Steer, asyncio.Future[None]]] = []
+
+    def listen_to(self, exchange: Exchange) -> None:
+        """The request was sent: events of this exchange follow."""
+        self._exchange = exchange
+        self.progress_at = self._clock()
+        if not self.is_over:
+            self._watch.enter(_WATCHED[self.reception.phase])
+
+    # The sink.
+
+    def deliver_delta(self, event: ReceivedEvent) -> None:
+        """Take one delta of a response that has begun.
+
+        The shortcut for the next text delta of a running text; see docs/design/fast-path.md. Everything else
+        takes the way of `deliver`.
+        """
+        reception, ordering, number = self.reception, self._ordering, event.sequence_number
+        if not (reception.is_speaking and type(event) is OutputTextDelta and number == ordering.expected_now):
+            self.deliver(event)
+            return
+        frame = event.raw
+        ordering.expected_now = number + 1
+        ordering.recent[number & RECENT] = hash(frame)
+        self.progress_at = self._clock()
+        self.received_bytes += len(frame)
+        wait = self.wait
+        if wait.is_awaited:  # all earlier events were read
+            if self.on_text is not None:
+                wait.context.run(self.on_text, event)
+            else:
+                self.events.append(event)
+                wait.end()
+        elif len(self.events) < self._max_events:
+            self.events.append(event)
+        else:
+            self._overflow()
+
+    def deliver(self, event: ReceivedEvent) -> None:
+        """Take one event."""
+        now = self.progress_at = self._clock()
+        self.received_bytes += len(event.raw)
+        reception, exchange, kind = self.reception, self._exchange, event.kind
+        phase = reception.phase
+        if kind is _OUTPUT and not reception.ordering.held:
+            visible = reception.receive(event, now)
+        else:  # only these can end a response
+            visible = reception.receive(
+                event,
+                now,
+                epoch_s=self._wall_clock() if kind is _ERROR else 0.0,
+                may_go_on=exchange is not None and exchange.may_go_on,
+            )
+        if len(self.events) + len(visible) > self._max_events:
+            self._overflow()
+        elif visible:
+            self.events.extend(visible)
+        if kind is _STEER:
+            self._acknowledge()
+        if reception.phase is not phase and not self.is_over:
+            self._on_phase()
+        if visible or self.is_over:
+            self.wait.end()
+
+    def fail(self, failure: Failure) -> None:
+        """End without a response. Does nothing after the end."""
+        if self.is_over:
+            return
+        self.reception.fail(failure)
+        self._on_phase()
+        self.wait.end()
+
+    # The turn.
+
+    def take(self) -> deque[ServerEvent]:
+        """The events, for the reader to empty. From now on the request must not be sent again."""
+        self.was_read = True
+        return self.events
+
+    def leave(self) -> None:
+        """The caller left: the answer drains."""
+        self._watch.stop()
+        self._lose_steers(
+            UsageError("the stream was closed before the service accepted or refused the steer")
+        )
+        if self._exchange is not None:
+            self._exchange.abandon()
+        self.wait.end()  # another task may wait for an event that will not come
+
+    def steer(self, given: TurnInput, items: list[Item]) -> asyncio.Future[None]:
+        """Record a steer that was sent. The future ends when the service has acknowledged it.
+
+        It ends with a `SteerRefused` if the input was handed back, with a `TurnError` if the attempt failed,
+        and with a `UsageError` if the stream was closed before.
+        """
+        steer = self.reception.steers.add(given, items)
+        acknowledged = asyncio.get_running_loop().create_future()
+        self._acknowledgements.append((steer, acknowledged))
+        return acknowledged
+
+    def _overflow(self) -> None:
+        unread = len(self.events)
+        self.fail(Failure(kind=FailureKind.SLOW_CONSUMER, buffered=unread, sent=True, started=True))
+
+    def _on_phase(self) -> None:
+        reception = self.reception
+        if not reception.phase.is_over:
+            self._watch.enter(_WATCHED[reception.phase])
+            return
+        self.is_over = True
+        self._watch.stop()
+        failure = reception.failure
+        if failure is None:
+            return
+        self._lose_steers(failure.exception())
+        if not self.was_read:
+            self.events.clear()  # the request may be sent again
+        if failure.kind in _FOUND_HERE:
+            self.leave()
+
+    def _latest(self) -> float:
+        return self.progress_at
+
+    def _on_due(self, due: Due) -> None:
+        started = self.reception.has_started
+        self.fail(Failure.deadline(due.phase, due.waited_s, sent=True, started=started))
+
+    def _acknowledge(self) -> None:
+        for entry in list(self._acknowledgements):
+            steer, acknowledged = entry
+            if steer.state is SteerState.OPEN:
+                continue
+            self._acknowledgements.remove(entry)
+            _settle(acknowledged, _refusal(steer) if steer.state is SteerState.REFUSED else None)
+
+    def _lose_steers(self, error: TurnError | UsageError) -> None:
+        lost, self._acknowledgements = self._acknowledgements, []
+        for _, acknowledged in lost:
+            _settle(acknowledged, error)
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self.reception.phase.name}: {len(self.events)} events>"
+
+
+def _refusal(steer: Steer) -> SteerRefused:
+    reason = steer.code or "no code given"
+    message = f"the service refused the steer ({reason}); send its input as the next turn"
+    return SteerRefused(message, code=steer.code, input=steer.given)
+
+
+def _settle(acknowledged: asyncio.Future[Any], error: Exception | None) -> None:
+    if acknowledged.done():
+        return
+    if acknowledged.get_loop().is_closed():
+        acknowledged.cancel()
+    elif error is None:
+        acknowledged.set_result(None)
+    else:
+        acknowledged.set_exception(error)
+        acknowledged.exception()  # the task that steered may be gone, and then nobody retrieves it

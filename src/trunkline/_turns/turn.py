@@ -1,0 +1,470 @@
+"""One turn: its request, and the attempts to get it answered.
+
+A turn has no task of its own: the task of the caller drives it, in `start` and in `recover`. Its states::
+
+    NEW ──start──▶ ASKING ──sent──▶ RUNNING ──conclude, leave, failure──▶ ENDED
+                      ▲               │
+                      └───recover─────┘
+
+A turn whose caller is cancelled while it is ASKING stays so, and `recover` goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Any, NoReturn
+
+from .._decisions.placement import Candidate
+from .._decisions.request import Request
+from .._network.exchange import Exchange, NotOpened, Sent
+from .._network.transports import Transports
+from .._observe.hooks import Hooks, call_hook
+from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
+from .._observe.wirelog import log_recovery
+from .._protocol.events import ResponseCompleted, ResponseIncomplete
+from .._protocol.failure import Failure
+from .._protocol.steers import steer_items
+from ..arguments import check_kind
+from ..baselines import Baseline
+from ..deadlines import Deadlines, Phase
+from ..endpoint import server_of
+from ..errors import ClientClosed, UsageError
+from ..history import History
+from ..items import Item, TurnInput
+from ..recovery import Action, Cause, Decision, Facts, Policy, decide
+from ..request import size_in_full
+from ..response import Response
+from .inbox import Inbox
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """Settings of turns.
+
+    Attributes:
+        deadlines: the time limits.
+        policy: the bounds of recovery.
+        max_buffered_events: the number of unread events above which a stream fails.
+        replay_actions: also repeat requests whose hosted tools act (``mcp``, for example).
+        hooks: functions called when turns begin and end.
+        log_content: log lines of the wire show whole frames.
+    """
+
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    policy: Policy = field(default_factory=Policy)
+    max_buffered_events: int = 65_536
+    replay_actions: bool = False
+    hooks: Hooks = field(default_factory=Hooks)
+    log_content: bool = False
+
+    def varied(self, deadlines: Deadlines | None, policy: Policy | None) -> TurnSettings:
+        """The same with other deadlines and another policy, where they are given."""
+        check_turn(deadlines, policy)
+        if deadlines is None and policy is None:
+            return self
+        return replace(self, deadlines=deadlines or self.deadlines, policy=policy or self.policy)
+
+
+def check_turn(deadlines: Deadlines | None, policy: Policy | None) -> None:
+    """Check the settings of one turn.
+
+    Raises:
+        ConfigurationError: one of them is something else.
+    """
+    check_kind(
+        deadlines,
+        "deadlines",
+        Deadlines,
+        "give trunkline.Deadlines(first_event=5.0), for example",
+        optional=True,
+    )
+    check_kind(policy, "policy", Policy, "give trunkline.Policy(max_attempts=2), for example", optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The result of a turn.
+
+    Attributes:
+        asked: the context of the final response: the request, and what was steered into it since.
+        output: the output of the final response, as it can be sent again.
+        waiting: accepted steers that the service adds to the next request.
+    """
+
+    asked: History
+    output: tuple[Item, ...]
+    waiting: tuple[Item, ...]
+
+
+class TurnState(Enum):
+    """How far a turn has come."""
+
+    NEW = auto()
+    ASKING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+
+
+class Turn:
+    """A request, and the attempts to get it answered.
+
+    Attributes:
+        request: the request.
+        inbox: the inbox of the current attempt, or of the last one.
+    """
+
+    def __init__(self, transports: Transports, request: Request, settings: TurnSettings) -> None:
+        self.request = request
+        self.inbox: Inbox | None = None
+        self._transports = transports
+        self._settings = settings
+        self._clock = transports.world.clock
+        self._state = TurnState.NEW
+        self._key = TurnKey(0)
+        # The attempts: how many, and what the next one has to regard.
+        self._attempts = 0
+        self._avoiding: list[Candidate] = []
+        self._over_http = False
+        self._in_full = False
+        self._again_at = 0.0
+        # The current attempt.
+        self._exchange: Exchange | None = None
+        self._sent: Sent | None = None
+        # What the figures are made of.
+        self._recoveries: list[Cause] = []
+        self._started_at = 0.0
+        self._connected_at: float | None = None
+        self._first_event_at: float | None = None
+        self._ended_at: float | None = None
+        self._bytes_sent = 0
+        self._bytes_received = 0
+        self._response: Response | None = None
+        self._outcome: TurnOutcome | None = None
+        self._error: tuple[str, str | None] = ("", None)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether no request is on its way: `recover` sends it."""
+        return self._state is TurnState.ASKING
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was answered, failed or left."""
+        return self._state is TurnState.ENDED
+
+    @property
+    def output_seen(self) -> bool:
+        """Whether the caller has taken events of the answer."""
+        return self.inbox is not None and self.inbox.was_read
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the response of the current attempt has begun."""
+        return self.inbox is not None and self.inbox.reception.has_started
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it runs in, once it has begun."""
+        loop = self._transports.wakeups.loop
+        assert loop is not None
+        return loop
+
+    @property
+    def returned_steers(self) -> list[Any]:
+        """Steers that were handed back after they had been accepted."""
+        return self.inbox.reception.steers.returned if self.inbox is not None else []
+
+    async def start(self) -> None:
+        """Send the request, in as many attempts as it takes. Cancelling gives the place back.
+
+        Raises:
+            TurnError: the last failure, if no further attempt is possible or permitted.
+        """
+        self._started_at = self._again_at = self._clock()
+        self._attempts = 1
+        self._key.number = self._transports.next_turn()
+        self._transports.counters.add("turns")
+        if self._settings.hooks.turn_started is not None:
+            call_hook("turn_started", self._settings.hooks.turn_started, self.metrics)
+        await self._ask()
+
+    async def recover(self) -> None:
+        """Send the request again after a failure, or go on with what a cancelled call has begun.
+
+        Raises:
+            TurnError: the failure itself, if no further attempt is possible or permitted.
+        """
+        if self._state is not TurnState.ASKING:
+            assert self.inbox is not None
+            assert self.inbox.reception.failure is not None
+            self._prepare_again(self.inbox.reception.failure)
+        await self._ask()
+
+    def leave(self) -> None:
+        """Do without the answer: its lane drains. May be called again."""
+        if self.inbox is not None:
+            self.inbox.leave()
+        self._end("left")
+
+    def conclude(self, final: ResponseCompleted | ResponseIncomplete) -> Answer:
+        """Take the response, and remember it as a baseline."""
+        assert self.inbox is not None
+        steers = self.inbox.reception.steers
+        asked = self.asked_until(len(steers.segments))
+        answer = Answer(asked, _output_of(final.response), tuple(steers.waiting))
+        self._response = final.response
+        if isinstance(final, ResponseCompleted):
+            self._remember(final.response, answer)
+        self._end("answered")
+        return answer
+
+    def asked_until(self, segments: int) -> History:
+        """The request, and the first ``segments`` steered responses with what was steered into them."""
+        asked = self.request.asked
+        steered = self.inbox.reception.steers.segments[:segments] if self.inbox is not None else ()
+        for segment in steered:
+            output = _output_of(segment.response.response)
+            asked = asked.extended([item for item in output if item.is_resendable]).extended(segment.said)
+        return asked
+
+    def said_after(self, segments: int) -> list[Item]:
+        """Accepted steers that are not part of the first ``segments`` responses."""
+        return self.inbox.reception.steers.said_after(segments) if self.inbox is not None else []
+
+    def steer(self, given: TurnInput) -> asyncio.Future[None]:
+        """Steer the running response. The future ends when the service has acknowledged it.
+
+        Raises:
+            ConfigurationError: the input holds something other than user messages.
+            UsageError: no response runs, or it runs over HTTP.
+            ConnectionLost: the socket is dead.
+        """
+        items = steer_items(given)
+        inbox, exchange = self.inbox, self._exchange
+        if inbox is None or exchange is None or inbox.is_over:
+            raise UsageError(
+                "no response is running; call steer() between the first and the last event of the stream"
+            )
+        exchange.steer(given)
+        return inbox.steer(given, items)
+
+    @property
+    def metrics(self) -> TurnMetrics:
+        """Its figures at this moment."""
+        request, sent, inbox = self.request, self._sent, self.inbox
+        reception = inbox.reception if inbox is not None else None
+        response = self._response or (reception.response if reception is not None else None)
+        host, port = server_of(request.url)
+        first_event_at = self._first_event_at
+        if first_event_at is None and reception is not None:
+            first_event_at = reception.first_event_at
+        return TurnMetrics(
+            turn=self._key,
+            model=request.fields.model,
+            outcome=self._outcome,
+            error=self._error[0] or None,
+            error_code=self._error[1],
+            server_address=host,
+            server_port=port,
+            conversation_id=request.conversation_id,
+            warm_up=not request.generate,
+            response_id=response.id if response is not None else None,
+            response_model=response.model if response is not None else None,
+            mode=sent.mode if sent is not None else "full",
+            transport=sent.transport if sent is not None else "websocket",
+            lane=sent.lane if sent is not None else None,
+            connection=sent.connection if sent is not None else None,
+            fork=sent is not None and sent.is_fork,
+            items_sent=sent.items if sent is not None else 0,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received + (inbox.received_bytes if inbox is not None else 0),
+            full_bytes=size_in_full(request.fields, request.asked, sent.lane) if sent is not None else 0,
+            attempts=self._attempts,
+            recoveries=list(self._recoveries),
+            connected_s=self._since_start(self._connected_at),
+            first_event_s=self._since_start(
+                self._first_event_at or (reception.first_event_at if reception is not None else None)
+            ),
+            first_output_s=self._since_start(reception.first_output_at if reception is not None else None),
+            ttft_s=self._since_start(reception.first_text_at if reception is not None else None),
+            total_s=self._since_start(self._ended_at),
+            usage=response.usage if response is not None and self._outcome == "answered" else None,
+        )
+
+    def _since_start(self, at: float | None) -> float | None:
+        return at - self._started_at if at is not None else None
+
+    # Attempts.
+
+    async def _ask(self) -> None:
+        self._state = TurnState.ASKING
+        while True:
+            try:
+                failure = await self._attempt()
+            except ClientClosed as error:
+                self._end("failed", type(error).__name__)
+                raise
+            if self.is_ended:  # the stream was closed by another task meanwhile
+                return
+            if failure is None:
+                self._state = TurnState.RUNNING
+                return
+            self._prepare_again(failure)
+
+    async def _attempt(self) -> Failure | None:
+        """One attempt to send the request; its failure, if it was not sent."""
+        delay_s = self._again_at - self._clock()
+        if delay_s > 0:
+            await self._transports.pause(delay_s)
+        self._transports.check_open()
+        if self.is_ended:
+            return None
+        settings, transports = self._settings, self._transports
+        inbox = Inbox(
+            settings.deadlines,
+            started_at=self._started_at,
+            max_events=settings.max_buffered_events,
+            wakeups=transports.wakeups,
+            world=transports.world,
+        )
+        self.inbox, self._exchange, self._sent = inbox, None, None
+        exchange = await transports.open(
+            self.request,
+            inbox,
+            avoiding=self._avoiding,
+            in_full=self._in_full,
+            over_http=self._over_http,
+            due=settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at),
+            label=f"http turn {self._key.number}.{self._attempts}",
+        )
+        if isinstance(exchange, NotOpened):
+            if exchange.connection is not None:
+                self._avoiding.append(exchange.connection)
+            return exchange.failure
+        if self.is_ended:  # what is sent now would have no reader
+            exchange.abandon()
+            return None
+        if exchange.connection is not None:
+            self._connected_at = self._clock()
+        self._exchange = exchange
+        sent = exchange.send()
+        if isinstance(sent, Failure):
+            return sent
+        inbox.listen_to(exchange)
+        self._sent = sent
+        self._bytes_sent += sent.size_bytes
+        self._over_http = sent.transport == "http"
+        counters = transports.counters
+        counters.add("fulls" if sent.parent is None else "deltas")
+        if sent.is_fork:
+            counters.add("forks")
+        return None
+
+    def _prepare_again(self, failure: Failure) -> None:
+        """Do what recovery decides, up to the moment of the next attempt."""
+        inbox, exchange = self.inbox, self._exchange
+        parent = self._sent.parent if self._sent is not None else None
+        if exchange is not None:
+            exchange.abandon()
+        if inbox is not None:
+            inbox.leave()
+        decision = decide(self._facts(failure, parent), self._settings.policy)
+        if parent is not None and decision.forget_parent:
+            self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
+        if decision.action is Action.RAISE or decision.cause is None:
+            self._raise(failure)
+        self._recoveries.append(decision.cause)
+        self._transports.counters.add_recovery(decision.cause)
+        connection = self._sent.connection if self._sent is not None else None
+        log_recovery(self._key.number, self._attempts, connection, failure, decision)
+        self._set_up_next(decision)
+
+    def _set_up_next(self, decision: Decision) -> None:
+        inbox, exchange = self.inbox, self._exchange
+        if decision.action is Action.HTTP:
+            self._over_http = True
+            self._transports.counters.add("fallbacks")
+        elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
+            self._avoiding.append(exchange.connection)
+        if inbox is not None:
+            self._bytes_received += inbox.received_bytes
+            self._first_event_at = self._first_event_at or inbox.reception.first_event_at
+        self.inbox = None
+        self._attempts += 1
+        self._again_at = self._clock() + decision.delay_s
+        self._state = TurnState.ASKING
+
+    def _facts(self, failure: Failure, parent: Baseline | None) -> Facts:
+        inbox, settings = self.inbox, self._settings
+        total_s = settings.deadlines.total
+        acts = self.request.fields.acts and not settings.replay_actions
+        was_steered = inbox is not None and bool(inbox.reception.steers.all)
+        return Facts(
+            failure=failure,
+            output_seen=self.output_seen,
+            attempt=self._attempts,
+            remaining_s=None if total_s is None else self._started_at + total_s - self._clock(),
+            may_replay=not acts and not was_steered,
+            names_parent=parent is not None,
+            parent_is_stored=parent is not None and parent.stored,
+            http_allowed=self._transports.may_fall_back and not self._over_http,
+            jitter=self._transports.world.random(),
+        )
+
+    # Baselines.
+
+    def _remember(self, response: Response, answer: Answer) -> None:
+        owner, exchange = self.request.owner, self._exchange
+        if owner is None or exchange is None or not self.request.remembers:
+            return
+        is_kept = response.store is True and self._transports.keeps_responses
+        owner.baselines.commit(
+            Baseline(
+                response_id=response.id,
+                model=self.request.fields.model,
+                # The service holds waiting steers for the lane, not for the response.
+                stored=is_kept and not answer.waiting,
+                lane=exchange.lane,
+                length=len(answer.asked),
+                mark=answer.asked.mark,
+                output=(*answer.output, *answer.waiting),
+                pinned=bool(answer.waiting),
+                at=self._clock(),
+            )
+        )
+
+    def _forget(self, parent: Baseline, *, lost: bool) -> None:
+        owner = self.request.owner
+        if owner is not None:
+            owner.baselines.forget(parent.response_id)
+        if lost:
+            # At once and surely: older parents may be gone as well.
+            self._in_full = True
+            if parent.stored:
+                self._transports.not_found(parent.at)
+
+    # The end.
+
+    def _raise(self, failure: Failure) -> NoReturn:
+        output_seen = self.output_seen
+        self._end("failed", failure.name, failure.code)
+        raise failure.exception(output_seen=output_seen)
+
+    def _end(self, outcome: TurnOutcome, error: str = "", code: str | None = None) -> None:
+        if self._state is TurnState.ENDED:
+            return
+        has_begun = self._state is not TurnState.NEW
+        self._state = TurnState.ENDED
+        self._outcome = outcome
+        self._error = (error, code)
+        self._ended_at = self._clock()
+        hook = self._settings.hooks.turn_finished
+        if has_begun and hook is not None:  # a stream that was never entered has not begun
+            call_hook("turn_finished", hook, self.metrics)
+
+
+def _output_of(response: Response) -> tuple[Item, ...]:
+    """The output as it can be sent again."""
+    return tuple(Item.from_output(bytes(item)) for item in response.encoded_output or ())

@@ -1,0 +1,203 @@
+"""Reception, without a loop: events in, visible events out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.failure import Failure, FailureKind
+from trunkline._protocol.reception import MAX_HELD_BACK, Reception, ReceptionPhase
+from trunkline._protocol.steers import SteerState, steer_items
+
+DELTA = "response.output_text.delta"
+MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "ab"}]}
+
+
+def event(kind: str, **fields: Any) -> ReceivedEvent:
+    return decode(json.dumps({"type": kind, **fields}).encode())
+
+
+def life(kind: str, response_id: str = "r", **more: Any) -> ReceivedEvent:
+    return event(f"response.{kind}", response={"id": response_id, **more})
+
+
+def text(piece: str) -> ReceivedEvent:
+    return event(DELTA, delta=piece)
+
+
+def types(events: list[Any]) -> list[str]:
+    return [each.wire_type.removeprefix("response.") for each in events]
+
+
+def received(*events: ReceivedEvent, into: Reception | None = None) -> tuple[Reception, list[str]]:
+    reception = into or Reception()
+    return reception, types([each for one in events for each in reception.receive(one, 0.0)])
+
+
+def test_the_phases_of_an_answer() -> None:
+    reception = Reception()
+    phases = [reception.phase]
+    for each in (life("created"), text("a"), life("completed")):
+        reception.receive(each, 0.0)
+        phases.append(reception.phase)
+    assert [phase.name for phase in phases] == ["WAITING", "BEGUN", "OUTPUT", "ENDED"]
+
+
+def test_life_cycle_events_are_held_back_until_output() -> None:
+    reception = Reception()
+    assert reception.receive(life("created"), 1.0) == []
+    assert reception.receive(life("in_progress"), 2.0) == []
+    assert types(reception.receive(text("a"), 3.0)) == ["created", "in_progress", "output_text.delta"]
+    assert (reception.first_event_at, reception.first_output_at, reception.first_text_at) == (1.0, 3.0, 3.0)
+
+
+def test_an_answer_without_output_shows_its_life_cycle_at_the_end() -> None:
+    reception, visible = received(life("created"), life("completed"))
+    assert visible == ["created"]
+    assert reception.final is not None
+
+
+def test_output_that_the_final_event_lacks_is_filled_in() -> None:
+    reception, _ = received(
+        life("created"), event("response.output_item.done", item=MESSAGE), life("completed", output=[])
+    )
+    assert reception.final is not None
+    assert reception.final.response.output_text == "ab"
+
+
+def test_output_of_the_final_event_is_kept() -> None:
+    other = {**MESSAGE, "content": [{"type": "output_text", "text": "final"}]}
+    done = event("response.output_item.done", item=MESSAGE)
+    reception, _ = received(life("created"), done, life("incomplete", output=[other]))
+    assert reception.final is not None
+    assert reception.final.response.output_text == "final"
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "started"),
+    [
+        (event("error", error={"code": "x"}), FailureKind.REFUSED, True),
+        (life("failed", error={"code": "server_error"}), FailureKind.FAILED, True),
+        (event("response.completed", response=7), FailureKind.VIOLATION, True),
+    ],
+)
+def test_failures_end_the_reception(end: ReceivedEvent, kind: FailureKind, started: bool) -> None:
+    reception, visible = received(life("created"), end, text("late"))
+    assert reception.failure is not None
+    assert (reception.failure.kind, reception.failure.started) == (kind, started)
+    assert (reception.phase, visible) == (ReceptionPhase.FAILED, [])
+
+
+def test_an_error_before_the_response_says_that_it_had_not_begun() -> None:
+    reception, _ = received(event("error", status=429, error={"code": "rate_limit_exceeded"}))
+    assert reception.failure is not None
+    assert (reception.failure.started, reception.failure.is_transient) == (False, True)
+
+
+def test_a_date_in_retry_after_is_compared_to_the_given_time() -> None:
+    reception = Reception()
+    headers = {"Retry-After": "Thu, 01 Jan 1970 00:01:40 GMT"}
+    reception.receive(event("error", error={"code": "x", "headers": headers}), 0.0, epoch_s=70.0)
+    assert reception.failure is not None
+    assert reception.failure.retry_after_s == 30.0
+
+
+def test_the_first_end_counts() -> None:
+    reception, _ = received(life("created"), text("a"), life("completed"))
+    reception.fail(Failure.lost("gone"))
+    assert (reception.phase, reception.failure) == (ReceptionPhase.ENDED, None)
+
+
+def test_a_response_without_output_cannot_hold_events_without_end() -> None:
+    queued = [life("queued") for _ in range(MAX_HELD_BACK + 1)]
+    reception, _ = received(*queued)
+    assert reception.failure is not None
+    assert reception.failure.kind is FailureKind.VIOLATION
+
+
+def test_events_in_the_wrong_order_become_visible_in_order() -> None:
+    numbered = [event(DELTA, delta=str(number), sequence_number=number) for number in range(5)]
+    reception = Reception()
+    visible = [
+        each for number in (0, 1, 3, 2, 4) for each in reception.receive(numbered[number], float(number))
+    ]
+    assert "".join(each.delta for each in visible) == "01234"  # type: ignore[union-attr]
+
+
+def test_a_successor_of_a_steered_response_goes_on_in_the_same_reception() -> None:
+    reception = Reception()
+    reception.receive(life("created", "r1"), 0.0)
+    reception.receive(text("a"), 0.0)
+    steer = reception.steers.add("go", steer_items("go"))
+    accepted = event("response.steer.accepted", steer={"id": "s1", "previous_response_id": "r1"})
+    assert types(reception.receive(accepted, 0.0)) == ["steer.accepted"]
+    steered = life("incomplete", "r1", incomplete_details={"reason": "steered"})
+    assert reception.receive(steered, 0.0, may_go_on=True) == []
+    assert types(reception.receive(life("created", "r2"), 0.0, may_go_on=True)) == ["incomplete", "created"]
+    assert steer.state is SteerState.USED
+    reception.receive(text("b"), 0.0)
+    reception.receive(life("completed", "r2"), 0.0)
+    assert reception.final is not None
+    assert reception.final.response.id == "r2"
+    [segment] = reception.steers.segments
+    assert (segment.response.response.id, segment.said) == ("r1", steer.items)
+
+
+# For all orders and all points of failure
+
+PIECES = st.lists(st.sampled_from(["a", "b", "é", "🚂"]), min_size=1, max_size=8)
+
+
+def answer(pieces: list[str], *, numbered: bool) -> list[ReceivedEvent]:
+    frames: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r"}}]
+    frames += [{"type": "response.in_progress", "response": {"id": "r"}}]
+    frames += [{"type": DELTA, "delta": piece} for piece in pieces]
+    message = {**MESSAGE, "content": [{"type": "output_text", "text": "".join(pieces)}]}
+    frames += [{"type": "response.output_item.done", "item": message}]
+    frames += [{"type": "response.completed", "response": {"id": "r", "output": [message]}}]
+    if numbered:
+        frames = [{**frame, "sequence_number": number} for number, frame in enumerate(frames)]
+    return [decode(json.dumps(frame).encode()) for frame in frames]
+
+
+def shown(events: list[Any]) -> str:
+    return "".join(each.delta for each in events if each.type == DELTA)
+
+
+@given(PIECES, st.booleans(), st.data())
+def test_repeated_and_swapped_events_change_nothing(pieces: list[str], numbered: bool, data: Any) -> None:
+    events = answer(pieces, numbered=numbered)
+    arriving = list(events)
+    if numbered:
+        # Numbers are trusted once two in a row have counted, so the beginning arrives in order.
+        at = data.draw(st.integers(2, len(events) - 2))
+        if at + 1 < len(events) - 1 and data.draw(st.booleans()):
+            arriving[at], arriving[at + 1] = arriving[at + 1], arriving[at]
+        arriving.insert(at + 1, arriving[at])
+    reception = Reception()
+    visible = [each for one in arriving for each in reception.receive(one, 0.0)]
+    assert shown(visible) == "".join(pieces)
+    assert reception.phase is ReceptionPhase.ENDED
+    assert types(visible)[:2] == ["created", "in_progress"]
+
+
+@given(PIECES, st.integers(0, 12))
+def test_nothing_is_visible_before_output_or_after_a_failure(pieces: list[str], cut: int) -> None:
+    events = answer(pieces, numbered=True)
+    reception = Reception()
+    visible: list[Any] = []
+    for each in events[:cut]:
+        visible += reception.receive(each, 0.0)
+    reception.fail(Failure.lost("the connection was lost", sent=True))
+    for each in events[cut:]:
+        assert reception.receive(each, 0.0) == []
+    if cut <= 2:
+        assert visible == []
+    assert reception.phase is (ReceptionPhase.ENDED if cut >= len(events) else ReceptionPhase.FAILED)
+    assert "".join(pieces).startswith(shown(visible))
