@@ -97,18 +97,18 @@ def test_an_end_that_an_answer_has_overtaken_is_heard() -> None:
 
 
 def test_what_waits_is_given_up_in_order_and_counting_goes_on_after_it() -> None:
-    sequence = begun()
+    ordering = begun()
     for number in (5, 3):
-        assert sequence.admit(number, event(DELTA, number)) == []
-    assert [each.sequence_number for each in sequence.flush()] == [3, 5]
-    assert [each.sequence_number for each in sequence.admit(6, event(DELTA, 6))] == [6]
-    assert sequence.flush() == []
+        assert ordering.admit(event(DELTA, number)) == []
+    assert [each.sequence_number for each in ordering.flush()] == [3, 5]
+    assert [each.sequence_number for each in ordering.admit(event(DELTA, 6))] == [6]
+    assert ordering.flush() == []
 
 
 def test_a_repeated_first_event_is_dropped_before_numbers_are_trusted() -> None:
     created = event("response.created", 0)
-    sequence = Sequence()
-    assert [sequence.admit(0, created), sequence.admit(0, created)] == [[created], []]
+    ordering = Ordering()
+    assert [ordering.admit(created), ordering.admit(created)] == [[created], []]
 
 
 @given(st.permutations(range(14)), st.lists(st.integers(0, 13), max_size=10))
