@@ -92,7 +92,7 @@ async def do(work: Work, turns: int) -> None:
 async def _serve(work: Work) -> tuple[str, Any]:
     """Begin to answer; the URL of the API, and what each delta is to be given to."""
     from load.played import Lockstep, Messages, Script
-    from trunkline import websocket
+    from trunkline._network import websocket
 
     script = Script(work.deltas)
     if work.burst:

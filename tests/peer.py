@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from trunkline._network.websocket import WebSocket, dial
 from trunkline.errors import ConnectionLost, ProtocolViolation
-from trunkline.websocket import WebSocket, dial
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 

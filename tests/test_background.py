@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.background import (
+from trunkline._network.background import (
     Unstoppable,
     bury_the_dead,
     call_in,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from trunkline._decisions.baselines import MAX_BASELINES, Baseline, Baselines, Plan
+from trunkline._protocol.history import History
+from trunkline._protocol.items import Item
 from trunkline._protocol.lane import Lane
-from trunkline.baselines import MAX_BASELINES, Baseline, Baselines, Plan
-from trunkline.history import History
-from trunkline.items import Item
 
 JSON = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trunkline.breaker import Breaker
+from trunkline._decisions.breaker import Breaker
 
 
 def test_it_is_closed_until_something_fails() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from trunkline import dialing
-from trunkline.dialing import Route, connect, discard, route_to
+from trunkline._network import dialing
+from trunkline._network.dialing import Route, connect, discard, route_to
 from trunkline.errors import ConnectFailed
 
 pytestmark = pytest.mark.usefixtures("no_proxy")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.endpoint import Endpoint, auth_headers
+from trunkline._network.endpoint import Endpoint, auth_headers
 from trunkline.errors import ConfigurationError
 
 SECRET = "sk-secret-0123456789"

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from trunkline._protocol.history import History
+from trunkline._protocol.items import Item
 from trunkline.errors import ConfigurationError
-from trunkline.history import History
-from trunkline.items import Item
 
 
 def user(text: str) -> dict[str, Any]:

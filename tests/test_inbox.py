@@ -8,13 +8,13 @@ import pytest
 
 import trunkline
 from trunkline import Deadlines, Policy
+from trunkline._network.wakeups import Wakeups
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.failure import Failure
 from trunkline._turns.inbox import Inbox
 from trunkline.emulator import Emulator, FakeClock
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
-from trunkline.wakeups import Wakeups
 
 from .peer import Server, frame
 from .talk import DELTA, ask, client_of, collect, first_text, hold_after_first_word, read, types_of

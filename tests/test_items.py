@@ -11,14 +11,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trunkline.errors import ConfigurationError
-from trunkline.items import (
+from trunkline._protocol.items import (
     Item,
     assistant_message,
     function_call_output,
     items_of,
     user_message,
 )
+from trunkline.errors import ConfigurationError
 
 from .json_values import JSON_OBJECTS, JSON_VALUES
 
@@ -243,8 +243,8 @@ def test_a_loop_made_later_is_a_change() -> None:
 def test_a_watched_item_without_numbers_is_compared_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     value = message("user", text("a"), text("b"))
     item = Item.of(value, watched=True)
-    monkeypatch.setattr("trunkline.items.encode", None)
-    monkeypatch.setattr("trunkline.items.copy_json", None)
+    monkeypatch.setattr("trunkline._protocol.items.encode", None)
+    monkeypatch.setattr("trunkline._protocol.items.copy_json", None)
     assert item.is_unchanged(copy.deepcopy(value))
     assert not item.is_unchanged(message("user", text("a"), text("c")))
 

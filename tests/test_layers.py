@@ -17,57 +17,33 @@ import pytest
 import trunkline
 
 ROOT = Path(trunkline.__file__).parent
-PURE = (
-    "errors",
-    "arguments",
-    "plain_json",
-    "quiet",
-    "_protocol.item_types",
-    "response",
-    "_protocol.events",
-    "_protocol.decoding",
-    "events",
-    "items",
-    "history",
-    "request",
-    "_protocol.failure",
-    "_protocol.refusals",
-    "_protocol.ordering",
-    "_protocol.steers",
-    "_protocol.reception",
-    "_protocol.sink",
-    "_protocol.lane",
-    "_protocol.lanes",
-    "baselines",
-    "_decisions.placement",
-    "_decisions.request",
-    "deadlines",
-    "recovery",
+FLOORS = (
+    "",
+    "otel",
+    "client",
+    "conversation",
+    "run",
+    "transcript",
+    "stream",
+    "text_format",
+    "request_fields",
+    "_turns",
+    "_network",
+    "_observe",
+    "_decisions",
     "limits",
-    "breaker",
-    "retention",
+    "deadlines",
+    "events",
+    "_protocol",
+    "tools",
+    "arguments",
+    "errors",
 )
-IO = (
-    "background",
-    "_observe.metrics",
-    "_observe.hooks",
-    "_observe.wirelog",
-    "endpoint",
-    "retry_after",
-    "credentials",
-    "wakeups",
-    "frames",
-    "dialing",
-    "websocket",
-    "_network.world",
-    "dialler",
-    "_network.connection",
-    "_network.exchange",
-    "_network.http",
-    "_network.pool",
-    "lifetime",
-    "_network.transports",
-)
+"""The library's files and folders; each may import those that follow it. "" is the package's own file."""
+MAY_USE_TOOLS = {"", "client", "conversation", "run", "text_format", "request_fields"}
+"""Python functions as tools concern those who define and execute them, and nothing that sends."""
+PURE = ("errors", "arguments", "events", "_protocol", "deadlines", "limits", "_decisions")
+"""Files and folders without event loop, socket, clock and chance."""
 EMULATOR = (
     "",
     "pytest_plugin",
@@ -163,10 +139,6 @@ PLUGIN = Package(
 modules, inner, outer = TRUNKLINE.modules, TRUNKLINE.inner, TRUNKLINE.outer
 
 
-def layer(module: str) -> int:
-    return 0 if module in PURE else 1 if module in IO else 2
-
-
 def part_of(module: str) -> str:
     return module.partition(".")[0]
 
@@ -185,25 +157,28 @@ def test_the_imports_of_this_very_package_are_seen() -> None:
     assert "_protocol.events" in inner("_protocol.lanes")
     assert "errors" in inner("_protocol.decoding")
     assert "msgspec" in outer("_protocol.events")
-    assert set(PURE) <= set(LIBRARY)
 
 
-@pytest.mark.parametrize("module", PURE)
+@pytest.mark.parametrize("module", [name for name in LIBRARY if part_of(name) in PURE])
 def test_pure_modules_import_no_loop_no_io_no_clock_and_no_chance(module: str) -> None:
     assert not outer(module) & NOT_PURE
     assert outer(module) <= {*sys.stdlib_module_names, "msgspec"}
 
 
-@pytest.mark.parametrize("module", [name for name in LIBRARY if name])
+def test_each_file_of_the_library_has_a_floor() -> None:
+    assert {part_of(name) for name in LIBRARY} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", LIBRARY)
 def test_imports_go_down_only(module: str) -> None:
-    above = {other for other in inner(module) if layer(other) > layer(module)}
-    assert not above, f"{module} imports {above} from a layer above its own"
-    assert "" not in inner(module), f"{module} imports the package that imports it"
+    floor = FLOORS.index(part_of(module))
+    above = {other for other in inner(module) if FLOORS.index(part_of(other)) < floor}
+    assert not above, f"{module} imports {above} from a floor above its own"
 
 
-def test_pure_modules_import_what_stands_before_them() -> None:
-    for position, module in enumerate(PURE):
-        assert inner(module) <= set(PURE[:position]), module
+def test_only_those_who_execute_tools_import_them() -> None:
+    users = {part_of(name) for name in LIBRARY if "tools" in {part_of(other) for other in inner(name)}}
+    assert users - {"tools"} <= MAY_USE_TOOLS
 
 
 @pytest.mark.parametrize("package", [TRUNKLINE, PLUGIN], ids=lambda package: package.name)

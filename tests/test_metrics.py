@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 import trunkline
+from trunkline._decisions.recovery import Cause
 from trunkline._observe.metrics import PoolCounters
 from trunkline.emulator import Emulator
-from trunkline.recovery import Cause
 
 from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, record_of
 from .waiting import soon, until

@@ -12,10 +12,10 @@ import pytest
 
 import trunkline
 from trunkline import Hooks, PoolState, TurnMetrics
+from trunkline._decisions.recovery import Cause
 from trunkline._observe.metrics import TurnKey
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
-from trunkline.recovery import Cause
 
 from .talk import ask, client_of, first_text, hold_after_first_word
 from .waiting import soon, until

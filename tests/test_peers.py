@@ -11,6 +11,7 @@ import pytest
 
 import trunkline
 from trunkline import Cause, Deadlines, Policy, PoolLimits
+from trunkline._protocol import items
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
 from trunkline.emulator import Emulator, Gate, assert_context
@@ -420,14 +421,14 @@ async def test_peer_26_an_item_is_encoded_once_in_its_life(
     emulator: Emulator, client: trunkline.Client, monkeypatch: pytest.MonkeyPatch, keyed: bool
 ) -> None:
     encoded = 0
-    made = trunkline.items.Item._made.__func__  # type: ignore[attr-defined]
+    made = items.Item._made.__func__  # type: ignore[attr-defined]
 
     def counted(cls: type, *given: Any) -> Any:
         nonlocal encoded
         encoded += 1
         return made(cls, *given)
 
-    monkeypatch.setattr(trunkline.items.Item, "_made", classmethod(counted))
+    monkeypatch.setattr(items.Item, "_made", classmethod(counted))
     history: list[Any] = [user(f"message {number}") for number in range(500)]
     chat = client.conversation(model="echo", items=history)
     for turn in range(4):

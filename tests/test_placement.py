@@ -7,14 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from trunkline._decisions.baselines import Baseline, Plan
 from trunkline._decisions.placement import Asking, Bounds, Owner, Placement, Seat, assign, can_continue
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.history import History
+from trunkline._protocol.items import Item
 from trunkline._protocol.lane import Lane, Run
 from trunkline._protocol.lanes import Lanes
-from trunkline.baselines import Baseline, Plan
-from trunkline.history import History
-from trunkline.items import Item
 
 
 def lanes_of(lane: Lane) -> Lanes:

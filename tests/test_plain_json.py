@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from trunkline._protocol.json import copy_json, decode, encode, repaired, root
 from trunkline.errors import ConfigurationError
-from trunkline.plain_json import copy_json, decode, encode, repaired, root
 
 from .json_values import JSON_VALUES
 

@@ -15,11 +15,11 @@ from rich.pretty import pretty_repr
 
 import trunkline
 from trunkline import Policy
+from trunkline._protocol.items import Item
+from trunkline._protocol.request import Fields
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 from trunkline.events import Event
-from trunkline.items import Item
-from trunkline.request import Fields
 from trunkline.tools.signature import Signature
 
 from .built import Builder, canary, classes

@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline._protocol.history import History
+from trunkline._protocol.items import Item
+from trunkline._protocol.request import (
+    ENCRYPTED_REASONING,
+    Fields,
+    check_calls,
+    frame,
+    http_body,
+    size_in_full,
+)
 from trunkline.errors import ConfigurationError
-from trunkline.history import History
-from trunkline.items import Item
-from trunkline.request import ENCRYPTED_REASONING, Fields, check_calls, frame, http_body, size_in_full
 
 from .json_values import JSON_OBJECTS, JSON_VALUES
 
@@ -119,9 +126,9 @@ def test_items_tools_and_instructions_are_encoded_once(monkeypatch: pytest.Monke
     fields = Fields.of(values)
     made = items(user("a"), CALL)
     first = frame(fields, made)
-    monkeypatch.setattr("trunkline.request.copy_json", None)
-    monkeypatch.setattr("trunkline.request._Field", None)
-    monkeypatch.setattr("trunkline.items.encode", None)
+    monkeypatch.setattr("trunkline._protocol.request.copy_json", None)
+    monkeypatch.setattr("trunkline._protocol.request._Field", None)
+    monkeypatch.setattr("trunkline._protocol.items.encode", None)
     assert frame(fields.following(copy.deepcopy(values)), made) == first
 
 

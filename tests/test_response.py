@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trunkline.response import Response
+from trunkline._protocol.response import Response
 
 
 def response(**fields: Any) -> Response:

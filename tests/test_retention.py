@@ -8,8 +8,8 @@ import pytest
 
 import trunkline
 from trunkline import Cause
+from trunkline._decisions.retention import DISTRUST_S, FRESH_S, Retention
 from trunkline.emulator import Emulator
-from trunkline.retention import DISTRUST_S, FRESH_S, Retention
 
 from .talk import ask, assert_kept, client_of, record_of
 from .waiting import until

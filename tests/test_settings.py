@@ -13,10 +13,10 @@ import pytest
 
 import trunkline
 from trunkline import Deadlines, Hooks, Policy, PoolLimits
+from trunkline._decisions.recovery import Action, Facts, decide
 from trunkline._protocol.failure import Failure
 from trunkline.emulator import Emulator
 from trunkline.errors import ResponseRefused
-from trunkline.recovery import Action, Facts, decide
 
 from .talk import ask, client_of, first_text, read, user
 from .waiting import runs_briefly, soon, until

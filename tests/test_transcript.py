@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from trunkline._protocol.history import History
+from trunkline._protocol.items import Item
 from trunkline.errors import ConversationBusy
-from trunkline.history import History
-from trunkline.items import Item
 from trunkline.transcript import Transcript, as_heard
 
 from .talk import assistant, user

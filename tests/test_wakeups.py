@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.wakeups import Wait, Wakeups
+from trunkline._network.wakeups import Wait, Wakeups
 
 from .peer import PING, TEXT, Open, Recorder, frame
 from .waiting import soon, until

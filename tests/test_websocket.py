@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from trunkline._network.websocket import dial
 from trunkline.errors import ConfigurationError, ConnectFailed, ConnectionLost, UpgradeRefused
-from trunkline.websocket import dial
 
 from .peer import PING, PONG, TEXT, Open, Recorder, Server, close_frame, frame
 

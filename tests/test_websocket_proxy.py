@@ -12,8 +12,8 @@ import picows
 import pytest
 import trustme
 
+from trunkline._network.websocket import dial
 from trunkline.errors import ConnectFailed
-from trunkline.websocket import dial
 
 from .peer import Recorder
 

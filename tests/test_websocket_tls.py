@@ -12,9 +12,9 @@ import pytest
 import trustme
 import truststore
 
-from trunkline import dialing
+from trunkline._network import dialing
+from trunkline._network.websocket import WebSocket, dial
 from trunkline.errors import ConnectFailed
-from trunkline.websocket import WebSocket, dial
 
 from .peer import Recorder
 

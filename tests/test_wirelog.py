@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import trunkline
+from trunkline._decisions.recovery import Action, Cause, Decision
 from trunkline._observe import wirelog
 from trunkline._observe.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.emulator import Emulator
-from trunkline.recovery import Action, Cause, Decision
 
 from .talk import ask, client_of, first_text, hold_after_first_word
 from .waiting import until

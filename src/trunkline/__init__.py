@@ -13,6 +13,8 @@
 The service's events are in `trunkline.events`; every exception is a `TrunklineError`.
 """
 
+from ._decisions.recovery import Cause, Policy
+from ._network.credentials import ApiKey
 from ._network.world import World
 from ._observe.hooks import Hooks, TurnHook
 from ._observe.metrics import PoolMetrics, PoolState, TurnMetrics
@@ -49,9 +51,9 @@ from ._protocol.item_types import (
     ToolCall,
     TurnInput,
 )
+from ._protocol.response import Response
 from .client import Client
 from .conversation import Conversation
-from .credentials import ApiKey
 from .deadlines import Deadlines, Phase
 from .errors import (
     ClientClosed,
@@ -76,7 +78,6 @@ from .errors import (
 )
 from .events import ServerEvent
 from .limits import PoolLimits
-from .recovery import Cause, Policy
 from .request_fields import (
     ContextManagement,
     PromptCacheOptions,
@@ -89,7 +90,6 @@ from .request_fields import (
     ToolChoiceNamed,
     TurnFields,
 )
-from .response import Response
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream
 from .tools import FunctionTool, OnToolError, Tool, ToolFailure, tool

@@ -11,31 +11,31 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from ._decisions.placement import Owner
+from ._decisions.recovery import Policy
 from ._decisions.request import Request
+from ._network.credentials import ApiKey, Credentials
+from ._network.dialler import Dialler
+from ._network.endpoint import Endpoint, check_proxy
 from ._network.http import HttpTransport
 from ._network.pool import Pool
 from ._network.transports import Transport, Transports
+from ._network.wakeups import Wakeups
 from ._network.world import World
 from ._observe.hooks import Hooks
 from ._observe.metrics import PoolCounters, PoolMetrics, PoolState
+from ._protocol.history import History
+from ._protocol.items import ItemInput, TurnInput, items_of, user_message
+from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
 from ._turns.turn import Turn, TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
-from .credentials import ApiKey, Credentials
 from .deadlines import Deadlines
-from .dialler import Dialler
-from .endpoint import Endpoint, check_proxy
 from .errors import ConfigurationError, WrongEventLoop
-from .history import History
-from .items import ItemInput, TurnInput, items_of, user_message
 from .limits import PoolLimits
-from .recovery import Policy
-from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
-from .wakeups import Wakeups
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 

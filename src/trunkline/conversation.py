@@ -8,16 +8,16 @@ from functools import partial
 from typing import Any, Protocol, Unpack
 
 from ._decisions.placement import Owner
+from ._decisions.recovery import Policy
+from ._protocol.history import History
+from ._protocol.items import Item, ItemInput, TurnInput, items_of
+from ._protocol.json import JSON
+from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
+from ._protocol.response import Response
 from ._turns.turn import Turn, check_turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .deadlines import Deadlines
-from .history import History
-from .items import Item, ItemInput, TurnInput, items_of
-from .plain_json import JSON
-from .recovery import Policy
-from .request import ENCRYPTED_REASONING, Fields, check_calls
 from .request_fields import TurnFields, with_extra
-from .response import Response
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream
 from .text_format import TextFormat, with_format

@@ -24,13 +24,13 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ._network.background import call_in, cancel, ended, in_background
 from ._observe.metrics import TurnMetrics
 from ._protocol.events import ServerEvent
 from ._protocol.item_types import FunctionCall
-from .background import call_in, cancel, ended, in_background
+from ._protocol.items import Item, function_call_output
+from ._protocol.response import Response
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
-from .items import Item, function_call_output
-from .response import Response
 from .stream import EventHook, ResponseStream, TextPieces
 from .tools import Toolbox
 from .transcript import Transcript

@@ -24,6 +24,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from ._network.background import call_in
 from ._observe.metrics import TurnMetrics
 from ._protocol.events import (
     OutputTextDelta,
@@ -32,14 +33,13 @@ from ._protocol.events import (
     ResponseIncomplete,
     ServerEvent,
 )
+from ._protocol.history import History
+from ._protocol.items import Item, TurnInput
+from ._protocol.response import Response
 from ._turns.inbox import Inbox
 from ._turns.turn import Answer, Turn
 from .arguments import check_function, check_kind, is_async
-from .background import call_in
 from .errors import ClientClosed, TurnError, UsageError
-from .history import History
-from .items import Item, TurnInput
-from .response import Response
 from .text_format import TextFormat
 
 EventHook: TypeAlias = Callable[[ServerEvent], object]

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from ._protocol.json import JSON
 from .arguments import shown
 from .errors import ConfigurationError
-from .plain_json import JSON
 from .tools.strict import strict
 
 _REFERENCE = "#/$defs/"

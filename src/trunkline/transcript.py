@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ._protocol.history import History
+from ._protocol.items import Item, assistant_message
 from .errors import ConversationBusy, UsageError
-from .history import History
-from .items import Item, assistant_message
 from .stream import Ending, Outcome
 
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .._protocol.history import History
 from .._protocol.lane import Lane, LaneGroup
-from ..baselines import Baseline, Baselines, Plan
-from ..history import History
+from .baselines import Baseline, Baselines, Plan
 
 
 class Owner:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..baselines import Baseline, Plan
-from ..history import History
-from ..request import Fields
+from .._protocol.history import History
+from .._protocol.request import Fields
+from .baselines import Baseline, Plan
 from .placement import Owner, can_continue
 
 

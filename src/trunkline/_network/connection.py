@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
+from .._decisions.recovery import CONNECTION_LIMIT
 from .._observe.metrics import PoolCounters
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
@@ -30,7 +31,6 @@ from .._protocol.failure import Failure
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from ..errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
-from ..recovery import CONNECTION_LIMIT
 from .world import Receiver, Socket, World
 
 Connect: TypeAlias = Callable[[Receiver], Awaitable[Socket]]

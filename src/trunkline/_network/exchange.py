@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from .._decisions.baselines import Baseline, Plan
 from .._decisions.placement import Candidate
 from .._decisions.request import Request
 from .._protocol.failure import Failure
+from .._protocol.items import TurnInput
 from .._protocol.lane import Lane, Run, RunState
+from .._protocol.request import frame
 from .._protocol.steers import steer_frame
-from ..baselines import Baseline, Plan
 from ..errors import UsageError
-from ..items import TurnInput
-from ..request import frame
 from .connection import Connection
 
 

@@ -16,17 +16,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._decisions.baselines import Plan
 from .._decisions.request import Request
 from .._observe.wirelog import LoggedSink, WireLog, wire_log
 from .._protocol.decoding import decode
 from .._protocol.events import ErrorEvent
 from .._protocol.failure import Failure, FailureKind
+from .._protocol.items import TurnInput
+from .._protocol.request import http_body
 from .._protocol.sink import Sink
-from ..background import Unstoppable, cancel, in_background, running_loop
-from ..baselines import Plan
 from ..errors import ConnectFailed, NetworkError, UsageError
-from ..items import TurnInput
-from ..request import http_body
+from .background import Unstoppable, cancel, in_background, running_loop
 from .exchange import Sent
 
 if TYPE_CHECKING:

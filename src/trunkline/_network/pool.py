@@ -22,9 +22,9 @@ from .._observe.wirelog import log_rotation, shown, wire_log
 from .._protocol.failure import Failure
 from .._protocol.lanes import Lanes
 from .._protocol.sink import Sink
-from ..background import cancel, in_background
 from ..errors import ClientClosed
 from ..limits import PoolLimits
+from .background import cancel, in_background
 from .connection import Connect, Connection
 from .exchange import SocketExchange
 from .world import Timer, World

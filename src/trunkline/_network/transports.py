@@ -10,22 +10,22 @@ from enum import StrEnum
 from itertools import count
 from typing import TypeVar
 
+from .._decisions.baselines import Plan
+from .._decisions.breaker import Breaker
 from .._decisions.placement import Asking, Candidate
 from .._decisions.request import Request
+from .._decisions.retention import Retention
 from .._observe.metrics import PoolCounters, PoolState
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.sink import Sink
-from ..background import cancel, in_background
-from ..baselines import Plan
-from ..breaker import Breaker
 from ..deadlines import Due
 from ..errors import ClientClosed
-from ..lifetime import Lifetime
-from ..retention import Retention
-from ..wakeups import Wakeups
+from .background import cancel, in_background
 from .exchange import Exchange, NotOpened
 from .http import HttpTransport
+from .lifetime import Lifetime
 from .pool import Pool
+from .wakeups import Wakeups
 from .world import World
 
 T = TypeVar("T")

@@ -71,7 +71,7 @@ class Dial(Protocol):
 
 async def _dial(url: str, *, headers: Mapping[str, str], receiver: Receiver, **settings: Any) -> Socket:
     # Imported with the first client and not with the package: picows would be a third of the import time.
-    from ..websocket import dial
+    from .websocket import dial
 
     return await dial(url, headers=headers, receiver=receiver, **settings)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ..recovery import Cause
+from .._decisions.recovery import Cause
 
 TurnOutcome: TypeAlias = Literal["answered", "left", "failed"]
 

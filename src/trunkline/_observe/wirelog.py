@@ -12,10 +12,10 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._decisions.recovery import Decision
 from .._protocol.events import ErrorEvent, ReceivedEvent, ResponseEvent
 from .._protocol.failure import Failure
 from .._protocol.sink import Sink
-from ..recovery import Decision
 
 logger = logging.getLogger("trunkline.wire")
 

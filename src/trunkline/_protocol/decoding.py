@@ -15,9 +15,9 @@ from msgspec import Raw
 from msgspec.structs import force_setattr
 
 from ..errors import ProtocolViolation
-from ..plain_json import repaired
-from ..quiet import QuietStruct
 from .events import InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
+from .json import repaired
+from .quiet import QuietStruct
 
 
 class _Envelope(QuietStruct, frozen=True):

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Raw, field
 
-from ..plain_json import JSON, repaired
-from ..plain_json import decode as decode_json
-from ..quiet import QuietStruct
-from ..response import Response
+from .json import JSON, repaired
+from .json import decode as decode_json
+from .quiet import QuietStruct
+from .response import Response
 
 
 class EventKind(IntEnum):

@@ -26,7 +26,6 @@ from typing import Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from ..response import Response
 from .events import (
     ErrorEvent,
     EventKind,
@@ -44,6 +43,7 @@ from .events import (
 from .failure import Failure
 from .ordering import Ordering
 from .refusals import failed_response, refusal
+from .response import Response
 from .steers import Steers
 
 MAX_HELD_BACK: Final = 1024

@@ -21,8 +21,6 @@ from enum import Enum, auto
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..items import Item, TurnInput, items_of
-from ..plain_json import copy_json, encode
 from .events import (
     ResponseCompleted,
     ResponseIncomplete,
@@ -31,6 +29,8 @@ from .events import (
     SteerFailed,
     SteerPending,
 )
+from .items import Item, TurnInput, items_of
+from .json import copy_json, encode
 
 
 class SteerState(Enum):

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .._network.exchange import Exchange
+from .._network.wakeups import Wait, Wakeups
 from .._network.world import World
 from .._protocol.events import EventKind, OutputTextDelta, ReceivedEvent, ServerEvent
 from .._protocol.failure import Failure, FailureKind
+from .._protocol.items import Item, TurnInput
 from .._protocol.ordering import RECENT
 from .._protocol.reception import Reception, ReceptionPhase
 from .._protocol.steers import Steer, SteerState
 from ..deadlines import Deadlines, Due, Phase
 from ..errors import SteerRefused, TurnError, UsageError
-from ..items import Item, TurnInput
-from ..wakeups import Wait, Wakeups
 from .watch import Watch
 
 _FOUND_HERE: Final = frozenset({FailureKind.VIOLATION, FailureKind.DEADLINE, FailureKind.SLOW_CONSUMER})

@@ -16,8 +16,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, NoReturn
 
+from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
+from .._decisions.recovery import Action, Cause, Decision, Facts, Policy, decide
 from .._decisions.request import Request
+from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
 from .._network.transports import Transports
 from .._observe.hooks import Hooks, call_hook
@@ -25,17 +28,14 @@ from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
 from .._observe.wirelog import log_recovery
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
 from .._protocol.failure import Failure
+from .._protocol.history import History
+from .._protocol.items import Item, TurnInput
+from .._protocol.request import size_in_full
+from .._protocol.response import Response
 from .._protocol.steers import steer_items
 from ..arguments import check_kind
-from ..baselines import Baseline
 from ..deadlines import Deadlines, Phase
-from ..endpoint import server_of
 from ..errors import ClientClosed, UsageError
-from ..history import History
-from ..items import Item, TurnInput
-from ..recovery import Action, Cause, Decision, Facts, Policy, decide
-from ..request import size_in_full
-from ..response import Response
 from .inbox import Inbox
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from .._network.endpoint import Endpoint
 from ..client import DEFAULT_BASE_URL, Client
 from ..conversation import Conversation
 from ..emulator import Emulator
-from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..events import OutputTextDelta, RefusalDelta
 from .loop_thread import LoopThread

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..._network.endpoint import Endpoint, auth_headers
 from ...client import DEFAULT_BASE_URL
 from ...emulator import Emulator
-from ...endpoint import Endpoint, auth_headers
 from ..terminal import printable
 from .findings import Finding, Verdict, skipped
 from .network import network

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from ...dialing import Route, connect, default_ssl_context, route_to, translated
+from ..._network.dialing import Route, connect, default_ssl_context, route_to, translated
 from ...errors import ConnectFailed
 from .findings import Finding, Found, Verdict, examine
 

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from ... import websocket
+from ..._decisions.recovery import Policy
+from ..._network import websocket
+from ..._network.endpoint import OPENAI_HOST, Endpoint
+from ..._network.websocket import WebSocket
 from ..._protocol.decoding import decode
 from ..._protocol.events import ErrorEvent, EventKind, ReceivedEvent
 from ...client import Client
 from ...conversation import Conversation
-from ...endpoint import OPENAI_HOST, Endpoint
 from ...errors import ConnectionLost, ProtocolViolation, UpgradeRefused
-from ...recovery import Policy
-from ...websocket import WebSocket
 from .findings import Finding, Found, Verdict, advice_for, examine, skipped
 
 WEBSOCKET_TURN = "first token, WebSocket"

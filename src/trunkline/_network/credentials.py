@@ -6,9 +6,9 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 
-from .arguments import check_headers, refuse
+from ..arguments import check_headers, refuse
+from ..errors import ConfigurationError
 from .endpoint import auth_headers
-from .errors import ConfigurationError
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 

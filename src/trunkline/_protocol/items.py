@@ -31,10 +31,10 @@ from typing import Final
 
 import msgspec
 
-from ._protocol.item_types import ItemInput as ItemInput
-from ._protocol.item_types import TurnInput as TurnInput
-from .errors import ConfigurationError
-from .plain_json import JSON, copy_json, decode, encode, root
+from ..errors import ConfigurationError
+from .item_types import ItemInput as ItemInput
+from .item_types import TurnInput as TurnInput
+from .json import JSON, copy_json, decode, encode, root
 
 _CALLS: Final = {
     "function_call": ("call_id", "name", "namespace", "arguments"),

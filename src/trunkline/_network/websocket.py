@@ -16,15 +16,15 @@ from contextlib import suppress
 
 from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
+from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .background import keep
 from .dialing import Route, connect, default_ssl_context, discard, route_to, translated
-from .errors import ConfigurationError, ConnectFailed, ConnectionLost
-from .frames import FrameListener, Receiver
+from .listener import FrameListener, Receiver
 from .wakeups import Wakeups
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
 # matters reaches the Receiver or is raised, so that its logger stays silent at every level.
-_SILENT = logging.Logger("trunkline.websocket.silent", level=logging.CRITICAL + 1)
+_SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
 
 
 class WebSocket:

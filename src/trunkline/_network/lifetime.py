@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from ._network.http import HttpTransport
-from ._network.pool import Pool
 from .background import bury_the_dead, call_in
+from .http import HttpTransport
+from .pool import Pool
 
 
 class Lifetime:

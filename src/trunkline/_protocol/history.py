@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 from .items import Item
-from .plain_json import JSON
+from .json import JSON
 
 _SEED = b"\0" * 32
 

@@ -30,9 +30,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ._protocol.lane import Lane
-from .history import History
-from .items import Item
+from .._protocol.history import History
+from .._protocol.items import Item
+from .._protocol.lane import Lane
 
 MAX_BASELINES = 8
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ._protocol.failure import Failure, FailureKind
-from .arguments import check_count, check_flag, check_number
-from .deadlines import Phase
+from .._protocol.failure import Failure, FailureKind
+from ..arguments import check_count, check_flag, check_number
+from ..deadlines import Phase
 
 CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 PARENT_LOST: Final = "previous_response_not_found"

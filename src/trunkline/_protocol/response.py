@@ -9,8 +9,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, field
 
-from ._protocol.item_types import ToolCall
-from .plain_json import JSON
+from .item_types import ToolCall
+from .json import JSON
 from .quiet import QuietStruct
 
 _PARSE = "_parse"

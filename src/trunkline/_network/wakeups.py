@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any
 
+from ..errors import UsageError
 from .background import running_loop
-from .errors import UsageError
 
 
 class Wakeups:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from .errors import ConnectionLost, ProtocolViolation
+from ..errors import ConnectionLost, ProtocolViolation
 from .wakeups import Wakeups
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 JSON: TypeAlias = dict[str, Any]
 

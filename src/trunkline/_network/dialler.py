@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ssl
 
-from ._network.connection import Connect
-from ._network.world import Receiver, Socket, World
+from ..errors import UpgradeRefused
+from .connection import Connect
 from .credentials import Credentials
-from .errors import UpgradeRefused
 from .wakeups import Wakeups
+from .world import Receiver, Socket, World
 
 
 class Dialler:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
-from .arguments import check_kind
-from .errors import ConfigurationError
+from ..arguments import check_kind
+from ..errors import ConfigurationError
 
 OPENAI_HOST = "api.openai.com"
 

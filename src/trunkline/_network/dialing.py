@@ -22,8 +22,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from picows import WSHandshakeError
 
+from ..errors import ConnectFailed, UpgradeRefused
 from .background import cancel, ended, in_background
-from .errors import ConnectFailed, UpgradeRefused
 from .retry_after import retry_after_s
 
 HEAD_START_S = 0.25

@@ -13,10 +13,10 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 from .history import History
 from .items import Item
-from .plain_json import copy_json, encode
+from .json import copy_json, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 
