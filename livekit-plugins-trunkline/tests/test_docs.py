@@ -34,7 +34,17 @@ def text_of(document: Path) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-async def test_the_pieces_run_as_written(document: Path, served: Emulator) -> None:
+async def test_the_pieces_run_as_written(
+    document: Path, served: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[trunkline.LLM] = []
+
+    class Recorded(trunkline.LLM):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(trunkline, "LLM", Recorded)
     names: dict[str, Any] = {"__name__": "document"}
     for found in BLOCK.finditer(text_of(document)):
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -42,6 +52,9 @@ async def test_the_pieces_run_as_written(document: Path, served: Emulator) -> No
         running = FunctionType(code, names)()
         if inspect.iscoroutine(running):
             await running
+    for llm in made:  # the pieces are parts of programs, and do not show the end
+        await llm.aclose()
+        await llm.client.close()
 
 
 async def test_the_example_takes_calls(emulator: Emulator, llm: trunkline.LLM) -> None:
