@@ -10,7 +10,7 @@ from trunkline import Cause, Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator, assert_context
 from trunkline.emulator.pace import Pace
 
-from .talk import (
+from ..talk import (
     WEATHER,
     ask,
     assert_kept,
@@ -22,7 +22,7 @@ from .talk import (
     texts,
     user,
 )
-from .waiting import runs_briefly, soon, until
+from ..waiting import runs_briefly, soon, until
 
 QUICK = Policy(backoff_s=0.001)
 MCP = {"type": "mcp", "server_label": "files", "server_url": "https://mcp.example"}

@@ -21,7 +21,7 @@ from trunkline._protocol.request import (
 )
 from trunkline.errors import ConfigurationError
 
-from .json_values import JSON_OBJECTS, JSON_VALUES
+from ..json_values import JSON_OBJECTS, JSON_VALUES
 
 
 def user(text: str) -> dict[str, Any]:

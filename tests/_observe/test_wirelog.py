@@ -15,8 +15,8 @@ from trunkline._protocol.decoding import decode
 from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.emulator import Emulator
 
-from .talk import ask, client_of, first_text, hold_after_first_word
-from .waiting import until
+from ..talk import ask, client_of, first_text, hold_after_first_word
+from ..waiting import until
 
 KEY = "sk-secret-key-0123456789"
 SECRET = "the butler did it"

@@ -11,7 +11,7 @@ import pytest
 
 from trunkline.errors import ConnectionLost, ProtocolViolation
 
-from .peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Open, Recorder, close_frame, frame
+from ..peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Open, Recorder, close_frame, frame
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 

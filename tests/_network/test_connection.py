@@ -12,9 +12,9 @@ from trunkline import Cause, PoolLimits
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .peer import PING, PONG, TEXT, Peer, Server, close_frame, frame
-from .talk import DELTA, ask, client_of, first_text
-from .waiting import runs_briefly, soon, until
+from ..peer import PING, PONG, TEXT, Peer, Server, close_frame, frame
+from ..talk import DELTA, ask, client_of, first_text
+from ..waiting import runs_briefly, soon, until
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 

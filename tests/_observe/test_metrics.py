@@ -10,8 +10,8 @@ from trunkline._decisions.recovery import Cause
 from trunkline._observe.metrics import PoolCounters
 from trunkline.emulator import Emulator
 
-from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, record_of
-from .waiting import soon, until
+from ..talk import WEATHER, ask, client_of, first_text, hold_after_first_word, record_of
+from ..waiting import soon, until
 
 
 class Heard:

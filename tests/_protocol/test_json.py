@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from trunkline._protocol.json import copy_json, decode, encode, repaired, root
 from trunkline.errors import ConfigurationError
 
-from .json_values import JSON_VALUES
+from ..json_values import JSON_VALUES
 
 
 class Colour(enum.StrEnum):

@@ -11,8 +11,8 @@ from trunkline import Cause
 from trunkline._decisions.retention import DISTRUST_S, FRESH_S, Retention
 from trunkline.emulator import Emulator
 
-from .talk import ask, assert_kept, client_of, record_of
-from .waiting import until
+from ..talk import ask, assert_kept, client_of, record_of
+from ..waiting import until
 
 
 def test_stored_is_believed_until_a_fresh_response_is_not_found() -> None:

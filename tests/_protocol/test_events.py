@@ -36,7 +36,7 @@ from trunkline._protocol.events import (
 )
 from trunkline.errors import ProtocolViolation
 
-from .json_values import JSON_OBJECTS, JSON_VALUES
+from ..json_values import JSON_OBJECTS, JSON_VALUES
 
 
 def frame(kind: str, **fields: Any) -> bytes:

@@ -11,8 +11,8 @@ import pytest
 
 from trunkline._network.wakeups import Wait, Wakeups
 
-from .peer import PING, TEXT, Open, Recorder, frame
-from .waiting import soon, until
+from ..peer import PING, TEXT, Open, Recorder, frame
+from ..waiting import soon, until
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 

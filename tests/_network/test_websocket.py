@@ -11,7 +11,7 @@ import pytest
 from trunkline._network.websocket import dial
 from trunkline.errors import ConfigurationError, ConnectFailed, ConnectionLost, UpgradeRefused
 
-from .peer import PING, PONG, TEXT, Open, Recorder, Server, close_frame, frame
+from ..peer import PING, PONG, TEXT, Open, Recorder, Server, close_frame, frame
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 

@@ -15,7 +15,7 @@ import trustme
 from trunkline._network.websocket import dial
 from trunkline.errors import ConnectFailed
 
-from .peer import Recorder
+from ..peer import Recorder
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 

@@ -17,8 +17,8 @@ from trunkline._observe.metrics import TurnKey
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, client_of, first_text, hold_after_first_word
-from .waiting import soon, until
+from ..talk import ask, client_of, first_text, hold_after_first_word
+from ..waiting import soon, until
 
 NOTHING = PoolState(sockets=0, dialling=0, retired=0, lanes=0, in_flight=0, draining=0, http=0)
 

@@ -11,8 +11,8 @@ import trunkline
 from trunkline import Cause, ConfigurationError, Deadlines, UpgradeRefused
 from trunkline.emulator import Emulator
 
-from .talk import Timing, ask, assert_kept, client_of, first_text
-from .waiting import TIME_SCALE, runs_briefly, soon, until
+from ..talk import Timing, ask, assert_kept, client_of, first_text
+from ..waiting import TIME_SCALE, runs_briefly, soon, until
 
 
 async def way(client: trunkline.Client, words: str = "hello", model: str = "echo") -> str:

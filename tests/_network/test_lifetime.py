@@ -14,8 +14,8 @@ import pytest
 import trunkline
 from trunkline.emulator import Emulator
 
-from .talk import ask, client_of, first_text, texts
-from .waiting import soon, until
+from ..talk import ask, client_of, first_text, texts
+from ..waiting import soon, until
 
 FORGOTTEN = r"trunkline\.Client of 127\.0\.0\.1:\d+ was not closed: use it as `async with"
 

@@ -13,8 +13,8 @@ import trunkline
 from trunkline import ConfigurationError, ConnectFailed, Policy, PoolLimits, UpgradeRefused
 from trunkline.emulator import Emulator
 
-from .talk import Timing, ask, client_of
-from .waiting import soon, until
+from ..talk import Timing, ask, client_of
+from ..waiting import soon, until
 
 KEY = "sk-emulator"
 SECRET = "sk-a-secret-that-is-shown-nowhere"

@@ -16,9 +16,9 @@ from trunkline.emulator import Emulator, FakeClock
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, ResponseCompleted, UnknownEvent
 
-from .peer import Server, frame
-from .talk import DELTA, ask, client_of, collect, first_text, hold_after_first_word, read, types_of
-from .waiting import runs_briefly, soon, until
+from ..peer import Server, frame
+from ..talk import DELTA, ask, client_of, collect, first_text, hold_after_first_word, read, types_of
+from ..waiting import runs_briefly, soon, until
 
 ONCE = Policy(max_attempts=1)
 LONG = runs_briefly(60)

@@ -20,7 +20,7 @@ from trunkline._protocol.items import (
 )
 from trunkline.errors import ConfigurationError
 
-from .json_values import JSON_OBJECTS, JSON_VALUES
+from ..json_values import JSON_OBJECTS, JSON_VALUES
 
 
 def message(role: str, *parts: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from trunkline._network.background import (
     running_loop,
 )
 
-from .waiting import soon
+from ..waiting import soon
 
 
 async def started(work: Any) -> asyncio.Task[Any]:

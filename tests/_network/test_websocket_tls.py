@@ -16,7 +16,7 @@ from trunkline._network import dialing
 from trunkline._network.websocket import WebSocket, dial
 from trunkline.errors import ConnectFailed
 
-from .peer import Recorder
+from ..peer import Recorder
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 

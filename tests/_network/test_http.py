@@ -15,8 +15,8 @@ from trunkline import ConnectFailed, ConnectionLost, Policy, ProtocolViolation, 
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, assert_kept, client_of, first_text, hold_after_first_word, record_of, types_of
-from .waiting import soon, until
+from ..talk import ask, assert_kept, client_of, first_text, hold_after_first_word, record_of, types_of
+from ..waiting import soon, until
 
 ONCE = Policy(max_attempts=1)
 

@@ -9,9 +9,9 @@ from trunkline import Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .peer import Server
-from .talk import ask, assert_kept, client_of, first_text, record_of
-from .waiting import runs_briefly, soon, until
+from ..peer import Server
+from ..talk import ask, assert_kept, client_of, first_text, record_of
+from ..waiting import runs_briefly, soon, until
 
 
 async def ask_all(client: trunkline.Client, count: int, model: str = "echo") -> list[trunkline.TurnMetrics]:
