@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from picows import WSHandshakeError
 
+from .._protocol.refusals import retry_after_s
 from ..errors import ConnectFailed, UpgradeRefused
 from .background import cancel, ended, in_background
-from .retry_after import retry_after_s
 
 HEAD_START_S = 0.25
 """How long one address is tried alone before the next joins (RFC 8305 recommends 250 ms)."""
@@ -253,7 +254,7 @@ def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRe
         status,
         headers=headers,
         body=error.raw_body or b"",
-        retry_after_s=retry_after_s(headers.get("retry-after")),
+        retry_after_s=retry_after_s(headers.get("retry-after"), now=time.time()),
     )
 
 
