@@ -31,8 +31,7 @@ FLOORS = (
     "_network",
     "_observe",
     "_decisions",
-    "limits",
-    "deadlines",
+    "options",
     "events",
     "_protocol",
     "tools",
@@ -42,7 +41,7 @@ FLOORS = (
 """The library's files and folders; each may import those that follow it. "" is the package's own file."""
 MAY_USE_TOOLS = {"", "client", "conversation", "run", "text_format", "request_fields"}
 """Python functions as tools concern those who define and execute them, and nothing that sends."""
-PURE = ("errors", "arguments", "events", "_protocol", "deadlines", "limits", "_decisions")
+PURE = ("errors", "arguments", "events", "_protocol", "options", "_decisions")
 """Files and folders without event loop, socket, clock and chance."""
 EMULATOR = (
     "",

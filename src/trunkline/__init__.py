@@ -13,7 +13,7 @@
 The service's events are in `trunkline.events`; every exception is a `TrunklineError`.
 """
 
-from ._decisions.recovery import Cause, Policy
+from ._decisions.recovery import Cause
 from ._network.credentials import ApiKey
 from ._network.world import World
 from ._observe.hooks import Hooks, TurnHook
@@ -54,7 +54,6 @@ from ._protocol.item_types import (
 from ._protocol.response import Response
 from .client import Client
 from .conversation import Conversation
-from .deadlines import Deadlines, Phase
 from .errors import (
     ClientClosed,
     ConfigurationError,
@@ -77,7 +76,7 @@ from .errors import (
     WrongEventLoop,
 )
 from .events import ServerEvent
-from .limits import PoolLimits
+from .options import Deadlines, Phase, Policy, PoolLimits
 from .request_fields import (
     ContextManagement,
     PromptCacheOptions,

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from ._decisions.placement import Owner
-from ._decisions.recovery import Policy
 from ._decisions.request import Request
 from ._network.credentials import ApiKey, Credentials
 from ._network.dialler import Dialler
@@ -29,9 +28,8 @@ from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
 from ._turns.turn import Turn, TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
-from .deadlines import Deadlines
 from .errors import ConfigurationError, WrongEventLoop
-from .limits import PoolLimits
+from .options import Deadlines, Policy, PoolLimits
 from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Protocol, Unpack
 
 from ._decisions.placement import Owner
-from ._decisions.recovery import Policy
 from ._protocol.history import History
 from ._protocol.items import Item, ItemInput, TurnInput, items_of
 from ._protocol.json import JSON
@@ -16,7 +15,7 @@ from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
 from ._protocol.response import Response
 from ._turns.turn import Turn, check_turn
 from .arguments import check_count, check_function, check_kind, check_number
-from .deadlines import Deadlines
+from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream

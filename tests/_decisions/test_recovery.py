@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline._decisions.recovery import Action, Cause, Decision, Facts, Policy, decide
+from trunkline._decisions.recovery import Action, Cause, Decision, Facts, decide
 from trunkline._protocol.failure import Failure, FailureKind
+from trunkline.options import Policy
 
 POLICY = Policy()
 RAISED = Decision(Action.RAISE)

@@ -24,8 +24,7 @@ from enum import Enum
 from typing import Final
 
 from .._protocol.failure import Failure, FailureKind
-from ..arguments import check_count, check_flag, check_number
-from ..deadlines import Phase
+from ..options import Phase, Policy
 
 CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 PARENT_LOST: Final = "previous_response_not_found"
@@ -59,33 +58,6 @@ class Cause(Enum):
     STALLED = "stalled"
     UPGRADE = "upgrade"
     TRANSIENT = "transient"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Bounds of recovery.
-
-    Attributes:
-        max_attempts: how often one turn is asked at most.
-        backoff_s: the wait before the second attempt, in seconds; doubled with each further one.
-        max_backoff_s: the longest wait that is not asked for by the service.
-        max_retry_after_s: the longest wait that the service may ask for; beyond it the error is raised.
-        waits: also ask again where that takes time. Without, only what can be asked again at once is (a
-            parent or a socket that was lost, a limit, HTTP instead of WebSocket); failures of the service,
-            time-outs and connections that cannot be made are raised, for a caller who asks again himself.
-    """
-
-    max_attempts: int = 4
-    backoff_s: float = 0.25
-    max_backoff_s: float = 8.0
-    max_retry_after_s: float = 60.0
-    waits: bool = True
-
-    def __post_init__(self) -> None:
-        check_count(self.max_attempts, "Policy.max_attempts")
-        for name in ("backoff_s", "max_backoff_s", "max_retry_after_s"):
-            check_number(getattr(self, name), f"Policy.{name}")
-        check_flag(self.waits, "Policy.waits")
 
 
 @dataclass(frozen=True, slots=True)

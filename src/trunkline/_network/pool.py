@@ -23,7 +23,7 @@ from .._protocol.failure import Failure
 from .._protocol.lanes import Lanes
 from .._protocol.sink import Sink
 from ..errors import ClientClosed
-from ..limits import PoolLimits
+from ..options import PoolLimits
 from .background import cancel, in_background
 from .connection import Connect, Connection
 from .exchange import SocketExchange

@@ -18,8 +18,8 @@ from .._decisions.retention import Retention
 from .._observe.metrics import PoolCounters, PoolState
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.sink import Sink
-from ..deadlines import Due
 from ..errors import ClientClosed
+from ..options import Due
 from .background import cancel, in_background
 from .exchange import Exchange, NotOpened
 from .http import HttpTransport

@@ -16,8 +16,8 @@ from .._protocol.items import Item, TurnInput
 from .._protocol.ordering import RECENT
 from .._protocol.reception import Reception, ReceptionPhase
 from .._protocol.steers import Steer, SteerState
-from ..deadlines import Deadlines, Due, Phase
 from ..errors import SteerRefused, TurnError, UsageError
+from ..options import Deadlines, Due, Phase
 from .watch import Watch
 
 _FOUND_HERE: Final = frozenset({FailureKind.VIOLATION, FailureKind.DEADLINE, FailureKind.SLOW_CONSUMER})

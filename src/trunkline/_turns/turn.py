@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
-from .._decisions.recovery import Action, Cause, Decision, Facts, Policy, decide
+from .._decisions.recovery import Action, Cause, Decision, Facts, decide
 from .._decisions.request import Request
 from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
@@ -34,8 +34,8 @@ from .._protocol.request import size_in_full
 from .._protocol.response import Response
 from .._protocol.steers import steer_items
 from ..arguments import check_kind
-from ..deadlines import Deadlines, Phase
 from ..errors import ClientClosed, UsageError
+from ..options import Deadlines, Phase, Policy
 from .inbox import Inbox
 
 

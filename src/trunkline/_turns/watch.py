@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._network.world import Timer, World
-from ..deadlines import Deadlines, Due, Phase
+from ..options import Deadlines, Due, Phase
 
 
 class Watch:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from ..._decisions.recovery import Policy
 from ..._network import websocket
 from ..._network.endpoint import OPENAI_HOST, Endpoint
 from ..._network.websocket import WebSocket
@@ -17,6 +16,7 @@ from ..._protocol.events import ErrorEvent, EventKind, ReceivedEvent
 from ...client import Client
 from ...conversation import Conversation
 from ...errors import ConnectionLost, ProtocolViolation, UpgradeRefused
+from ...options import Policy
 from .findings import Finding, Found, Verdict, advice_for, examine, skipped
 
 WEBSOCKET_TURN = "first token, WebSocket"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.deadlines import Deadlines, Due, Phase
+from trunkline.options import Deadlines, Due, Phase
 
 NONE = Deadlines(connect=None, first_event=None, first_output=None, between_events=None, total=None)
 
