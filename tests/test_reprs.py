@@ -15,8 +15,8 @@ from rich.pretty import pretty_repr
 
 import trunkline
 from trunkline import Policy
+from trunkline._protocol.fields import Fields
 from trunkline._protocol.items import Item
-from trunkline._protocol.request import Fields
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 from trunkline.events import Event

@@ -22,9 +22,9 @@ from ._network.wakeups import Wakeups
 from ._network.world import World
 from ._observe.hooks import Hooks
 from ._observe.metrics import PoolCounters, PoolMetrics, PoolState
+from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls
 from ._protocol.history import History
 from ._protocol.items import ItemInput, TurnInput, items_of, user_message
-from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
 from ._turns.turn import Turn, TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Protocol, Unpack
 
 from ._decisions.placement import Owner
+from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls
 from ._protocol.history import History
 from ._protocol.items import Item, ItemInput, TurnInput, items_of
 from ._protocol.json import JSON
-from ._protocol.request import ENCRYPTED_REASONING, Fields, check_calls
 from ._protocol.response import Response
 from ._turns.turn import Turn, check_turn
 from .arguments import check_count, check_function, check_kind, check_number

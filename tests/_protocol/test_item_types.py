@@ -27,7 +27,7 @@ from openai.types.responses import (
 from openai.types.shared_params import Reasoning
 
 import trunkline
-from trunkline._protocol.request import Fields
+from trunkline._protocol.fields import Fields
 
 PAIRS: list[tuple[Any, Any]] = [
     (trunkline.InputText, ResponseInputTextParam),

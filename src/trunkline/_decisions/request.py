@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .._protocol.fields import Fields
 from .._protocol.history import History
-from .._protocol.request import Fields
 from .baselines import Baseline, Plan
 from .placement import Owner, can_continue
 

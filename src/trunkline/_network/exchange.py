@@ -13,10 +13,9 @@ from .._decisions.baselines import Baseline, Plan
 from .._decisions.placement import Candidate
 from .._decisions.request import Request
 from .._protocol.failure import Failure
+from .._protocol.frames import frame, steer_frame
 from .._protocol.items import TurnInput
 from .._protocol.lane import Lane, Run, RunState
-from .._protocol.request import frame
-from .._protocol.steers import steer_frame
 from ..errors import UsageError
 from .connection import Connection
 

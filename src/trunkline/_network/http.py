@@ -22,8 +22,8 @@ from .._observe.wirelog import LoggedSink, WireLog, wire_log
 from .._protocol.decoding import decode
 from .._protocol.events import ErrorEvent
 from .._protocol.failure import Failure, FailureKind
+from .._protocol.frames import http_body
 from .._protocol.items import TurnInput
-from .._protocol.request import http_body
 from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, running_loop

@@ -15,7 +15,6 @@ Steers without an id are answered in the order in which they were sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -30,7 +29,6 @@ from .events import (
     SteerPending,
 )
 from .items import Item, TurnInput, items_of
-from .json import copy_json, encode
 
 
 class SteerState(Enum):
@@ -166,15 +164,3 @@ def steer_items(given: TurnInput) -> list[Item]:
                 argument="input",
             )
     return items
-
-
-def steer_frame(response_id: str, given: TurnInput) -> bytes:
-    """A ``response.steer`` frame. The protocol allows exactly three fields."""
-    spoken: str | Sequence[Any] = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
-    return encode(
-        {
-            "type": "response.steer",
-            "previous_response_id": response_id,
-            "input": copy_json(spoken, "input")[0],
-        }
-    )

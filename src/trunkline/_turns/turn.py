@@ -28,9 +28,9 @@ from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
 from .._observe.wirelog import log_recovery
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
 from .._protocol.failure import Failure
+from .._protocol.frames import size_in_full
 from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
-from .._protocol.request import size_in_full
 from .._protocol.response import Response
 from .._protocol.steers import steer_items
 from ..arguments import check_kind

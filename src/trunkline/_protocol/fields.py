@@ -15,7 +15,6 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
 from .history import History
-from .items import Item
 from .json import copy_json, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
@@ -43,7 +42,6 @@ _OPTION_OBJECTS: Final = frozenset(
 )
 _KEPT_AS_GIVEN: Final = frozenset({"schema", "variables", "metadata"})
 _OWN_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
-_CREATE: Final = b'{"type":"response.create",'
 _ACTING_TOOLS: Final = frozenset({"mcp"})
 _NAMED_TOOLS: Final = frozenset({"function", "custom"})
 
@@ -171,51 +169,6 @@ class Fields:
 
     def __repr__(self) -> str:
         return f"<Fields {self.model}: {', '.join(self._fields)}>"  # names only, never the content
-
-
-def frame(
-    fields: Fields,
-    items: Iterable[Item],
-    *,
-    previous_response_id: str | None = None,
-    stream_id: str | None = None,
-    generate: bool = True,
-) -> bytes:
-    """A ``response.create`` frame for the socket."""
-    envelope = _CREATE
-    if stream_id is not None:
-        envelope += b'"stream_id":"%b",' % stream_id.encode()
-    if not generate:
-        envelope += b'"generate":false,'
-    return envelope + _body(fields, items, previous_response_id)
-
-
-def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: str | None = None) -> bytes:
-    """The same request as the body of a streamed ``POST``."""
-    return b'{"stream":true,' + _body(fields, items, previous_response_id)
-
-
-def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
-    """How many bytes a frame with the whole context would have."""
-    return len(frame(fields, (), stream_id=stream_id)) + max(0, asked.size_bytes - 1)
-
-
-def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None) -> bytes:
-    parent = b""
-    if previous_response_id is not None:
-        parent = b',"previous_response_id":' + encode(previous_response_id)
-    if fields.store is False:
-        encoded = b",".join([item.portable for item in items if item.is_resendable])
-    else:
-        # The id of a message or call says nothing, and is refused when it was not stored after all.
-        encoded = b",".join(
-            [
-                item.encoded if item.is_server_only else item.portable
-                for item in items
-                if item.is_resendable or item.has_id
-            ]
-        )
-    return b"".join((fields.head, parent, b',"input":[', encoded, b"]}"))
 
 
 def check_calls(asked: History, fields: Fields) -> None:

@@ -1,0 +1,70 @@
+"""Frames of requests and steers, and the body of a request over HTTP: a join of encoded fields and items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from .fields import Fields
+from .history import History
+from .items import Item, TurnInput
+from .json import copy_json, encode
+
+_CREATE: Final = b'{"type":"response.create",'
+
+
+def frame(
+    fields: Fields,
+    items: Iterable[Item],
+    *,
+    previous_response_id: str | None = None,
+    stream_id: str | None = None,
+    generate: bool = True,
+) -> bytes:
+    """A ``response.create`` frame for the socket."""
+    envelope = _CREATE
+    if stream_id is not None:
+        envelope += b'"stream_id":"%b",' % stream_id.encode()
+    if not generate:
+        envelope += b'"generate":false,'
+    return envelope + _body(fields, items, previous_response_id)
+
+
+def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: str | None = None) -> bytes:
+    """The same request as the body of a streamed ``POST``."""
+    return b'{"stream":true,' + _body(fields, items, previous_response_id)
+
+
+def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
+    """How many bytes a frame with the whole context would have."""
+    return len(frame(fields, (), stream_id=stream_id)) + max(0, asked.size_bytes - 1)
+
+
+def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None) -> bytes:
+    parent = b""
+    if previous_response_id is not None:
+        parent = b',"previous_response_id":' + encode(previous_response_id)
+    if fields.store is False:
+        encoded = b",".join([item.portable for item in items if item.is_resendable])
+    else:
+        # The id of a message or call says nothing, and is refused when it was not stored after all.
+        encoded = b",".join(
+            [
+                item.encoded if item.is_server_only else item.portable
+                for item in items
+                if item.is_resendable or item.has_id
+            ]
+        )
+    return b"".join((fields.head, parent, b',"input":[', encoded, b"]}"))
+
+
+def steer_frame(response_id: str, given: TurnInput) -> bytes:
+    """A ``response.steer`` frame. The protocol allows exactly three fields."""
+    spoken: str | Sequence[Any] = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
+    return encode(
+        {
+            "type": "response.steer",
+            "previous_response_id": response_id,
+            "input": copy_json(spoken, "input")[0],
+        }
+    )
