@@ -3,20 +3,6 @@
 An item enters through `Item.of`, which checks it, takes a private copy of its structure and encodes it.
 From then on a frame is a join of bytes, and whatever the caller does to the original changes nothing.
 
-Two items are equal when their *identity* is. It goes by this table, because servers add fields
-(``annotations``, ``logprobs``, ``phase``, the ids of messages) that applications do not keep:
-
-============================  ==================================================================
-kind                          what makes it what it is
-============================  ==================================================================
-message                       role and content; a string equals one text part
-tool calls                    call id, name, and arguments, input, action or operation
-outputs of tool calls         call id and output; of patches and shells also the status
-approvals, references         their ids, and the answer
-reasoning, compaction         the encrypted content, else the id and the summary
-anything else                 all of it
-============================  ==================================================================
-
 An item that a service made may carry an id that the service looks up, and refuses when it stored nothing.
 An item is *resendable* when it can be sent without: messages and calls are, reasoning is with its
 encrypted content alone.
@@ -26,39 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Final
 
-import msgspec
-
 from ..errors import ConfigurationError
+from .identity import CALLS, OUTPUTS, identity, joinable_text
 from .item_types import ItemInput as ItemInput
 from .item_types import TurnInput as TurnInput
 from .json import JSON, copy_json, decode, encode, root
 
-_CALLS: Final = {
-    "function_call": ("call_id", "name", "namespace", "arguments"),
-    "custom_tool_call": ("call_id", "name", "namespace", "input"),
-    "computer_call": ("call_id", "action", "actions"),
-    "local_shell_call": ("call_id", "action"),
-    "shell_call": ("call_id", "action"),
-    "apply_patch_call": ("call_id", "operation"),
-    "tool_search_call": ("call_id", "arguments"),
-}
-_OUTPUTS: Final = {
-    "function_call_output": ("call_id", "output"),
-    "custom_tool_call_output": ("call_id", "output"),
-    "computer_call_output": ("call_id", "output", "acknowledged_safety_checks"),
-    "local_shell_call_output": ("call_id", "id", "output"),
-    "shell_call_output": ("call_id", "output", "status"),
-    "apply_patch_call_output": ("call_id", "output", "status"),
-    "tool_search_output": ("call_id", "tools"),
-}
-_BY_ID: Final = {
-    "item_reference": ("id",),
-    "mcp_approval_request": ("id", "server_label", "name", "arguments"),
-    "mcp_approval_response": ("approval_request_id", "approve", "reason"),
-}
 _SERVER_ONLY: Final = frozenset(
     {
         "reasoning",
@@ -71,12 +32,7 @@ _SERVER_ONLY: Final = frozenset(
     }
 )
 _SEARCHES: Final = frozenset({"tool_search_call", "tool_search_output"})
-_WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *_CALLS})
-_IDENTITY: Final = _CALLS | _OUTPUTS | _BY_ID
-_SERVER_SIDE_FIELDS: Final = frozenset({"annotations", "logprobs"})
-_TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
-
-_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *CALLS})
 
 
 class Item:
@@ -151,8 +107,8 @@ class Item:
         item = cls()
         item.encoded = encoded
         item.kind = kind = source["type"] if _is_named(source.get("type")) else "message"
-        item.joinable_text = _joinable_text(source) if kind == "message" else None
-        item.identity = _identity(kind, source)
+        item.joinable_text = joinable_text(source) if kind == "message" else None
+        item.identity = identity(kind, source)
         item.call_id = _call_id(kind, source)
         item.has_id = "id" in source
         item.is_server_only = kind in _SERVER_ONLY or (kind in _SEARCHES and item.call_id is None)
@@ -202,12 +158,12 @@ class Item:
     @property
     def is_call(self) -> bool:
         """A call of a tool that the application answers."""
-        return self.call_id is not None and self.kind in _CALLS
+        return self.call_id is not None and self.kind in CALLS
 
     @property
     def is_call_output(self) -> bool:
         """The output of such a call."""
-        return self.call_id is not None and self.kind in _OUTPUTS
+        return self.call_id is not None and self.kind in OUTPUTS
 
     def json(self) -> JSON:
         """The item as plain JSON, decoded anew."""
@@ -262,67 +218,9 @@ def _is_named(value: object) -> bool:
 
 
 def _call_id(kind: str, source: JSON) -> str | None:
-    if kind not in _CALLS and kind not in _OUTPUTS:
+    if kind not in CALLS and kind not in OUTPUTS:
         return None
     call_id = source.get("call_id")
     if call_id is None and kind == "local_shell_call_output":
         call_id = source.get("id")  # the one output that is typed to name its call so
     return call_id if isinstance(call_id, str) else None
-
-
-def _joinable_text(message: JSON) -> str | None:
-    """The text of an assistant message that holds nothing but text."""
-    content = message.get("content")
-    if message.get("role") != "assistant":
-        return None
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not all(_is_plain_text(part) for part in content):
-        return None
-    return "".join(part["text"] for part in content)
-
-
-def _is_plain_text(part: object) -> bool:
-    return (
-        isinstance(part, dict)
-        and part.get("type") in _TEXT_PARTS
-        and isinstance(part.get("text"), str)
-        and part.keys() - _SERVER_SIDE_FIELDS == {"type", "text"}
-    )
-
-
-def _identity(kind: str, source: JSON) -> bytes:
-    fields = _IDENTITY.get(kind)
-    if fields is not None:
-        return _hash([kind, *(source.get(name) for name in fields)])
-    if kind == "message":
-        return _hash([kind, source.get("role"), _content_identity(source.get("content"))])
-    if isinstance(source.get("encrypted_content"), str):
-        return _hash([kind, source["encrypted_content"]])
-    if kind == "reasoning":
-        return _hash([kind, source.get("id"), source.get("summary"), source.get("content")])
-    return _hash([kind, source])
-
-
-def _content_identity(content: object) -> object:
-    if isinstance(content, str):
-        return [["text", content]]
-    if not isinstance(content, list):
-        return content
-    return [_part_identity(part) for part in content]
-
-
-def _part_identity(part: object) -> object:
-    if _is_plain_text(part):
-        return ["text", part["text"]]  # type: ignore[index]
-    if isinstance(part, dict):
-        return {name: value for name, value in part.items() if name not in _SERVER_SIDE_FIELDS}
-    return part
-
-
-def _hash(value: object) -> bytes:
-    try:
-        encoded = _sorted(value)
-    except (UnicodeEncodeError, OverflowError):
-        encoded = json.dumps(value, sort_keys=True, allow_nan=False).encode()
-    return blake2b(encoded, digest_size=32).digest()
