@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline._network.endpoint import Endpoint, auth_headers
+from trunkline._network.endpoint import Endpoint
 from trunkline.errors import ConfigurationError
 
 SECRET = "sk-secret-0123456789"
@@ -134,69 +134,3 @@ def test_every_base_url_leads_to_one_resource(
     assert url.query.startswith(query)
     if query != "model":
         assert parse_qs(url.query)["model"] == [model]
-
-
-# --- headers ---------------------------------------------------------------------------------------------
-
-
-def test_the_headers_say_who_asks() -> None:
-    assert auth_headers(api_key="k", organization="o", project="p", headers={"X-Trace": "1"}) == {
-        "Authorization": "Bearer k",
-        "OpenAI-Organization": "o",
-        "OpenAI-Project": "p",
-        "X-Trace": "1",
-    }
-    assert auth_headers() == {}
-
-
-def test_headers_given_take_the_place_of_ours_whatever_their_case() -> None:
-    headers = {"AUTHORIZATION": "Bearer entra", "openai-project": "theirs"}
-    assert auth_headers(api_key="k", organization="o", project="p", headers=headers) == {
-        "OpenAI-Organization": "o",
-        **headers,
-    }
-
-
-@pytest.mark.parametrize("name", ["api-key", "Api-Key"])
-def test_an_api_key_header_takes_the_place_of_the_bearer(name: str) -> None:
-    assert auth_headers(api_key="k", headers={name: "azure"}) == {name: "azure"}
-    both = {name: "azure", "Authorization": "Bearer entra"}
-    assert auth_headers(api_key="k", headers=both) == both
-
-
-@pytest.mark.parametrize(
-    "value", [f"{SECRET}\n", f"{SECRET}\r\nX: y", f"{SECRET}\x00", f"{SECRET}é", f"\t{SECRET}"]
-)
-def test_a_value_that_no_header_can_carry_is_named_and_not_shown(value: str) -> None:
-    cases = [
-        ("api_key", {"api_key": value}),
-        ("organization", {"organization": value}),
-        ("project", {"project": value}),
-        ("X-Custom", {"headers": {"X-Custom": value}}),
-    ]
-    for what, arguments in cases:
-        with pytest.raises(ConfigurationError, match=what) as raised:
-            auth_headers(**arguments)  # type: ignore[arg-type]
-        assert SECRET not in str(raised.value)
-
-
-def test_an_empty_key_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="api_key is empty"):
-        auth_headers(api_key=" ")
-    with pytest.raises(ConfigurationError, match="api_key must be a string, not bytes"):
-        auth_headers(api_key=SECRET.encode())  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["", "X Y", "X:Y", "X\n", "Ü"])
-def test_a_name_that_no_header_can_have_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="valid header name"):
-        auth_headers(headers={name: "x"})
-
-
-@given(st.text())
-def test_what_passes_can_be_written_as_one_line(value: str) -> None:
-    try:
-        headers = auth_headers(api_key=value, headers={"X": value})
-    except ConfigurationError:
-        return
-    assert all(len(f"{name}: {text}".splitlines()) == 1 and text.isascii() for name, text in headers.items())

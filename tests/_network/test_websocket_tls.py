@@ -12,8 +12,7 @@ import pytest
 import trustme
 import truststore
 
-from trunkline._network import dialing
-from trunkline._network.websocket import WebSocket, dial
+from trunkline._network.websocket import WebSocket, default_ssl_context, dial
 from trunkline.errors import ConnectFailed
 
 from ..peer import Recorder
@@ -90,13 +89,13 @@ async def test_by_default_the_system_decides_whom_to_trust(
     bundle = tmp_path / "authorities.pem"
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    dialing.default_ssl_context.cache_clear()
+    default_ssl_context.cache_clear()
     receiver = Recorder()
     try:
         websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver)
         await assert_it_talks(websocket, receiver)
     finally:
-        dialing.default_ssl_context.cache_clear()
+        default_ssl_context.cache_clear()
 
 
 async def test_an_unknown_authority_is_not_trusted_by_default(port: int) -> None:

@@ -1,20 +1,32 @@
-"""Who asks: a key that is given, or asked for, and the headers that it becomes."""
+"""Headers that authenticate requests, from a static or callable API key."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 
 from ..arguments import check_headers, refuse
 from ..errors import ConfigurationError
-from .endpoint import auth_headers
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # the name of a header (RFC 9110, 5.6.2)
+
 
 class Credentials:
-    """Who asks, as headers."""
+    """The API key, organization, project and headers of one client.
+
+    Args:
+        api_key: a key, or a function that returns one, which may be async; ``None`` for ``OPENAI_API_KEY``.
+        organization: the organization; ``None`` for ``OPENAI_ORG_ID``.
+        project: the project; ``None`` for ``OPENAI_PROJECT_ID``.
+        headers: further headers, as for `auth_headers`.
+
+    Raises:
+        ConfigurationError: the key is missing, or a name or value is not valid in a header.
+    """
 
     def __init__(
         self,
@@ -35,15 +47,16 @@ class Credentials:
         self._organization = organization or os.environ.get("OPENAI_ORG_ID")
         self._project = project or os.environ.get("OPENAI_PROJECT_ID")
         self._headers = dict(headers)
-        self._headers_with(None if callable(self._api_key) else self._api_key)  # what is wrong shows at once
+        # Invalid values raise here and not at the first dial.
+        self._headers_with(None if callable(self._api_key) else self._api_key)
 
     @property
     def may_change(self) -> bool:
-        """Whether asking again may give another key."""
+        """Whether the next call of `headers` may return another key."""
         return callable(self._api_key)
 
     async def headers(self) -> dict[str, str]:
-        """The headers that say who asks; asks for the key anew."""
+        """The headers of one request. A callable key is called each time; what it raises is passed on."""
         key = self._api_key
         if callable(key):
             given = key()
@@ -60,3 +73,59 @@ class Credentials:
 
     def __repr__(self) -> str:
         return "<credentials>"
+
+
+def auth_headers(
+    *,
+    api_key: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Headers that authenticate a request, for the upgrade and for HTTP.
+
+    Args:
+        api_key: sent as ``Authorization: Bearer …``, unless ``headers`` hold ``Authorization`` or ``api-key``.
+        organization: sent as ``OpenAI-Organization``.
+        project: sent as ``OpenAI-Project``.
+        headers: further headers. They replace headers of the same name; case is ignored.
+
+    Raises:
+        ConfigurationError: a name or value is not valid in a header. The message does not show the value.
+    """
+    given = dict(headers or {})
+    lower = {name.lower() for name in given if isinstance(name, str)}
+    ours = [
+        ("OpenAI-Organization", "organization", organization, ""),
+        ("OpenAI-Project", "project", project, ""),
+    ]
+    if "api-key" not in lower:
+        ours.insert(0, ("Authorization", "api_key", api_key, "Bearer "))
+    result: dict[str, str] = {}
+    for name, argument, value, prefix in ours:
+        if value is not None and name.lower() not in lower:
+            _check_value(value, argument, argument)
+            result[name] = prefix + value
+    for name, value in given.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise ConfigurationError(f"{name!a} is not a valid header name", argument="headers")
+        _check_value(value, f"the header {name}", "headers")
+        result[name] = value
+    return result
+
+
+def _check_value(value: object, what: str, argument: str) -> None:
+    # Messages do not show the value: it may be a key.
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(value).__name__}", argument=argument)
+    if argument != "headers" and not value.strip():
+        raise ConfigurationError(f"{what} is empty", argument=argument)
+    if not value.isascii():
+        raise ConfigurationError(f"{what} contains characters other than ASCII", argument=argument)
+    if not value.isprintable():
+        raise ConfigurationError(
+            f"{what} contains a control character, such as a line break; remove it", argument=argument
+        )
+
+
+__all__ = ["ApiKey", "Credentials", "auth_headers"]

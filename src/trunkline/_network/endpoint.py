@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
@@ -15,7 +14,6 @@ OPENAI_HOST = "api.openai.com"
 
 _SCHEMES = {"http": ("ws", "http"), "https": ("wss", "https"), "ws": ("ws", "http"), "wss": ("wss", "https")}
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name (RFC 9110, 5.6.2)
 
 
 @dataclass(frozen=True)
@@ -130,59 +128,6 @@ def _shown(base_url: str) -> str:
     authority, slash, path = rest.partition("/")
     shown = authority.rpartition("@")[2] + slash + path
     return scheme + separator + shown if separator else shown
-
-
-def auth_headers(
-    *,
-    api_key: str | None = None,
-    organization: str | None = None,
-    project: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """The headers that say who asks, for the upgrade and for HTTP.
-
-    Args:
-        api_key: becomes ``Authorization: Bearer …``, unless ``headers`` hold one or an ``api-key``.
-        organization: ``OpenAI-Organization``.
-        project: ``OpenAI-Project``.
-        headers: further headers. Each takes the place of one of ours, whatever its letters' case.
-
-    Raises:
-        ConfigurationError: something cannot be sent as a header. The message names it and does not show it.
-    """
-    given = dict(headers or {})
-    lower = {name.lower() for name in given if isinstance(name, str)}
-    ours = [
-        ("OpenAI-Organization", "organization", organization, ""),
-        ("OpenAI-Project", "project", project, ""),
-    ]
-    if "api-key" not in lower:
-        ours.insert(0, ("Authorization", "api_key", api_key, "Bearer "))
-    result: dict[str, str] = {}
-    for name, argument, value, prefix in ours:
-        if value is not None and name.lower() not in lower:
-            _check_value(value, argument, argument)
-            result[name] = prefix + value
-    for name, value in given.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"{name!a} is not a valid header name", argument="headers")
-        _check_value(value, f"the header {name}", "headers")
-        result[name] = value
-    return result
-
-
-def _check_value(value: object, what: str, argument: str) -> None:
-    # Never shows the value: it is a key, or may be one.
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{what} must be a string, not {type(value).__name__}", argument=argument)
-    if argument != "headers" and not value.strip():
-        raise ConfigurationError(f"{what} is empty", argument=argument)
-    if not value.isascii():
-        raise ConfigurationError(f"{what} contains characters other than ASCII", argument=argument)
-    if not value.isprintable():
-        raise ConfigurationError(
-            f"{what} contains a control character, such as a line break; remove it", argument=argument
-        )
 
 
 def server_of(url: str) -> tuple[str, int]:

@@ -7,6 +7,7 @@ gets it before anything else runs. The first failure or CLOSE is the end: nothin
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import socket
@@ -18,8 +19,10 @@ from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .background import keep
-from .dialing import Route, connect, default_ssl_context, discard, route_to, translated
 from .listener import FrameListener, Receiver
+from .route import Route, route_to
+from .tcp import connect, discard
+from .translation import translated
 from .wakeups import Wakeups
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
@@ -183,6 +186,15 @@ async def dial(
         raise translated(error, route) from (error if isinstance(error, OSError) else None)
 
 
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Verify certificates and names against the authorities of the system. Made once per process.
+
+    Loading the authorities blocks the event loop for tens of milliseconds.
+    """
+    return ssl.create_default_context()
+
+
 def _pings_of(transport: WSTransport) -> asyncio.Task[None] | None:
     # picows keeps this task to itself, and prints a traceback when it is destroyed with its event loop.
     protocol = transport.underlying_transport.get_protocol()
@@ -207,4 +219,4 @@ def _connected(listener: FrameListener, route: Route) -> WSTransport:
     return listener.wire
 
 
-__all__ = ["Receiver", "WebSocket", "dial"]
+__all__ = ["Receiver", "WebSocket", "default_ssl_context", "dial"]

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..._network.endpoint import Endpoint, auth_headers
+from ..._network.credentials import auth_headers
+from ..._network.endpoint import Endpoint
 from ...client import DEFAULT_BASE_URL
 from ...emulator import Emulator
 from ..terminal import printable

@@ -9,7 +9,10 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from ..._network.dialing import Route, connect, default_ssl_context, route_to, translated
+from ..._network.route import Route, route_to
+from ..._network.tcp import connect
+from ..._network.translation import translated
+from ..._network.websocket import default_ssl_context
 from ...errors import ConnectFailed
 from .findings import Finding, Found, Verdict, examine
 
