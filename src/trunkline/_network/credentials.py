@@ -85,7 +85,7 @@ def auth_headers(
     """Headers that authenticate a request, for the upgrade and for HTTP.
 
     Args:
-        api_key: sent as ``Authorization: Bearer …``, unless ``headers`` hold ``Authorization`` or ``api-key``.
+        api_key: sent as ``Authorization: Bearer …``, unless ``headers`` hold that or ``api-key``.
         organization: sent as ``OpenAI-Organization``.
         project: sent as ``OpenAI-Project``.
         headers: further headers. They replace headers of the same name; case is ignored.

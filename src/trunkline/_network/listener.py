@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from ..errors import ConnectionLost, ProtocolViolation
 from .wakeups import Wakeups
+from .world import Receiver
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT = WSMsgType.TEXT
 
 _LEFT = "the client closed the connection"
-
-
-class Receiver(Protocol):
-    """Who gets what a socket brings. Called by the event loop, never from within ``WebSocket``'s methods."""
-
-    def on_message(self, payload: bytes) -> None:
-        """One whole message. May come before ``dial`` has returned. Must not raise: that ends the socket."""
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        """The socket is dead, for whatever reason. Called once, and nothing after it. Must not raise."""
 
 
 def _drop(payload: bytes) -> None:

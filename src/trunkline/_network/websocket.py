@@ -19,11 +19,12 @@ from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .background import keep
-from .listener import FrameListener, Receiver
+from .listener import FrameListener
 from .route import Route, route_to
 from .tcp import connect, discard
 from .translation import translated
 from .wakeups import Wakeups
+from .world import Receiver
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
 # matters reaches the Receiver or is raised, so that its logger stays silent at every level.
@@ -219,4 +220,4 @@ def _connected(listener: FrameListener, route: Route) -> WSTransport:
     return listener.wire
 
 
-__all__ = ["Receiver", "WebSocket", "default_ssl_context", "dial"]
+__all__ = ["WebSocket", "default_ssl_context", "dial"]
