@@ -12,8 +12,8 @@ from collections.abc import Callable
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from ..errors import ConnectionLost, ProtocolViolation
+from .receiver import Receiver
 from .wakeups import Wakeups
-from .world import Receiver
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT = WSMsgType.TEXT

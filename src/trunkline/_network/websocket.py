@@ -20,11 +20,11 @@ from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .background import keep
 from .listener import FrameListener
+from .receiver import Receiver
 from .route import Route, route_to
 from .tcp import connect, discard
 from .translation import translated
 from .wakeups import Wakeups
-from .world import Receiver
 
 # picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
 # matters reaches the Receiver or is raised, so that its logger stays silent at every level.

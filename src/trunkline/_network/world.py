@@ -13,20 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import ConnectionLost, ProtocolViolation
-
-
-class Receiver(Protocol):
-    """Receives what a socket brings. The event loop calls it, never from within the methods of `Socket`."""
-
-    def on_message(self, payload: bytes) -> None:
-        """Take one whole message.
-
-        May be called before the dial has returned. An exception ends the socket.
-        """
-
-    def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
-        """The socket is dead. Called once, and nothing after it. Must not raise."""
+from .receiver import Receiver
 
 
 class Socket(Protocol):
@@ -104,3 +91,6 @@ class World:
     call_later: Callable[[float, Callable[[], object]], Timer] = _call_later
     random: Callable[[], float] = random.random
     dial: Dial = _dial
+
+
+__all__ = ["Dial", "Receiver", "Socket", "Timer", "World"]
