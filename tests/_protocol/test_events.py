@@ -258,6 +258,13 @@ def test_an_unknown_event_keeps_its_type_lane_and_raw_bytes() -> None:
     assert event.json() == {"type": "response.brand_new", "stream_id": "a", "thing": 1}
 
 
+@pytest.mark.parametrize(("fields", "has_output"), [({"delta": "a"}, True), ({"thing": 1}, False)])
+def test_an_unknown_event_tells_whether_it_has_output(fields: dict[str, Any], has_output: bool) -> None:
+    event = decode(frame("response.brand_new", **fields))
+    assert isinstance(event, UnknownEvent)
+    assert event.has_output is has_output
+
+
 @pytest.mark.parametrize("part", [{"item": {}}, {"item_id": "x"}, {"output_index": 0}, {"delta": ""}])
 def test_an_unknown_event_that_speaks_of_an_item_is_output(part: dict[str, Any]) -> None:
     assert decode(frame("response.brand_new", **part)).kind is EventKind.OUTPUT

@@ -130,6 +130,20 @@ def test_events_in_the_wrong_order_become_visible_in_order() -> None:
     assert "".join(each.delta for each in visible) == "01234"  # type: ignore[union-attr]
 
 
+def test_events_that_came_early_become_visible_at_the_end_even_where_one_before_them_is_missing() -> None:
+    numbered = [event(DELTA, delta=str(number), sequence_number=number) for number in range(5)]
+    reception, _ = received(numbered[0], numbered[1])
+    assert reception.receive(numbered[3], 0.0) == []
+    end = event("response.completed", response={"id": "r"}, sequence_number=5)
+    assert types(reception.receive(end, 0.0)) == ["output_text.delta"]
+    assert reception.phase is ReceptionPhase.ENDED
+
+
+def test_its_repr_shows_the_phase_and_no_content() -> None:
+    reception, _ = received(life("created"), text("secret"))
+    assert repr(reception) == "<Reception OUTPUT>"
+
+
 def test_a_successor_of_a_steered_response_goes_on_in_the_same_reception() -> None:
     reception = Reception()
     reception.receive(life("created", "r1"), 0.0)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
 from .._protocol.failure import Failure, FailureKind
 from ..options import Phase, Policy
@@ -166,6 +166,8 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
             return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s if facts.attempt > 1 else 0.0)
         case FailureKind.SLOW_CONSUMER:
             return _RAISE
+        case _:
+            assert_never(failure.kind)
 
 
 def _remedy_of_service(facts: Facts, policy: Policy) -> Decision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from ..errors import (
     ConnectFailed,
@@ -227,6 +227,8 @@ class Failure:
                     response_id=self.response_id,
                     **self._service_facts(),
                 )
+            case _:
+                assert_never(self.kind)
 
     def _service_facts(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from .fields import Fields
@@ -60,7 +60,7 @@ def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | Non
 
 def steer_frame(response_id: str, given: TurnInput) -> bytes:
     """A ``response.steer`` frame. The protocol allows exactly three fields."""
-    spoken: str | Sequence[Any] = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
+    spoken: str | Sequence[Any] = [given] if isinstance(given, Mapping) else given
     return encode(
         {
             "type": "response.steer",

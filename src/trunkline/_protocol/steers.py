@@ -108,22 +108,21 @@ class Steers:
         self.all.append(steer)
         return steer
 
-    def resolve(self, event: SteerEvent) -> None:
+    def resolve(self, event: SteerAccepted | SteerFailed | SteerPending) -> None:
         """Record the outcome that an event reports."""
         steer = self._meant_by(event)
         if steer is None:
             return
-        match event:
-            case SteerAccepted():
-                steer.state = SteerState.ACCEPTED
-            case SteerPending():
-                steer.state = SteerState.WAITING
-            case SteerFailed() if steer.state is SteerState.ACCEPTED:
-                steer.state = SteerState.RETURNED
-            case SteerFailed():
-                code = event.error.code if event.error is not None else None
-                steer.code = code if isinstance(code, str) else None
-                steer.state = SteerState.REFUSED
+        if isinstance(event, SteerAccepted):
+            steer.state = SteerState.ACCEPTED
+        elif isinstance(event, SteerPending):
+            steer.state = SteerState.WAITING
+        elif steer.state is SteerState.ACCEPTED:
+            steer.state = SteerState.RETURNED
+        else:
+            code = event.error.code if event.error is not None else None
+            steer.code = code if isinstance(code, str) else None
+            steer.state = SteerState.REFUSED
 
     def succeed(self, ended: ResponseCompleted | ResponseIncomplete) -> None:
         """The successor of ``ended`` begins; every accepted steer is part of it."""

@@ -1,0 +1,167 @@
+"""Lanes of responses that are steered, and of their successors."""
+
+from __future__ import annotations
+
+import pytest
+
+from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.lane import Lane, Run
+from trunkline._protocol.lanes import Lanes
+
+from .lane_events import (
+    COMPLETED,
+    FAILED,
+    INCOMPLETE,
+    Sink,
+    completed,
+    created,
+    delta,
+    error,
+    life,
+    named,
+    new_lane,
+    sent,
+    steer,
+)
+
+
+def steered(lanes: Lanes, lane: Lane, ending: str = INCOMPLETE, steers: int = 1) -> Run:
+    """A run whose response has ended with its steers accepted."""
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    for number in range(steers):
+        lanes.steering(run)
+        assert lanes.route(steer("accepted", lane, "r1", f"s{number}")) is run
+    assert lanes.route(life(ending, lane, "r1")) is run
+    assert not run.is_over
+    return run
+
+
+def successor(lane: Lane, previous: str | None = "r1") -> ReceivedEvent:
+    return life("response.created", lane, "r2", previous_response_id=previous)
+
+
+def test_steering_events_reach_the_run_that_was_steered_alone() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    assert lanes.route(steer("accepted", lane, "r")) is None
+    lanes.route(created(lane, "r"))
+    lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "another")) is None
+    assert lanes.route(steer("accepted", lane, "r", "s")) is run
+
+
+@pytest.mark.parametrize("ending", [COMPLETED, INCOMPLETE])
+@pytest.mark.parametrize("previous", ["r1", None])
+def test_a_lane_on_which_a_steer_was_sent_stays_with_its_run_until_the_end_of_the_successor(
+    ending: str, previous: str | None
+) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, ending)
+    assert not lane.is_idle
+    assert lanes.route(delta(lane)) is None
+    assert lanes.route(successor(lane, previous)) is run
+    assert lanes.route(delta(lane)) is run
+    assert lanes.route(completed(lane, "r2")) is run
+    assert (run.is_over, lane.is_idle, lane.latest, lanes.in_flight) == (True, True, "r2", 0)
+
+
+def test_a_successor_may_be_steered_as_well() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    lanes.route(successor(lane))
+    lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "r2", "s9")) is run
+    assert lanes.route(life(INCOMPLETE, lane, "r2")) is run
+    assert not run.is_over
+    assert lanes.route(life("response.created", lane, "r3", previous_response_id="r2")) is run
+    assert lanes.route(completed(lane, "r3")) is run
+    assert run.is_over
+
+
+@pytest.mark.parametrize("outcome", ["failed", "pending"])
+def test_a_steer_that_comes_to_nothing_ends_the_run_of_a_response_that_has_ended(outcome: str) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, COMPLETED, steers=2)
+    assert lanes.route(steer(outcome, lane, "r1", "s0")) is run
+    assert not run.is_over
+    assert lanes.route(steer(outcome, lane, "r1", "s1")) is run
+    assert run.is_over
+    assert (lane.is_idle, lane.latest) == (True, "r1")
+
+
+def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    lanes.steering(run)
+    assert lanes.route(steer("failed", lane, "r1")) is run
+    assert not run.is_over
+    assert lanes.route(completed(lane, "r1")) is run
+    assert run.is_over
+    assert lane.latest == "r1"
+
+
+def test_what_becomes_of_a_steer_that_nobody_sent_changes_nothing() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    assert lanes.route(steer("failed", lane, "r1")) is run
+    assert lanes.route(completed(lane, "r1")) is run
+    assert run.is_over
+
+
+def test_once_a_successor_has_begun_the_response_before_it_is_not_remembered() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane, COMPLETED)
+    assert lane.latest == "r1"
+    lanes.route(successor(lane))
+    assert lane.latest is None
+    assert lanes.route(life(FAILED, lane, "r2")) is run
+    assert (run.is_over, lane.latest) == (True, None)
+
+
+def test_a_response_of_something_else_is_no_successor() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.route(successor(lane, "another")) is None
+    assert lanes.route(completed(lane, "r1")) is None
+    assert lanes.route(successor(lane)) is run
+
+
+def test_an_error_in_place_of_a_successor_ends_the_run() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.route(error(lane)) is run
+    assert run.is_over
+
+
+def test_a_run_that_awaits_a_successor_is_not_refused_as_unstarted_and_can_be_given_up() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.refuse_unstarted() == []
+    lanes.withdraw(run)
+    assert (run.is_over, lane.is_idle) == (True, True)
+
+
+def test_what_drains_is_counted() -> None:
+    lanes = named()
+    first, second, third = (new_lane(lanes) for _ in range(3))
+    runs = [sent(lanes, first), steered(lanes, second), lanes.reserve(third, Sink())]
+    for run in (*runs, *runs):
+        lanes.abandon(run, 0.0)
+    assert lanes.draining == 2
+    lanes.route(error(first))
+    assert lanes.draining == 1
+    lanes.close()
+    assert lanes.draining == 0
