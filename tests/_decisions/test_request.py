@@ -9,11 +9,11 @@ import pytest
 from trunkline._decisions.baselines import Baseline, Baselines
 from trunkline._decisions.placement import Owner
 from trunkline._decisions.request import Request
+from trunkline._protocol.fields import Fields
 from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
 from trunkline._protocol.lane import Lane
 from trunkline._protocol.lanes import Lanes
-from trunkline._protocol.request import Fields
 
 
 def of(*texts: str) -> History:

@@ -126,8 +126,7 @@ async def test_conversations_that_go_on_at_once_do_not_overtake() -> None:
         talks = [asyncio.create_task(talk(client, name)) for name in "abcde"]
         await soon(asyncio.gather(*talks))
         assert client.state().in_flight == 0
-    rounds = [[f"{name}{number}" for name in "abcde"] for number in range(3)]
-    assert server.asked == sum(rounds, [])
+    assert server.asked == [f"{name}{number}" for number in range(3) for name in "abcde"]
 
 
 @pytest.mark.parametrize("leaves", ["c", "d", "e"])

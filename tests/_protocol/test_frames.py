@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline._protocol.fields import Fields
-from trunkline._protocol.frames import frame, http_body, size_in_full
+from trunkline._protocol.frames import frame, http_body, size_in_full, steer_frame
 from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
 
@@ -132,3 +133,17 @@ def test_reasoning_of_a_response_goes_out_again_only_with_its_encrypted_content(
     output = [Item.from_output(json.dumps(item).encode()) for item in (REASONING, ENCRYPTED)]
     made = json.loads(frame(Fields.of({"model": "m", "store": store}), output))
     assert made["input"] == [{"type": "reasoning", "summary": [], "encrypted_content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "input_"),
+    [
+        ("go", "go"),
+        (user("go"), [user("go")]),
+        (MappingProxyType(user("go")), [user("go")]),
+        ([user("go")], [user("go")]),
+    ],
+)
+def test_a_steer_has_the_three_fields_of_the_protocol(given: Any, input_: Any) -> None:
+    frame = json.loads(steer_frame("r1", given))
+    assert frame == {"type": "response.steer", "previous_response_id": "r1", "input": input_}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from trunkline import ConfigurationError
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ResponseIncomplete, SteerAccepted, SteerFailed, SteerPending
-from trunkline._protocol.steers import Steers, SteerState, steer_frame, steer_items
+from trunkline._protocol.steers import Steers, SteerState, steer_items
 
 
 def outcome(
@@ -153,15 +152,3 @@ def test_what_is_no_user_message_is_refused_by_its_position(given: Any, said: st
     with pytest.raises(ConfigurationError, match=said) as refused:
         steer_items(given)
     assert refused.value.argument == "input"
-
-
-MESSAGE = {"role": "user", "content": "go"}
-
-
-@pytest.mark.parametrize(
-    ("given", "input_"),
-    [("go", "go"), (MESSAGE, [MESSAGE]), ([MESSAGE], [MESSAGE]), (MappingProxyType(MESSAGE), [MESSAGE])],
-)
-def test_a_frame_has_the_three_fields_of_the_protocol(given: Any, input_: Any) -> None:
-    frame = json.loads(steer_frame("r1", given))
-    assert frame == {"type": "response.steer", "previous_response_id": "r1", "input": input_}
