@@ -148,6 +148,8 @@ async def test_a_trial_that_hangs_holds_nobody_up_and_is_one_alone(emulator: Emu
     async with client_of(emulator, world=timing.world) as client:
         await way(client)
         timing.now += 11
+        assert await soon(way(client)) == "http"
+        await until(lambda: emulator.handshakes == 2, "it is tried")
         for _ in range(5):
             assert await soon(way(client)) == "http"
         assert emulator.handshakes == 2
