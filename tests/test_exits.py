@@ -281,6 +281,7 @@ async def main():
     await reading(client)
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(60)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
 try:
     asyncio.run(main())
 except KeyboardInterrupt:

@@ -18,7 +18,6 @@ from trunkline import Policy
 from trunkline._protocol.fields import Fields
 from trunkline._protocol.items import Item
 from trunkline.emulator import Emulator
-from trunkline.emulator.pace import Pace
 from trunkline.events import Event
 from trunkline.tools.signature import Signature
 
@@ -126,7 +125,7 @@ async def test_no_object_shows_keys_or_content_while_turns_run(transport: str) -
         assert WORDS in response.output_text
         with pytest.raises(trunkline.ResponseFailed) as failure:
             await ask(client.conversation(model="fail-server_error"), WORDS)
-        emulator.pace = Pace(0.0, 100)
+        emulator.faults.add("stall", event=20)
         async with client.stream(model="echo", input=f"{WORDS} " * 100) as stream:
             events = [await anext(stream) for _ in range(8)]
             assert WORDS in events[-1].raw.decode()

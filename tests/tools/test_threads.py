@@ -155,9 +155,9 @@ async def test_the_time_of_a_call_begins_when_it_has_a_thread(release: threading
     first = asyncio.ensure_future(FunctionTool.of(hold).call("{}", timeout_s=60, threads=threads))
     await until(begun.is_set, "the thread is taken")
     second = asyncio.ensure_future(
-        FunctionTool.of(free).call("{}", timeout_s=runs_briefly(0.05), threads=threads)
+        FunctionTool.of(free).call("{}", timeout_s=runs_briefly(0.5), threads=threads)
     )
-    await asyncio.sleep(runs_briefly(0.15))
+    await asyncio.sleep(runs_briefly(0.7))  # not a wait for something: more time than it has passes
     assert not second.done()
     release.set()
     assert list(await soon(asyncio.gather(first, second))) == ["held", "free"]
