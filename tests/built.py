@@ -1,4 +1,4 @@
-"""Objects of the package's classes, built from type hints: tests with them cover classes not yet written."""
+"""Objects of the package's classes, built from type hints, so that tests cover future classes as well."""
 
 from __future__ import annotations
 
@@ -117,11 +117,13 @@ class Builder:
         if cls.__module__ in _CONTAINERS and issubclass(cls, abc.Iterable):
             return self._container(cls, args or (Any, Any), name)
         if cls not in classes() or getattr(cls, "_is_protocol", False):
-            return MagicMock(spec=cls)  # its `repr` is not ours
+            return MagicMock(spec=cls)  # its `repr` is not part of the package
         return next(iter(cls)) if issubclass(cls, Enum) else self.build(cls)
 
     def _container(self, cls: Any, args: tuple[Any, ...], name: str) -> Any:
         filled: Any = [self.value(args[0], name)]
         if issubclass(cls, abc.Mapping):
-            filled = {filled[0]: self.value(args[1] if len(args) > 1 else int, name)}  # a Counter has one
+            filled = {
+                filled[0]: self.value(args[1] if len(args) > 1 else int, name)
+            }  # a Counter has one type argument
         return filled if inspect.isabstract(cls) else cls(filled)

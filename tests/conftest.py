@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share. None but the first is used unless it is asked for."""
+"""Fixtures that several test modules share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OWN_WATCH = (_HERE / "emulator",)
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> None:
-    """Watch every asynchronous test; those of the emulator have a watch of their own."""
+    """Apply `watched` to every asynchronous test; tests of the emulator have their own fixture."""
     if not inspect.iscoroutinefunction(request.function):
         return
     if not any(directory in request.path.parents for directory in _OWN_WATCH):
@@ -39,20 +39,20 @@ def nothing_is_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 async def watched() -> AsyncIterator[None]:
-    """No task and no socket is left, and asyncio has nothing to complain of."""
+    """Check that the test leaves no task and no socket, and that asyncio reports no problem."""
     loop = asyncio.get_running_loop()
     loop.slow_callback_duration = math.inf
     loop.set_debug(True)
     before, tasks = _sockets(), asyncio.all_tasks()
-    gc.freeze()  # what was there before is not looked through again
-    with _Complaints(loop) as heard:
+    gc.freeze()  # older objects need not be collected again
+    with _Complaints(loop) as reports:
         yield
-        await until(lambda: not _others(tasks), "tasks end", describe=lambda: _others(tasks))
-        await until(lambda: _sockets() <= before, "sockets close", describe=_sockets)
+        await until(lambda: not _others(tasks), "all tasks end", describe=lambda: _others(tasks))
+        await until(lambda: _sockets() <= before, "all sockets close", describe=_sockets)
         gc.collect()
         await asyncio.sleep(0)
     gc.unfreeze()
-    assert heard == []
+    assert reports == []
 
 
 def _others(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
@@ -60,34 +60,34 @@ def _others(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 
 
 def _sockets() -> int:
-    """How many sockets this process has open; none where descriptors cannot be listed, as on Windows."""
+    """Number of open sockets of this process; 0 where descriptors cannot be listed, as on Windows."""
     found = 0
     for descriptor in os.listdir(_DESCRIPTORS) if os.path.isdir(_DESCRIPTORS) else []:
         try:
             found += stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
-        except OSError:  # the one with which the directory was read
+        except OSError:  # the descriptor that read the directory
             continue
     return found
 
 
 class _Complaints(logging.Handler):
-    """What asyncio reports: by its exception handler, and in its log."""
+    """Reports of asyncio: to the exception handler and to its log."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(logging.WARNING)
         self._loop = loop
-        self._heard: list[str] = []
+        self._reports: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._heard.append(record.getMessage())
+        self._reports.append(record.getMessage())
 
-    def _hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._heard.append(f"{context['message']}: {context.get('exception')!r}")
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._reports.append(f"{context['message']}: {context.get('exception')!r}")
 
     def __enter__(self) -> list[str]:
-        self._loop.set_exception_handler(self._hear)
+        self._loop.set_exception_handler(self._report)
         logging.getLogger("asyncio").addHandler(self)
-        return self._heard
+        return self._reports
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("asyncio").removeHandler(self)
@@ -105,14 +105,14 @@ def _no_proxy_between() -> Iterator[None]:
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """A server without faults, as fast as it can be."""
+    """A server without faults and without a pace."""
     async with Emulator() as running:
         yield running
 
 
 @pytest.fixture
 async def client(emulator: Emulator) -> AsyncIterator[trunkline.Client]:
-    """A client of that server, with lanes. Time-outs that a test does not speak of are long."""
+    """A client of that server, with lanes and with long deadlines."""
     deadlines = trunkline.Deadlines(connect=10 * TIME_SCALE, first_event=15 * TIME_SCALE)
     async with trunkline.Client(
         base_url=emulator.base_url, api_key=emulator.api_key, lanes=True, deadlines=deadlines

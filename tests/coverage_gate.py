@@ -1,4 +1,4 @@
-"""Judge the branch coverage that a run of the tests under ``coverage run`` has measured.
+"""Check the branch coverage that a run of the tests under ``coverage run`` has measured.
 
     python -m tests.coverage_gate
 
@@ -20,7 +20,7 @@ _EXCLUDING = re.compile(r"#\s*pragma:?\s*no\s*(cover|branch)", re.IGNORECASE)
 
 
 def main() -> None:
-    """Combine what each process measured, report the gaps, and exit with what is below its bound."""
+    """Combine the data of all processes, report the gaps, and exit with the values below their bounds."""
     measured = Coverage()
     measured.combine()
     measured.save()

@@ -1,6 +1,6 @@
-"""The other end: a server that sends exactly the bytes a test wants, and a receiver that keeps what it gets.
+"""A server that sends exactly the bytes of a test, and a receiver that records messages.
 
-Its fixtures are in reach of every test by way of ``conftest.py``.
+``conftest.py`` makes the fixtures available to every test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 class Recorder:
-    """A Receiver that keeps what it is told."""
+    """A Receiver that records its calls."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -59,7 +59,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class Peer:
-    """The server's end of one connection, byte by byte."""
+    """Server side of one connection, byte by byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         self.reader = reader
@@ -85,8 +85,8 @@ class Peer:
     async def read(self) -> tuple[int, bytes]:
         """The next frame: opcode and unmasked payload."""
         first, second = await self.reader.readexactly(2)
-        assert first & 0x80, "we never fragment"
-        assert second & 0x80, "clients mask"
+        assert first & 0x80, "the client fragmented a message"
+        assert second & 0x80, "the client did not mask a frame"
         size = second & 0x7F
         if size > 125:
             size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
@@ -95,7 +95,7 @@ class Peer:
         return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
 
     async def ended(self) -> None:
-        """Wait until the client's end is gone."""
+        """Wait until the client has closed the connection."""
         try:
             while await self.reader.read(1 << 16):
                 pass
@@ -104,7 +104,7 @@ class Peer:
 
 
 class Server:
-    """Upgrade requests, one after the other, answered by the test."""
+    """A server whose connections are answered by the test, one `Peer` each."""
 
     def __init__(self) -> None:
         self.peers: asyncio.Queue[Peer] = asyncio.Queue()
@@ -141,14 +141,14 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def complaints() -> AsyncIterator[list[dict[str, Any]]]:
-    """What asyncio would only log (futures nobody looked at, callbacks that raised) fails the test."""
-    heard: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-    yield heard
+    """Fail the test for problems that asyncio only logs: unretrieved exceptions, callbacks that raised."""
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+    yield reports
     gc.collect()
     await asyncio.sleep(0)
-    # Servers that speak TLS complain of clients that do not trust them.
-    assert [context for context in heard if context["message"] != "SSL handshake failed"] == []
+    # Servers with TLS report clients that do not trust their certificate.
+    assert [context for context in reports if context["message"] != "SSL handshake failed"] == []
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ Open = Callable[..., Awaitable[Opened]]
 
 @pytest.fixture
 async def opened(server: Server) -> AsyncIterator[Open]:
-    """Open one socket; keyword arguments go to ``dial``."""
+    """Function that opens one socket; keyword arguments go to ``dial``."""
     sockets = []
 
     async def open_one(recorder: Recorder | None = None, **options: Any) -> Opened:
@@ -177,6 +177,6 @@ async def opened(server: Server) -> AsyncIterator[Open]:
         return websocket, peer, receiver
 
     yield open_one
-    while sockets:  # and forget them, so that what they leave behind comes to light
+    while sockets:  # pop them, so that leaked objects are collected and reported
         sockets[-1].abort()
         await sockets.pop().wait_closed()

@@ -1,4 +1,4 @@
-"""How tests talk: a client to an emulator, whole turns, and what the model saw of them."""
+"""Helpers for turns of a client with an emulator: sending, reading, timing and checking the context."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client_of(emulator: Emulator, **options: Any) -> trunkline.Client:
 
 
 async def read(stream: trunkline.ResponseStream) -> trunkline.ResponseStream:
-    """A whole turn, to its end."""
+    """Enter a stream and read it to its end."""
     async with stream:
         await stream.finish()
     return stream
@@ -39,28 +39,28 @@ async def ask(chat: trunkline.Conversation, words: Any, **fields: Any) -> trunkl
 
 
 async def collect(stream: trunkline.ResponseStream, into: list[trunkline.ServerEvent]) -> None:
-    """Put what comes into a list, which keeps it when the stream ends in an error."""
+    """Append the events to a list, which keeps them if the stream raises."""
     async for event in stream:
         into.append(event)
 
 
 async def first_text(stream: trunkline.ResponseStream) -> str:
-    """Read until there is text."""
+    """Read until the next text delta."""
     async for event in stream:
         if isinstance(event, OutputTextDelta):
             return event.delta
-    raise AssertionError("there was no text")
+    raise AssertionError("the stream ended without text")
 
 
 async def types_of(stream: trunkline.ResponseStream) -> list[str]:
-    """The types of all events that are still to come."""
+    """The types of all remaining events."""
     return [event.type async for event in stream]
 
 
 class Timing:
-    """A clock for ages that stands still, and an upkeep that runs when the test says so.
+    """A clock that the test advances, and an upkeep that the test runs.
 
-    Deadlines never pass: they are measured on the same clock.
+    Deadlines never pass by themselves, because they use the same clock.
     """
 
     UPKEEP_S = 3600.0
@@ -72,7 +72,7 @@ class Timing:
 
     @property
     def world(self) -> trunkline.World:
-        """What to give to a client, beside ``PoolLimits(upkeep_s=Timing.UPKEEP_S)``."""
+        """The client's ``world``; it also needs ``PoolLimits(upkeep_s=Timing.UPKEEP_S)``."""
         return trunkline.World(
             clock=lambda: self.now, call_later=self.call_later, random=lambda: self.random()
         )
@@ -83,13 +83,18 @@ class Timing:
         return asyncio.get_running_loop().call_later(delay_s, callback)
 
     def keep_up(self) -> None:
-        """What a client does every few seconds."""
+        """Run the client's periodic upkeep once."""
         self._upkeep()
 
 
 def hold_after_first_word(emulator: Emulator) -> Gate:
     """Hold the next answer after its first word, until the gate is opened."""
     return emulator.faults.hold(event=6)
+
+
+def stall_in_mid_answer(emulator: Emulator, **where: Any) -> None:
+    """Stop the next answer after two words, for ever."""
+    emulator.faults.add("stall", event=7, **where)
 
 
 def user(text: str) -> dict[str, Any]:
@@ -105,12 +110,12 @@ def output_for(call: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 
 def record_of(emulator: Emulator, stream: trunkline.ResponseStream) -> ResponseRecord:
-    """The emulator's record of the response that the stream ended in."""
+    """The emulator's record of the stream's final response."""
     return emulator.responses[stream.response.id]
 
 
 def assert_kept(emulator: Emulator, chat: trunkline.Conversation, response: trunkline.Response) -> None:
-    """The model's context and its answer are the conversation's items."""
+    """Assert that the model's context and output equal the conversation's items."""
     record = emulator.responses[response.id]
     assert_context([*record.effective_context, *record.output], chat.items)
 

@@ -1,4 +1,4 @@
-"""Wrong arguments and settings are refused when they are given, by a sentence that names value and remedy."""
+"""Wrong arguments and settings are refused at the call, with a message that names value and remedy."""
 
 from __future__ import annotations
 
@@ -64,14 +64,16 @@ async def nothing(metrics: object) -> None:
         ({"organization": 7}, "organization must be a string, not int"),
     ],
 )
-def test_a_client(arguments: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_refuses_wrong_arguments(
+    arguments: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     refused = refusal(lambda: trunkline.Client(**{"api_key": KEY, **arguments}))
     assert str(refused).startswith(says)
     assert refused.argument in arguments
 
 
-def test_what_was_removed_is_an_unknown_keyword() -> None:
+def test_removed_arguments_are_unknown_keywords() -> None:
     for make in (
         lambda: trunkline.Client(api_key=KEY, use_websocket=True),  # type: ignore[call-arg]
         lambda: PoolLimits(connect_s=3),  # type: ignore[call-arg]
@@ -109,13 +111,13 @@ def test_what_was_removed_is_an_unknown_keyword() -> None:
         (lambda: Hooks(turn_finished=nothing), "turn_finished"),  # type: ignore[arg-type]
     ],
 )
-def test_settings(make: Callable[[], object], argument: str) -> None:
+def test_settings_refuse_wrong_values(make: Callable[[], object], argument: str) -> None:
     refused = refusal(make)
     assert refused.argument == argument
     assert f".{argument} is " in str(refused)
 
 
-def test_settings_that_make_sense_are_taken() -> None:
+def test_settings_accept_valid_values() -> None:
     Deadlines(connect=0, first_event=None, total=1)
     Policy(max_retry_after_s=math.inf, backoff_s=0)
     PoolLimits(max_age_s=math.inf, drain_s=0, upkeep_s=0.01)
@@ -138,7 +140,7 @@ def test_settings_that_make_sense_are_taken() -> None:
         (lambda chat: chat.heard(None), "text"),
     ],
 )
-async def test_a_conversation(
+async def test_a_conversation_refuses_wrong_arguments(
     emulator: Emulator, client: trunkline.Client, act: Callable[[Any], object], argument: str
 ) -> None:
     chat = client.conversation(model="echo")
@@ -146,7 +148,7 @@ async def test_a_conversation(
     assert emulator.requests == []
 
 
-def test_the_settings_of_a_tool() -> None:
+def test_a_tool_refuses_wrong_settings() -> None:
     wrong: Any = nothing
     assert refusal(lambda: trunkline.tool(timeout_s=-1)).argument == "timeout_s"
     assert refusal(lambda: trunkline.tool(timeout_s=NAN)).argument == "timeout_s"
@@ -154,7 +156,7 @@ def test_the_settings_of_a_tool() -> None:
     assert refusal(lambda: trunkline.tool(on_error=wrong)).argument == "on_error"
 
 
-async def test_a_stream(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_stream_refuses_wrong_arguments(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="echo")
     async with chat.send("one") as stream:
         with pytest.raises(ConfigurationError, match="on_event is 3"):
@@ -164,7 +166,9 @@ async def test_a_stream(emulator: Emulator, client: trunkline.Client) -> None:
         await stream.finish()
 
 
-async def test_the_methods_of_a_client(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_methods_of_a_client_refuse_wrong_arguments(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
     wrong: Any = 3
     assert refusal(lambda: client.stream(model="echo", input="x", policy=wrong)).argument == "policy"
     assert refusal(lambda: client.stream(model="echo", input="x", deadlines=wrong)).argument == "deadlines"
@@ -194,7 +198,7 @@ def test_a_value_is_shown_where_it_cannot_be_a_secret() -> None:
     ]
 
 
-def test_what_is_right_passes() -> None:
+def test_valid_values_pass_the_checks() -> None:
     check_number(0, "x")
     check_number(None, "x", none_means="wait for ever")
     check_count(16, "x", most=16)

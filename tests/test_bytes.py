@@ -1,4 +1,4 @@
-"""What a continued conversation sends: its new items and the fixed fields, and next to nothing more."""
+"""A continued conversation sends its new items and its fixed fields, and at most 5 % more."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INSTRUCTIONS = "You look up the weather for people who plan their day, and you a
 def get_weather(city: str, day: str = "today", unit: str = "celsius") -> str:
     """Look up the weather in a city.
 
-    Ask for one city at a time. The answer is what a person at the window would say, in one short sentence
-    without numbers, unless numbers are asked for; then the temperature comes first and the wind second.
+    Ask for one city at a time. The answer is a remark of a person at the window, in one short sentence
+    without numbers, unless numbers are requested; then the temperature comes first and the wind second.
     """
     return f"It rains in {city}, as it did yesterday and the day before; take an umbrella with you."
 
@@ -31,16 +31,16 @@ def size_of(value: Any) -> int:
 
 
 def new_bytes(body: dict[str, Any]) -> int:
-    """The items of a request, and the fields that go with every request."""
+    """Size of the items of a request and of the fields that every request has."""
     fixed = {name: value for name, value in body.items() if name not in ("input", *ENVELOPE)}
     return size_of(fixed) + sum(size_of(item) + 1 for item in body["input"])
 
 
 @pytest.mark.parametrize("store", [None, False])
-async def test_a_tool_conversation_of_50_turns_sends_what_is_new(store: bool | None) -> None:
+async def test_a_tool_conversation_of_50_turns_sends_only_new_items(store: bool | None) -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         chat = client.conversation(model="tools", instructions=INSTRUCTIONS, tools=[get_weather], store=store)
-        for number in range(TURNS // 2):  # each is a call and an answer
+        for number in range(TURNS // 2):  # each run makes two turns: a call and an answer
             response = await chat.run(f"And what is the weather in city number {number}?")
             assert_kept(emulator, chat, response)
         requests = [request for request in emulator.requests if request.body is not None]
@@ -55,7 +55,7 @@ async def test_a_tool_conversation_of_50_turns_sends_what_is_new(store: bool | N
 
 
 def assert_items_went_once(chat: trunkline.Conversation, requests: list[Any]) -> None:
-    """Every item that the application made is in one request, and none that the model made is in any."""
+    """Assert that each item of the application was sent once, and no item of the model at all."""
     sent = [item for request in requests for item in request.body["input"]]
     mine = [
         item for item in chat.items if item.get("role") == "user" or item["type"] == "function_call_output"

@@ -18,7 +18,7 @@ from .waiting import runs_briefly, soon, until
 KEY = "sk-very-secret-key"
 
 
-# Who asks, and where.
+# Credentials, headers and URL.
 
 
 async def test_settings_come_from_the_environment(
@@ -43,7 +43,7 @@ async def test_without_a_key_the_error_says_what_to_give(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", "", " ", "sk-ключ"])
-async def test_a_key_that_cannot_be_sent_is_refused_at_once_and_not_shown(
+async def test_a_key_that_cannot_be_a_header_is_refused_at_once_and_not_shown(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -53,15 +53,13 @@ async def test_a_key_that_cannot_be_sent_is_refused_at_once_and_not_shown(
     assert KEY not in str(refused.value)
 
 
-async def test_a_header_that_cannot_be_sent_is_refused_at_once() -> None:
+async def test_an_invalid_header_is_refused_at_once() -> None:
     with pytest.raises(trunkline.ConfigurationError) as refused:
         trunkline.Client(api_key=KEY, headers={"x-team": "voice\r\n"})
     assert refused.value.argument == "headers"
 
 
-async def test_headers_may_take_the_place_of_the_key(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_headers_may_replace_the_key(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     headers = {"api-key": "sk-emulator", "x-team": "voice"}
     async with client_of(emulator, api_key=None, headers=headers) as client:
@@ -70,7 +68,7 @@ async def test_headers_may_take_the_place_of_the_key(
     assert (seen["api-key"], seen["x-team"], "authorization" in seen) == ("sk-emulator", "voice", False)
 
 
-async def test_a_key_may_be_a_function_that_is_asked_at_each_dial(emulator: Emulator) -> None:
+async def test_a_key_function_is_called_at_each_dial(emulator: Emulator) -> None:
     asked = 0
 
     async def key() -> str:
@@ -84,13 +82,13 @@ async def test_a_key_may_be_a_function_that_is_asked_at_each_dial(emulator: Emul
         await ask(chat, "two")
         assert asked == 1
         await emulator.drop_connections()
-        await until(lambda: client.connections == 0, "the client knows")
+        await until(lambda: client.connections == 0, "the client has noticed")
         await ask(chat, "three")
         assert asked == 2
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
-async def test_a_function_that_gives_the_key_need_not_be_async(emulator: Emulator, transport: str) -> None:
+async def test_a_key_function_may_be_synchronous(emulator: Emulator, transport: str) -> None:
     asked = 0
 
     def key() -> str:
@@ -103,7 +101,7 @@ async def test_a_function_that_gives_the_key_need_not_be_async(emulator: Emulato
     assert asked == 1
 
 
-async def test_a_key_that_cannot_be_had_fails_the_turn_with_its_cause(emulator: Emulator) -> None:
+async def test_a_key_function_that_raises_fails_the_turn_with_its_cause(emulator: Emulator) -> None:
     async def key() -> str:
         raise LookupError("the vault is shut")
 
@@ -114,7 +112,7 @@ async def test_a_key_that_cannot_be_had_fails_the_turn_with_its_cause(emulator: 
     assert isinstance(failed.value.__cause__, LookupError)
 
 
-async def test_a_time_out_of_the_function_that_gives_the_key_is_not_taken_for_the_connections(
+async def test_a_timeout_error_of_the_key_function_is_not_reported_as_a_deadline(
     emulator: Emulator,
 ) -> None:
     async def key() -> str:
@@ -127,7 +125,7 @@ async def test_a_time_out_of_the_function_that_gives_the_key_is_not_taken_for_th
     assert isinstance(failed.value.__cause__, TimeoutError)
 
 
-async def test_a_key_that_is_refused_says_so_and_is_not_shown(emulator: Emulator) -> None:
+async def test_a_refused_key_raises_the_status_and_is_not_shown(emulator: Emulator) -> None:
     async with client_of(emulator, api_key=KEY, transport="websocket") as client:
         with pytest.raises(trunkline.UpgradeRefused) as refused:
             await ask(client.conversation(model="echo"), "hello")
@@ -141,14 +139,14 @@ async def test_a_gateway_sees_the_model_in_the_url(emulator: Emulator, client: t
     assert [connection.query["model"] for connection in emulator.connections] == ["echo", "reason"]
 
 
-async def test_lanes_are_for_endpoints_that_know_them(emulator: Emulator) -> None:
+async def test_lanes_are_off_by_default_for_other_endpoints(emulator: Emulator) -> None:
     async with client_of(emulator, lanes=None) as client:
         await ask(client.conversation(model="echo"), "hello")
     assert emulator.requests[0].lane is None
     assert "stream_id" not in (emulator.requests[0].body or {})
 
 
-# The loop and the end.
+# Event loop and closing.
 
 
 async def test_a_client_belongs_to_one_event_loop(emulator: Emulator, client: trunkline.Client) -> None:
@@ -173,7 +171,7 @@ async def test_a_client_belongs_to_one_event_loop(emulator: Emulator, client: tr
     assert (await ask(chat, "still here")).response.output_text == "still here"
 
 
-async def test_a_client_may_be_made_before_there_is_a_loop(emulator: Emulator) -> None:
+async def test_a_client_may_be_created_without_an_event_loop(emulator: Emulator) -> None:
     made: list[trunkline.Client] = []
     thread = threading.Thread(target=lambda: made.append(client_of(emulator)))
     thread.start()
@@ -183,7 +181,7 @@ async def test_a_client_may_be_made_before_there_is_a_loop(emulator: Emulator) -
 
 
 async def test_closing_ends_open_streams_with_a_typed_error(emulator: Emulator) -> None:
-    """One in mid-answer, one before its first output, and one that waits for a connection."""
+    """One stream is in mid-answer, one is before its first output, and one waits for a connection."""
     emulator.faults.add("stall", event=7, request=1)
     emulator.faults.add("stall", event=2, request=2)
     emulator.faults.add("ignore_upgrade", connection=2)
@@ -192,8 +190,8 @@ async def test_closing_ends_open_streams_with_a_typed_error(emulator: Emulator) 
         tasks = []
         for number, chat in enumerate(chats, 1):
             tasks.append(asyncio.create_task(ask(chat, "one two three")))
-            await until(lambda n=number: len(emulator.faults.fired) == n, "it is where it has to be")  # type: ignore[misc]
-        await until(lambda: client.metrics.turns == 3, "all are asked")
+            await until(lambda n=number: len(emulator.faults.fired) == n, "the turn has met its fault")  # type: ignore[misc]
+        await until(lambda: client.metrics.turns == 3, "all turns have started")
         await soon(client.close())
         errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(errors[0], trunkline.ConnectionLost | trunkline.ClientClosed)
@@ -209,25 +207,25 @@ async def test_closing_ends_turns_that_wait_for_room(emulator: Emulator) -> None
         async with stream:
             await first_text(stream)
             waiting = asyncio.create_task(ask(client.conversation(model="echo"), "hello"))
-            await until(lambda: client.metrics.turns == 2, "the other waits")
+            await until(lambda: client.metrics.turns == 2, "the other turn waits")
             await client.close()
             with pytest.raises(trunkline.ClientClosed):
                 await waiting
 
 
-async def test_closing_ends_turns_that_wait_to_be_asked_again(emulator: Emulator) -> None:
+async def test_closing_ends_turns_that_wait_for_a_retry(emulator: Emulator) -> None:
     emulator.faults.add("reject", status=503, headers={"retry-after": "30"})
     async with client_of(emulator) as client:
         chat = client.conversation(model="echo")
         waiting = asyncio.create_task(ask(chat, "hello"))
-        await until(lambda: bool(emulator.faults.fired), "it is refused")
+        await until(lambda: bool(emulator.faults.fired), "the request is refused")
         await client.close()
         with pytest.raises(trunkline.ClientClosed):
             await soon(waiting)
         assert chat.items == []
 
 
-async def test_a_closed_client_says_so_and_leaves_histories_as_they_were(emulator: Emulator) -> None:
+async def test_a_closed_client_refuses_turns_and_leaves_histories_unchanged(emulator: Emulator) -> None:
     hooks: list[trunkline.TurnMetrics] = []
     client = client_of(emulator, hooks=trunkline.Hooks(turn_finished=hooks.append))
     chat = client.conversation(model="echo")
@@ -250,15 +248,15 @@ async def test_leaving_the_block_closes_every_socket(emulator: Emulator) -> None
         await client.warm(model="echo", connections=3)
         assert len(emulator.live_connections) == client.connections == 3
     assert client.connections == 0
-    await until(lambda: not emulator.live_connections, "the server knows")
+    await until(lambda: not emulator.live_connections, "the server has noticed")
     assert [connection.close_code for connection in emulator.connections] == [1000] * 3
 
 
-async def test_closing_that_is_cancelled_can_be_done_again(emulator: Emulator) -> None:
+async def test_a_cancelled_close_can_be_repeated(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade")
     client = client_of(emulator)
     waiting = asyncio.create_task(client.warm(model="echo"))
-    await until(lambda: emulator.handshakes == 1, "it is dialling")
+    await until(lambda: emulator.handshakes == 1, "the client is dialling")
     closing = asyncio.create_task(client.close())
     await asyncio.sleep(0)
     closing.cancel()
@@ -268,10 +266,10 @@ async def test_closing_that_is_cancelled_can_be_done_again(emulator: Emulator) -
         await waiting
 
 
-# Warm.
+# Warming.
 
 
-async def test_warm_has_sockets_ready_before_they_are_needed(
+async def test_a_turn_uses_the_connection_that_warm_opened(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     await client.warm(model="echo")
@@ -280,21 +278,21 @@ async def test_warm_has_sockets_ready_before_they_are_needed(
     assert (stream.metrics.connection, emulator.handshakes) == (1, 1)
 
 
-async def test_warm_makes_what_is_missing_only(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_warm_opens_only_the_missing_connections(emulator: Emulator, client: trunkline.Client) -> None:
     await client.warm(model="echo", connections=2)
     await client.warm(model="echo", connections=3)
     await client.warm(model="echo")
     assert (emulator.handshakes, client.connections) == (3, 3)
 
 
-async def test_warm_says_when_it_cannot(emulator: Emulator) -> None:
+async def test_warm_raises_a_refused_upgrade(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=403)
     async with client_of(emulator, transport="websocket") as client:
         with pytest.raises(trunkline.UpgradeRefused):
             await client.warm(model="echo")
 
 
-async def test_warm_is_bounded(emulator: Emulator) -> None:
+async def test_warm_is_bounded_by_the_connect_deadline(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade")
     deadlines = Deadlines(connect=runs_briefly(0.1))
     async with client_of(emulator, deadlines=deadlines) as client:
@@ -303,10 +301,10 @@ async def test_warm_is_bounded(emulator: Emulator) -> None:
     assert late.value.phase == "connect"
 
 
-# Histories that are kept elsewhere.
+# Histories that the application keeps.
 
 
-async def test_a_key_chains_turns_and_the_wire_carries_what_is_new(
+async def test_a_key_chains_turns_and_only_new_items_are_sent(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     history: list[dict[str, Any]] = []
@@ -335,7 +333,7 @@ async def test_an_edit_in_place_is_seen(emulator: Emulator, client: trunkline.Cl
     assert_context(record_of(emulator, stream).effective_context, history)
 
 
-async def test_tools_that_are_edited_in_place_are_sent_as_they_are_now(
+async def test_tools_edited_in_place_are_sent_with_the_edit(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     tools = [{**WEATHER}]
@@ -347,7 +345,7 @@ async def test_tools_that_are_edited_in_place_are_sent_as_they_are_now(
     assert sent == [[WEATHER], tools, None]
 
 
-async def test_two_keys_with_equal_words_never_meet_in_one_response(
+async def test_two_keys_with_equal_histories_never_share_a_parent(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     for words in ([user("one")], [user("one"), {"role": "assistant", "content": "one"}, user("two")]):
@@ -357,9 +355,7 @@ async def test_two_keys_with_equal_words_never_meet_in_one_response(
     assert None not in parents
 
 
-async def test_turns_of_one_key_may_run_at_the_same_time(
-    emulator: Emulator, client: trunkline.Client
-) -> None:
+async def test_turns_of_one_key_may_run_concurrently(emulator: Emulator, client: trunkline.Client) -> None:
     first = await read(client.stream(model="echo", input=[user("one")], key="k"))
     base = [user("one"), *first.response.output]
     inputs = [[*base, user(f"branch {number}")] for number in range(8)]
@@ -371,7 +367,9 @@ async def test_turns_of_one_key_may_run_at_the_same_time(
         assert stream.response.output_text == given[-1]["content"]
 
 
-async def test_a_key_that_is_forgotten_begins_anew(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_forgotten_key_starts_with_a_full_request(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
     history = [user("one")]
     stream = await read(client.stream(model="echo", input=history, key="k"))
     client.forget("k")
@@ -380,7 +378,7 @@ async def test_a_key_that_is_forgotten_begins_anew(emulator: Emulator, client: t
     assert (await read(client.stream(model="echo", input=history, key="k"))).metrics.mode == "full"
 
 
-async def test_keys_are_bounded_and_the_least_recently_used_goes(
+async def test_keys_are_bounded_and_the_least_recently_used_is_dropped(
     emulator: Emulator,
 ) -> None:
     histories = {key: [user(f"I am {key}")] for key in "abc"}
@@ -395,12 +393,12 @@ async def test_keys_are_bounded_and_the_least_recently_used_goes(
     async with client:
         assert [await turn(key) for key in "ab"] == ["full", "full"]
         assert await turn("a") == "delta"
-        assert await turn("c") == "full"  # and b goes
+        assert await turn("c") == "full"  # and b is dropped
         assert [await turn(key) for key in "ac"] == ["delta", "delta"]
         assert await turn("b") == "full"
 
 
-async def test_a_wrong_history_is_refused_and_the_key_goes_on(
+async def test_a_wrong_history_is_refused_and_the_key_keeps_its_parent(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     history = [user("one")]
@@ -413,7 +411,7 @@ async def test_a_wrong_history_is_refused_and_the_key_goes_on(
     assert_context(record_of(emulator, stream).effective_context, history)
 
 
-# What is secret.
+# Secrets.
 
 
 async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.LogCaptureFixture) -> None:
@@ -448,10 +446,10 @@ async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.Log
         assert lines == []
 
 
-# One turn's own settings.
+# Settings of one turn and of the client.
 
 
-async def test_a_keyed_turn_has_a_policy_of_its_own(emulator: Emulator) -> None:
+async def test_a_keyed_turn_may_have_its_own_policy(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         emulator.faults.add("reject", request=1, status=503)
         with pytest.raises(trunkline.ResponseRefused):
@@ -459,14 +457,14 @@ async def test_a_keyed_turn_has_a_policy_of_its_own(emulator: Emulator) -> None:
         assert len(emulator.requests) == 1
 
 
-async def test_a_client_says_where_it_asks_and_how_long_it_waits(emulator: Emulator) -> None:
+async def test_a_client_shows_its_url_and_deadlines(emulator: Emulator) -> None:
     deadlines = Deadlines(first_event=7.0)
     async with client_of(emulator, deadlines=deadlines) as client:
         assert client.url == f"{emulator.base_url}/responses"
         assert client.deadlines == deadlines
 
 
-async def test_conversations_with_equal_fields_share_them(emulator: Emulator) -> None:
+async def test_conversations_with_equal_fields_share_one_encoding(emulator: Emulator) -> None:
     def get_weather(city: str) -> str:
         """The weather in a city."""
         return city

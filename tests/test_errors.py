@@ -46,7 +46,7 @@ EXAMPLES: list[TurnError] = [
 
 
 class Refusal(ConfigurationError):
-    """As an application writes it: with parameters of its own, and its own message."""
+    """An application's exception, with its own parameters and message."""
 
     def __init__(self, city: str, count: int) -> None:
         super().__init__(f"{city} is refused {count} times", argument="city")
@@ -86,7 +86,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     assert drawn == real
 
 
-def test_every_exception_says_what_it_is_for() -> None:
+def test_every_exception_has_a_docstring() -> None:
     assert all(cls.__doc__ for cls in CLASSES)
 
 
@@ -171,11 +171,11 @@ def test_a_refused_steer_carries_its_code_and_its_input() -> None:
     )
 
 
-def test_upgrades_say_that_there_is_no_websocket() -> None:
+def test_a_refused_upgrade_names_transport_http_as_remedy() -> None:
     assert "transport='http'" in str(UpgradeRefused(426, headers={}))
 
 
-def test_messages_follow_the_facts() -> None:
+def test_messages_are_rendered_from_the_current_facts() -> None:
     error = SlowConsumer(3)
     error.buffered = 4
     assert "4 unread events" in str(error)
@@ -189,11 +189,11 @@ def test_a_deadline_is_a_timeout_and_a_wrong_argument_a_value_error() -> None:
     assert ConfigurationError("wrong", argument="model").argument == "model"
 
 
-# Copies. Process pools, Celery and Ray send exceptions to other processes.
+# Copies. Process pools, Celery and Ray pickle exceptions.
 
 
 def tree(*roots: type[BaseException]) -> Iterator[type[BaseException]]:
-    """The classes and everything below them."""
+    """The classes and all their subclasses."""
     for root in roots:
         yield root
         yield from tree(*root.__subclasses__())
@@ -204,7 +204,7 @@ DEFINED = [
     for cls in classes()
     if issubclass(cls, TrunklineError) or (issubclass(cls, Exception) and not cls.__name__.startswith("_"))
 ]
-"""Every exception that a module of the package defines, but for private ones, which do not leave it."""
+"""Every exception that the package defines, without private ones, which never reach the caller."""
 
 
 def through_pickle(error: BaseException, protocol: int) -> Any:
@@ -242,12 +242,12 @@ def test_the_walk_finds_every_exception() -> None:
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("cls", DEFINED, ids=lambda cls: cls.__name__)
-def test_every_exception_survives_copies_with_all_that_it_says(cls: type[BaseException], how: str) -> None:
+def test_every_exception_survives_copies_with_all_attributes(cls: type[BaseException], how: str) -> None:
     error = example(cls)
     assert str(error)
     error.later = ["set afterwards"]  # type: ignore[attr-defined]
     error.add_note("a note")
-    error.__cause__ = OSError(threading.Lock())  # cannot be pickled, and does not travel
+    error.__cause__ = OSError(threading.Lock())  # cannot be pickled, and is not copied
     twin = COPIES[how](error)
     assert_same(twin, error)
 
@@ -317,7 +317,5 @@ def test_a_repr_shows_the_type_and_the_message_alone() -> None:
         (ResponseFailed("x", code="invalid_prompt"), False),
     ],
 )
-def test_errors_of_the_service_say_whether_asking_later_may_help(
-    error: errors.ServiceError, is_transient: bool
-) -> None:
+def test_is_transient_tells_whether_a_retry_may_help(error: errors.ServiceError, is_transient: bool) -> None:
     assert error.is_transient is is_transient

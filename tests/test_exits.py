@@ -1,4 +1,4 @@
-"""Whole programs that forget to close something: their exit code is their own, and stderr stays silent."""
+"""Programs that do not close their client: the exit code is unchanged, and stderr has only warnings."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def run_and_close(main):
         loop.close()
 
 def expected(task):
-    task._log_destroy_pending = False  # the program's own task, which it may well be told about
+    task._log_destroy_pending = False  # asyncio may report it: it is the program's own task
     return task
 """
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program, its exit code, and what it is warned of: clients and streams."""
+    """A program, its exit code, and the number of unclosed clients and streams that it is warned of."""
 
     text: str
     code: int = 0
@@ -97,7 +97,7 @@ asyncio.run(main())
 """,
         clients=0,
     ),
-    "a cancelled task that asks once more": Program("""
+    "a cancelled task that starts another turn": Program("""
 async def main():
     client, begun = new(), asyncio.Event()
     async def talk():
@@ -393,7 +393,7 @@ def unanswered() -> Iterator[str]:
 async def run(
     text: str, emulator: Emulator, *others: str, options: tuple[str, ...] = ()
 ) -> tuple[int | None, str]:
-    """Run a program against this server. Its exit code, and what it wrote to stderr."""
+    """Run a program against this server; return its exit code and its stderr."""
     emulator.pace = Pace(0.0, 200)
     arguments = [*options, "-c", PREAMBLE + text, emulator.base_url, emulator.api_key or "", *others]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHONW")}
@@ -413,7 +413,7 @@ async def run(
     ("name", "transport"),
     [*((name, "websocket") for name in PROGRAMS), *((name, "http") for name in OVER_HTTP)],
 )
-async def test_in_development_mode_it_warns_once_and_says_nothing_else(
+async def test_in_development_mode_a_program_warns_once_and_prints_nothing_else(
     name: str, transport: str, unanswered: str, emulator: Emulator
 ) -> None:
     program = PROGRAMS[name]
@@ -427,7 +427,7 @@ async def test_in_development_mode_it_warns_once_and_says_nothing_else(
 
 @pytest.mark.parametrize("loop", ["", UVLOOP], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("name", AS_USERS_RUN_IT)
-async def test_without_development_mode_it_says_nothing(
+async def test_without_development_mode_a_program_prints_no_warning(
     name: str, loop: str, unanswered: str, emulator: Emulator
 ) -> None:
     program = PROGRAMS[name]

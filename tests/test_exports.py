@@ -1,4 +1,4 @@
-"""The public names of each public module are the ones in its ``__all__``."""
+"""The public names of each public module are those in its ``__all__``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 import trunkline
 from trunkline import emulator, errors, events, otel, tools
 
-FACES = [trunkline, events, tools, emulator]
+PUBLIC = [trunkline, events, tools, emulator]
 
 
 def named(module: ModuleType) -> str:
     return module.__name__
 
 
-@pytest.mark.parametrize("module", FACES, ids=named)
-def test_a_face_offers_the_names_it_exports_and_no_others(module: ModuleType) -> None:
-    # pytest rewrites the assertions of modules with names of its own, which are no identifiers.
+@pytest.mark.parametrize("module", PUBLIC, ids=named)
+def test_a_public_module_offers_its_exported_names_and_no_others(module: ModuleType) -> None:
+    # pytest's assertion rewriting adds names to modules; they are not identifiers.
     offered = {
         name
         for name, value in vars(module).items()
@@ -37,7 +37,7 @@ def test_a_module_exports_every_public_name_that_it_defines(module: ModuleType) 
     assert defined == set(module.__all__)
 
 
-@pytest.mark.parametrize("module", [*FACES, errors, otel], ids=named)
+@pytest.mark.parametrize("module", [*PUBLIC, errors, otel], ids=named)
 def test_exported_names_are_sorted_and_given_once(module: ModuleType) -> None:
     assert sorted(set(module.__all__)) == sorted(module.__all__)
 

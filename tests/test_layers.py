@@ -1,6 +1,6 @@
-"""Imports go down only, and never in a circle. A new module takes its place in one of the lists here.
+"""Imports go from higher to lower layers only, without cycles. Each new module belongs in one of the lists.
 
-An import counts wherever it is: in a function and under ``TYPE_CHECKING`` too.
+Imports in functions and under ``TYPE_CHECKING`` count too.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ FLOORS = (
 )
 """The library's files and folders; each may import those that follow it. "" is the package's own file."""
 MAY_USE_TOOLS = {"", "client", "conversation", "run", "text_format", "request_fields"}
-"""Python functions as tools concern those who define and execute them, and nothing that sends."""
+"""Modules that define or execute Python functions as tools; modules that send requests do not."""
 PURE = ("errors", "arguments", "events", "_protocol", "options", "_decisions")
-"""Files and folders without event loop, socket, clock and chance."""
+"""Files and folders without event loop, socket, clock or randomness."""
 EMULATOR = (
     "",
     "pytest_plugin",
@@ -63,7 +63,7 @@ EMULATOR_MAY_USE = {"errors", "events", "_network.world"}
 """What the emulator may import from the library: errors, events, the interfaces of its fake network,
 and no logic.
 
-The emulator judges the library, so that it must not share the library's mistakes.
+The emulator checks the library, so it must not share the library's mistakes.
 """
 CLI = ("", "app", "chat", "demo", "doctor", "emulate", "contexts", "loop_thread", "terminal")
 """The command line's files and folders; each may import those that follow it, and all of the library."""
@@ -82,7 +82,7 @@ class Package:
     root: Path
 
     def modules(self) -> list[str]:
-        """All modules; the package itself has the empty name."""
+        """Names of all modules; the package itself has the empty name."""
         files = sorted(self.root.rglob("*.py"))
         names = [".".join(path.relative_to(self.root).with_suffix("").parts) for path in files]
         return [name.removesuffix("__init__").removesuffix(".") for name in names]
@@ -104,9 +104,9 @@ class Package:
         others = [name for name in self.imports(module) if not self._contains(name)]
         return {name.partition(".")[0] for name in others} - {"__future__"}
 
-    @cache  # noqa: B019 - the two packages below live as long as the process
+    @cache  # noqa: B019 - the two packages below are module constants
     def imports(self, module: str) -> frozenset[str]:
-        """The absolute names of all that a module imports."""
+        """The absolute names of all imports of a module."""
         path = self.path_of(module)
         parts = [*self.name.split("."), *(module.split(".") if module else [])]
         package = parts if path.name == "__init__.py" else parts[:-1]
@@ -152,14 +152,14 @@ STACKS = {"emulator": EMULATOR, "cli": CLI}
 STACKED = [name for name in modules() if part_of(name) in STACKS]
 
 
-def test_the_imports_of_this_very_package_are_seen() -> None:
+def test_imports_of_the_package_are_found() -> None:
     assert "_protocol.events" in inner("_protocol.lanes")
     assert "errors" in inner("_protocol.decoding")
     assert "msgspec" in outer("_protocol.events")
 
 
 @pytest.mark.parametrize("module", [name for name in LIBRARY if part_of(name) in PURE])
-def test_pure_modules_import_no_loop_no_io_no_clock_and_no_chance(module: str) -> None:
+def test_pure_modules_import_no_loop_no_io_no_clock_and_no_randomness(module: str) -> None:
     assert not outer(module) & NOT_PURE
     assert outer(module) <= {*sys.stdlib_module_names, "msgspec"}
 
@@ -172,10 +172,10 @@ def test_each_file_of_the_library_has_a_floor() -> None:
 def test_imports_go_down_only(module: str) -> None:
     floor = FLOORS.index(part_of(module))
     above = {other for other in inner(module) if FLOORS.index(part_of(other)) < floor}
-    assert not above, f"{module} imports {above} from a floor above its own"
+    assert not above, f"{module} imports {above} from a higher layer"
 
 
-def test_only_those_who_execute_tools_import_them() -> None:
+def test_only_modules_that_execute_tools_import_them() -> None:
     users = {part_of(name) for name in LIBRARY if "tools" in {part_of(other) for other in inner(name)}}
     assert users - {"tools"} <= MAY_USE_TOOLS
 
@@ -188,15 +188,15 @@ def test_there_is_no_import_cycle(package: Package) -> None:
 
 
 @pytest.mark.parametrize("module", STACKED)
-def test_emulator_and_command_line_import_what_follows_in_their_list(module: str) -> None:
+def test_emulator_and_command_line_import_only_later_entries_of_their_list(module: str) -> None:
     order = STACKS[part_of(module)]
     assert place_of(module) in order, f"{module} has no place in the list of its package"
     own = {other for other in inner(module) if part_of(other) == part_of(module)}
     above = {other for other in own if order.index(place_of(other)) < order.index(place_of(module))}
-    assert not above, f"{module} imports {above} from above its own place"
+    assert not above, f"{module} imports {above}, which precede it in the list"
 
 
-def test_the_lists_name_what_exists() -> None:
+def test_the_lists_name_existing_modules() -> None:
     for part, order in STACKS.items():
         assert {place_of(module) for module in STACKED if part_of(module) == part} == set(order)
 

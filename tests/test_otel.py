@@ -26,7 +26,7 @@ KEY = "sk-secret-key-0123456789"
 
 
 class Telemetry:
-    """Providers of spans and metrics, and what they were given."""
+    """Providers that keep spans and metrics in memory."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
@@ -155,7 +155,7 @@ async def test_a_failure_without_a_code_has_the_name_of_the_exception(
     assert attributes_of(telemetry.span)["error.type"] == "ConnectionLost"
 
 
-async def test_a_turn_that_is_left_is_no_error(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_a_turn_that_is_left_early_is_not_an_error(emulator: Emulator, telemetry: Telemetry) -> None:
     emulator.pace = Pace(0, 500)
     async with client_of(emulator, hooks=telemetry.hooks) as client:
         async with client.conversation(model="words-30").send(SECRET) as stream:
@@ -168,7 +168,7 @@ async def test_a_turn_that_is_left_is_no_error(emulator: Emulator, telemetry: Te
     assert telemetry.points("gen_ai.client.token.usage") == []
 
 
-async def test_recoveries_are_told_by_cause(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_recoveries_are_attributes_of_the_span(emulator: Emulator, telemetry: Telemetry) -> None:
     emulator.faults.add("drop", event_type="response.in_progress")
     async with client_of(emulator, hooks=telemetry.hooks) as client:
         await ask(client.conversation(model="echo"), SECRET)
@@ -176,7 +176,9 @@ async def test_recoveries_are_told_by_cause(emulator: Emulator, telemetry: Telem
     assert (found["trunkline.attempts"], found["trunkline.recoveries"]) == (2, ("connection",))
 
 
-async def test_a_delta_and_http_are_told(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_mode_and_transport_are_attributes_of_the_span(
+    emulator: Emulator, telemetry: Telemetry
+) -> None:
     async with client_of(emulator, hooks=telemetry.hooks, transport="http") as client:
         chat = client.conversation(model="echo")
         await ask(chat, "one")
@@ -187,7 +189,7 @@ async def test_a_delta_and_http_are_told(emulator: Emulator, telemetry: Telemetr
     assert all("trunkline.lane" not in one for one in found)
 
 
-async def test_a_warm_up_and_the_services_conversation_are_told(
+async def test_warm_up_and_conversation_id_are_attributes_of_the_span(
     emulator: Emulator, telemetry: Telemetry
 ) -> None:
     async with client_of(emulator, hooks=telemetry.hooks) as client:
@@ -224,7 +226,7 @@ async def test_metrics_are_those_of_the_conventions(emulator: Emulator, telemetr
     assert tokens == {"input": stream.metrics.input_tokens, "output": 7}
 
 
-async def test_a_measurement_leads_to_its_span(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_a_measurement_has_an_exemplar_of_its_span(emulator: Emulator, telemetry: Telemetry) -> None:
     async with client_of(emulator, hooks=telemetry.hooks) as client:
         await ask(client.conversation(model="echo"), SECRET)
     (duration,) = telemetry.points("gen_ai.client.operation.duration")
@@ -248,7 +250,7 @@ async def test_neither_content_nor_key_is_in_spans_or_metrics(telemetry: Telemet
     assert KEY not in told
 
 
-async def test_hooks_of_ones_own_are_called_as_well(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_hooks_of_the_application_are_called_as_well(emulator: Emulator, telemetry: Telemetry) -> None:
     heard: list[str] = []
     own = trunkline.Hooks(turn_finished=lambda metrics: heard.append(metrics.model))
     async with client_of(emulator, hooks=telemetry.hooks.and_also(own)) as client:
@@ -265,21 +267,26 @@ async def test_a_stream_that_was_never_entered_leaves_no_span(
     assert telemetry.spans == ()
 
 
-async def test_without_providers_the_global_ones_are_used(emulator: Emulator) -> None:
+async def test_without_providers_the_global_ones_are_used(
+    emulator: Emulator, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: telemetry.tracers)
+    monkeypatch.setattr("opentelemetry.metrics._internal.get_meter_provider", lambda: telemetry.meters)
     async with client_of(emulator, hooks=otel.hooks()) as client:
-        stream = await ask(client.conversation(model="echo"), SECRET)
-    assert stream.response.output_text == SECRET
+        await ask(client.conversation(model="echo"), SECRET)
+    assert telemetry.span.name == "chat echo"
+    assert len(telemetry.points("gen_ai.client.operation.duration")) == 1
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
 
-def test_opentelemetry_is_imported_only_when_it_is_asked_for() -> None:
+def test_importing_trunkline_does_not_import_opentelemetry() -> None:
     program = "import sys, trunkline; print(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert python(program).stdout == "False\n"
 
 
-def test_without_the_extra_one_sentence_says_what_to_install() -> None:
+def test_without_the_extra_the_error_names_the_package_to_install() -> None:
     done = python("import sys; sys.modules['opentelemetry'] = None; import trunkline.otel")
     assert "ImportError: trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]'" in done.stderr

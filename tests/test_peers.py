@@ -1,4 +1,4 @@
-"""What others get wrong, a test each: the numbers are those of the list of defects seen elsewhere."""
+"""Defects of other clients, one test each. The numbers are those of a list of such defects."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ from .talk import (
     read,
     record_of,
     texts,
+    types_of,
     user,
 )
 from .waiting import runs_briefly, soon, until
 
 
 def scripted_by(server: Server) -> trunkline.Client:
-    """A client of a server that sends what the test says."""
+    """A client of a server that the test scripts."""
     return trunkline.Client(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="sk-x", lanes=True)
 
 
@@ -95,7 +96,7 @@ async def test_peer_03_after_an_interruption_the_model_sees_what_was_heard_and_n
         await first_text(stream)
     stream.heard("the")
     left = list(emulator.responses.values())[-1]
-    await until(lambda: left.status == "completed", "the server has all of the answer")
+    await until(lambda: left.status == "completed", "the server has finished the answer")
     after = await ask(chat, "three")
     assert_context(
         record_of(emulator, after).effective_context,
@@ -126,7 +127,7 @@ async def test_peer_05_a_parent_that_is_not_found_costs_one_resend_and_is_never_
     assert named.count(first.response.id) == 1
 
 
-async def test_peer_06_a_close_in_mid_answer_is_not_spoken_twice(emulator: Emulator) -> None:
+async def test_peer_06_a_close_in_mid_answer_repeats_no_text(emulator: Emulator) -> None:
     gate = hold_after_first_word(emulator)
     emulator.faults.add("close", event=9, close_code=1011)
     spoken: list[str] = []
@@ -160,12 +161,8 @@ async def test_peer_07_an_error_of_the_api_does_not_cost_a_healthy_socket(
 
 async def test_peer_08_an_incomplete_response_ends_the_stream(client: trunkline.Client) -> None:
     async with client.conversation(model="words-20").send("go", max_output_tokens=3) as stream:
-        types = await soon(_types(stream))
+        types = await soon(types_of(stream))
     assert (types[-1], stream.response.status) == ("response.incomplete", "incomplete")
-
-
-async def _types(stream: trunkline.ResponseStream) -> list[str]:
-    return [event.type async for event in stream]
 
 
 @pytest.mark.usefixtures("no_proxy")
@@ -218,21 +215,28 @@ async def test_peer_11_an_idle_socket_that_ends_is_noticed_at_once(
 ) -> None:
     await client.warm(model="echo", connections=3)
     await emulator.drop_connections()
-    await until(lambda: client.connections == 0, "they are gone from the pool")
+    await until(lambda: client.connections == 0, "the pool has dropped them")
     assert (await ask(chat, "hello")).metrics.attempts == 1
 
 
 @pytest.mark.usefixtures("no_proxy")
-async def test_peer_12_neither_a_dial_nor_a_close_of_another_is_in_the_path_of_a_turn(
-    emulator: Emulator,
-) -> None:
+async def test_peer_12_a_turn_does_not_wait_for_the_dial_of_another(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade", connection=1)
     async with client_of(emulator, lanes=False, deadlines=Deadlines(connect=60)) as client:
         hanging = asyncio.create_task(ask(client.conversation(model="echo"), "one"))
-        await until(lambda: emulator.handshakes == 1, "the first is dialling")
+        await until(lambda: emulator.handshakes == 1, "the first turn is dialling")
         await soon(ask(client.conversation(model="echo"), "two"))
         hanging.cancel()
         await asyncio.wait([hanging])
+
+
+async def test_peer_12_a_turn_does_not_wait_for_the_close_of_another_connection(emulator: Emulator) -> None:
+    emulator.faults.add("slow_read", request=1)
+    async with client_of(emulator, limits=PoolLimits(max_connections=1)) as client:
+        await ask(client.conversation(model="echo"), "one")
+        (old,) = emulator.live_connections
+        await soon(ask(client.conversation(model="words-3"), "two"))
+        assert old.open, "the server has not answered the close"
 
 
 async def test_peer_13_connections_are_replaced_before_their_hour_is_over_and_no_turn_is_lost() -> None:
@@ -283,13 +287,13 @@ async def test_peer_16_the_turn_after_an_interruption_does_not_wait_and_gets_its
     assert following.metrics.lane != stream.metrics.lane
 
 
-async def test_peer_17_one_client_asks_many_things_at_once(
+async def test_peer_17_one_client_runs_many_turns_concurrently(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = emulator.faults.hold(event=1, times=12)
     streams = [client.stream(model="echo", input=f"question {number}") for number in range(12)]
     reading = [asyncio.create_task(read(stream)) for stream in streams]
-    await until(lambda: gate.held == 12, "all are asked")
+    await until(lambda: gate.held == 12, "all requests have arrived")
     gate.open()
     answered = await asyncio.gather(*reading)
     assert [stream.received_text for stream in answered] == [f"question {number}" for number in range(12)]
@@ -397,8 +401,11 @@ async def test_peer_24_after_one_refused_upgrade_websocket_is_tried_again(emulat
         over = [(await ask(chat, words)).metrics.transport for words in ("one", "two")]
         timing.now += 60
         over.append((await ask(chat, "three")).metrics.transport)
-        await until(lambda: bool(emulator.live_connections) and client.connections == 1, "it is there again")
-        await until(lambda: not client.state().probing, "the trial has ended")
+        await until(
+            lambda: bool(emulator.live_connections) and client.connections == 1,
+            "WebSocket is available again",
+        )
+        await until(lambda: not client.state().probing, "the probe has ended")
         last = await ask(chat, "four")
         assert [*over, last.metrics.transport] == ["http", "http", "http", "websocket"]
         assert_kept(emulator, chat, last.response)
@@ -440,13 +447,13 @@ async def test_peer_26_an_item_is_encoded_once_in_its_life(
         if turn == 0:
             gc.collect()
             encoded = 0
-    # Three more turns: an input and an output each; where the history is the caller's, its copy of the
-    # output is looked at as well.
+    # Three more turns, with one input and one output item each. In a keyed history, the caller's copy of the
+    # output is encoded as well.
     assert encoded <= 3 * (3 if keyed else 2)
 
 
 @pytest.mark.usefixtures("no_proxy")
-async def test_peer_27_pings_are_answered_while_nobody_reads(server: Server) -> None:
+async def test_peer_27_pings_are_answered_while_no_turn_runs(server: Server) -> None:
     async with scripted_by(server) as client:
         warming = asyncio.create_task(client.warm(model="m"))
         peer = await accepted(server)

@@ -1,4 +1,4 @@
-"""The Python pieces of the documents run as they are written."""
+"""The Python blocks of the documents run as written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator that the environment names."""
+    """An emulator whose URL and key are in the environment."""
     emulator = Emulator()
     with emulator.run_in_thread():
         monkeypatch.setenv("OPENAI_BASE_URL", emulator.base_url)
@@ -30,13 +30,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 def blocks(document: Path) -> list[tuple[int, str]]:
-    """The Python blocks of a document with the numbers of their first lines."""
+    """The Python blocks of a document, with their line numbers."""
     text = document.read_text()
     return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
 
 
 def run(source: str, line: int, document: Path, names: dict[str, object], runner: asyncio.Runner) -> None:
-    """Run a block as `python -m asyncio` does, where one may await outside of a function."""
+    """Run a block as `python -m asyncio` does, which allows top-level await."""
     filename, flags = str(document), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile("\n" * line + source, filename, "exec", flags=flags, dont_inherit=True)
     running = FunctionType(code, names)()
@@ -45,7 +45,7 @@ def run(source: str, line: int, document: Path, names: dict[str, object], runner
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_pieces_run_as_written(
+def test_the_blocks_run_as_written(
     document: Path, served: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
@@ -57,7 +57,7 @@ def test_the_pieces_run_as_written(
             assert [text for text in promised if text not in printed] == []
 
 
-def test_the_readme_opens_with_ten_lines_that_answer(
+def test_the_first_block_of_the_readme_is_ten_lines_that_run(
     served: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, source = blocks(ROOT / "README.md")[0]
@@ -76,6 +76,6 @@ def test_the_readme_names_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files(document: Path) -> None:
+def test_relative_links_resolve_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []

@@ -1,4 +1,4 @@
-"""No `repr` of the package shows keys or content. Logs, debuggers and tracebacks with locals use it."""
+"""No `repr` of the package shows keys or content, because logs, debuggers and tracebacks use it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ PLACES = "place target host server_address"
 NAMES = "name names tool model default_model response_model type wire_type kind event_type transport phase"
 STATES = "status _status code error error_code _functions"
 SHOWN_FIELDS = frozenset(f"{IDENTIFIERS} {NAMES} {STATES} {PLACES}".split())
-"""Parameters that hold no key and no content. Logs show them too."""
+"""Parameters that hold neither keys nor content. Logs show them too."""
 
 SHOWN = {
-    "TurnError.message": "messages of exceptions hold neither, and are there to be read",
-    "Expectation.contains": "the test's own words, by which it finds the expectation that was not met",
+    "TurnError.message": "messages of exceptions hold neither keys nor content",
+    "Expectation.contains": "text of the test, which identifies an expectation that was not met",
     "Fault.fields": "names of fields",
     "PoolMetrics.abandoned_usage": "names of token counts",
     "TurnMetrics.usage": "token counts",
     "Connection.running": "ids of responses, in the emulator",
     "Steering.queued": "ids of responses, in the emulator",
     "Steering.pending": "ids of responses, in the emulator",
-    "_Lane.waiting": "of a type variable: whatever is put in has a `repr` of its own",
+    "_Lane.waiting": "of a type variable: its values have their own `repr`",
     "Settings.faults": "the path of a file",
     "Settings.api_key_env": "the name of a variable",
 }
 
 PLAIN = frozenset({"input", "body"})
-"""Local variables that are plain lists and bytes. No `repr` of ours governs what they show."""
+"""Local variables that are plain lists and bytes, which have no `repr` of the package."""
 
 
 def look_up(words: str = "canary!Signature.default!") -> str:
@@ -71,10 +71,10 @@ def builder() -> Builder:
 
 
 def shows_more_than_its_name(cls: type) -> bool:
-    """Whether there are objects of this class, with another `repr` than that of `object`."""
+    """Whether the class can have instances and defines its own `repr` or `str`."""
     if getattr(cls, "_is_protocol", False) or issubclass(cls, Enum | BaseException) or is_typeddict(cls):
         return False
-    if issubclass(cls, Event) and not hasattr(cls, "type"):  # a base of events
+    if issubclass(cls, Event) and not hasattr(cls, "type"):  # a base class of events
         return False
     return not (cls.__repr__ is object.__repr__ and cls.__str__ is object.__str__)
 
@@ -83,7 +83,7 @@ CLASSES = [cls for cls in classes() if shows_more_than_its_name(cls)]
 
 
 def forms(value: object) -> str:
-    """All that one may print of an object, also where rich or `format` are used."""
+    """Every printed form of an object: `repr`, `format` and rich."""
     return f"{value!r} {value} {pretty_repr(value)}"
 
 
@@ -98,11 +98,11 @@ async def test_no_class_shows_keys_or_content() -> None:
     assert {name: shown for name, shown in found.items() if shown} == {}
 
 
-# Objects of a running program.
+# Objects of a running client.
 
 
 def calls(emulator: Emulator, transport: str, **options: Any) -> trunkline.Client:
-    """A client with its key in every place that takes one."""
+    """A client with its key in every argument that may hold one."""
     emulator.api_key = KEY
     options = {"base_url": f"{emulator.base_url}?api-key={KEY}", "transport": transport, **options}
     headers = {"x-team-key": KEY}
@@ -110,7 +110,7 @@ def calls(emulator: Emulator, transport: str, **options: Any) -> trunkline.Clien
 
 
 def seen_in_live_objects() -> dict[str, str]:
-    """Objects of the package that show the key or the words, by class."""
+    """Live objects of the package whose printed form has the key or the words, by class."""
     alive = [each for each in gc.get_objects() if type(each) in classes()]
     shown = {type(each).__name__: forms(each) for each in alive}
     assert {"Client", "Conversation", "ResponseStream", "RequestRecord"} <= shown.keys()
@@ -137,7 +137,7 @@ async def test_no_object_shows_keys_or_content_while_turns_run(transport: str) -
 
 
 def in_our_frames(trace: traceback.TracebackException | None) -> Iterator[tuple[str, str, str]]:
-    """The local variables in frames of the package, of an exception and of all before it."""
+    """Local variables in frames of the package, for an exception and its causes and contexts."""
     if trace is None:
         return
     for frame in trace.stack:

@@ -19,13 +19,13 @@ def body_of(emulator: Emulator) -> dict[str, Any]:
 
 
 async def sent(emulator: Emulator, stream: trunkline.ResponseStream) -> dict[str, Any]:
-    """The body of a request with a field that the emulator does not know: as the service does, it says so."""
+    """The body of a request with a field that the emulator refuses as unknown, as the service does."""
     with pytest.raises(trunkline.ResponseRefused, match="brand_new"):
         await read(stream)
     return body_of(emulator)
 
 
-def test_fields_alone_are_those_that_were_given() -> None:
+def test_without_extra_fields_the_fields_are_unchanged() -> None:
     assert with_extra({"model": "m", "store": None}, None) == {"model": "m", "store": None}
 
 
@@ -62,7 +62,7 @@ async def test_extra_fields_of_a_stream_are_sent(emulator: Emulator, client: tru
     assert (body["brand_new"], body["instructions"]) == (1, "be brief")
 
 
-async def test_unknown_keywords_are_sent_all_the_same(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_unknown_keywords_are_sent_as_fields(emulator: Emulator, client: trunkline.Client) -> None:
     stream = client.stream(model="echo", input="hello", brand_new=1)  # type: ignore[call-arg]
     assert (await sent(emulator, stream))["brand_new"] == 1
 

@@ -1,4 +1,4 @@
-"""A server that is killed and comes back, in the middle of a hundred conversations."""
+"""A server that is killed and restarted in the middle of a hundred conversations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .cli.command import TRUNKLINE, environment
 from .waiting import TIME_SCALE, soon, until
 
 LENGTH = 150
-# Two names of one model, so that a fault can tell them apart.
+# Two names of one model, so that faults can select one of them.
 SPOKEN, SILENT = f"words-{LENGTH}-spoken", f"words-{LENGTH}-silent"
 TALE = "the quick brown fox jumps over a lazy dog while seven small birds sing near an old stone bridge"
 ANSWER = " ".join([TALE] * 10).split(" ", LENGTH)[:LENGTH]
-# Until it is killed, the server answers no turn to its end.
+# The first server completes no turn.
 STALLS = [
     {"action": "stall", "model": SPOKEN, "event": 30, "times": None},
     {"action": "stall", "model": SILENT, "event": 3, "times": None},
@@ -32,7 +32,7 @@ STALLS = [
 
 
 class Served:
-    """The emulator as a process of its own, always on the same port."""
+    """The emulator in its own process, on the same port after a restart."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -72,7 +72,7 @@ async def served(watched: None, tmp_path: Path) -> AsyncIterator[Served]:
 
 @dataclass
 class Turn:
-    """One turn, and what came of it."""
+    """One turn and its outcome."""
 
     chat: trunkline.Conversation
     stream: trunkline.ResponseStream
@@ -97,7 +97,7 @@ class Turn:
 
 
 def check(turn: Turn, killed_at: float) -> None:
-    """It was answered, or it had begun to speak and says at once that it was cut off."""
+    """Assert that the turn was answered in full, or had output and raised soon after the kill."""
     if turn.error is None:
         assert turn.received == turn.stream.response.output_text == " ".join(ANSWER)
         assert [item["role"] for item in turn.chat.items] == ["user", "assistant"]
@@ -111,9 +111,7 @@ def check(turn: Turn, killed_at: float) -> None:
 
 
 @pytest.mark.parametrize("transport", ["auto", "websocket", "http"])
-async def test_no_turn_is_lost_whose_output_had_not_begun_and_the_others_say_so(
-    served: Served, transport: str
-) -> None:
+async def test_turns_without_output_are_replayed_and_the_others_raise(served: Served, transport: str) -> None:
     policy = Policy(max_attempts=100, backoff_s=0.1, max_backoff_s=0.3)
     async with trunkline.Client(
         base_url=served.base_url,
@@ -126,12 +124,12 @@ async def test_no_turn_is_lost_whose_output_had_not_begun_and_the_others_say_so(
         turns = [Turn(chat, chat.send("hello")) for chat in chats]
         talking, waiting = turns[:50], turns[50:]
         taking = [asyncio.create_task(turn.take()) for turn in talking]
-        await until(lambda: all(turn.received for turn in talking), "half of them talk")
+        await until(lambda: all(turn.received for turn in talking), "half of the turns have text")
         taking += [asyncio.create_task(turn.take()) for turn in waiting]
-        await until(lambda: all(turn.has_started for turn in waiting), "the others have begun")
+        await until(lambda: all(turn.has_started for turn in waiting), "the other responses have started")
         await served.kill()
         killed_at = asyncio.get_running_loop().time()
-        await until(lambda: all(turn.error for turn in talking), "those who talked hear of it")
+        await until(lambda: all(turn.error for turn in talking), "the turns with text have raised")
         await served.start()
         await soon(asyncio.gather(*taking), within_s=30)
         for turn in turns:

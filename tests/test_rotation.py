@@ -1,4 +1,4 @@
-"""Connections are replaced before their hour is over, and nobody notices; also when it is over early."""
+"""Connections are replaced before they expire, without losing a turn, also if the server closes early."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import trunkline
 from trunkline import Cause, ConnectionLost, PoolLimits
-from trunkline.emulator import Emulator, FakeNetwork
+from trunkline.emulator import Emulator, FakeClock, FakeNetwork
 from trunkline.emulator.pace import Pace
 
 from .talk import Timing, ask, assert_kept, client_of, first_text
@@ -19,37 +19,27 @@ AGE_S = 3300.0
 LIMITS = PoolLimits(max_age_s=AGE_S, age_jitter_s=120.0, upkeep_s=Timing.UPKEEP_S)
 
 
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Aging:
-    """A client whose connections grow old when the test says so, and then are looked after."""
+    """A client whose clock and upkeep are controlled by the test."""
 
     def __init__(self, client: trunkline.Client, timing: Timing) -> None:
         self.client = client
         self.timing = timing
 
     def grow_older(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock."""
         self.timing.now += seconds
 
     def look_after(self) -> None:
-        """What is done every few seconds."""
+        """Run the periodic upkeep once."""
         self.timing.keep_up()
 
     async def settled(self) -> None:
         """Wait until no connection is being replaced."""
-        await until(lambda: not self.client.state().replacing, "what was begun is done")
+        await until(lambda: not self.client.state().replacing, "all replacements have ended")
 
     async def pass_by(self, seconds: float) -> None:
-        """Time passes, and what was begun for it is done."""
+        """Advance the clock, run the upkeep and wait for the replacements."""
         self.grow_older(seconds)
         self.look_after()
         await self.settled()
@@ -62,13 +52,13 @@ async def aging(emulator: Emulator) -> AsyncIterator[Aging]:
         yield Aging(client, timing)
 
 
-async def test_a_young_connection_stays(emulator: Emulator, aging: Aging) -> None:
+async def test_a_young_connection_is_kept(emulator: Emulator, aging: Aging) -> None:
     await ask(aging.client.conversation(model="echo"), "hello")
     await aging.pass_by(AGE_S - 121)
     assert (emulator.handshakes, aging.client.metrics.rotations) == (1, 0)
 
 
-async def test_an_old_one_is_replaced_before_it_is_needed_and_closes(
+async def test_an_old_connection_is_replaced_before_the_next_turn_and_closed(
     emulator: Emulator, aging: Aging
 ) -> None:
     chat = aging.client.conversation(model="echo")
@@ -82,7 +72,7 @@ async def test_an_old_one_is_replaced_before_it_is_needed_and_closes(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_connections_that_were_made_together_do_not_end_together(
+async def test_connections_opened_together_are_not_replaced_together(
     emulator: Emulator, aging: Aging
 ) -> None:
     aging.timing.random = iter([number / 12 for number in range(12)]).__next__
@@ -92,7 +82,7 @@ async def test_connections_that_were_made_together_do_not_end_together(
     assert aging.client.metrics.rotations == 6
 
 
-async def test_the_old_one_takes_no_new_turns_and_finishes_its_answers(
+async def test_a_replaced_connection_takes_no_new_turns_and_finishes_its_answers(
     emulator: Emulator, aging: Aging
 ) -> None:
     gate = emulator.faults.hold(event=8, times=2)
@@ -115,7 +105,9 @@ async def test_the_old_one_takes_no_new_turns_and_finishes_its_answers(
         assert_kept(emulator, chat, stream.response)
 
 
-async def test_it_is_still_used_until_its_replacement_is_there(emulator: Emulator, aging: Aging) -> None:
+async def test_an_old_connection_is_used_until_its_replacement_is_ready(
+    emulator: Emulator, aging: Aging
+) -> None:
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
     emulator.faults.add("ignore_upgrade")
@@ -126,7 +118,9 @@ async def test_it_is_still_used_until_its_replacement_is_there(emulator: Emulato
     assert (stream.metrics.connection, stream.metrics.mode) == (1, "delta")
 
 
-async def test_it_is_replaced_once_however_often_one_looks(emulator: Emulator, aging: Aging) -> None:
+async def test_an_old_connection_is_replaced_once_however_often_upkeep_runs(
+    emulator: Emulator, aging: Aging
+) -> None:
     await ask(aging.client.conversation(model="echo"), "one")
     aging.grow_older(AGE_S)
     for _ in range(10):
@@ -136,22 +130,20 @@ async def test_it_is_replaced_once_however_often_one_looks(emulator: Emulator, a
     assert emulator.handshakes == 2
 
 
-async def test_a_replacement_that_cannot_be_made_is_tried_again(emulator: Emulator, aging: Aging) -> None:
+async def test_a_replacement_that_fails_is_retried(emulator: Emulator, aging: Aging) -> None:
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
     emulator.faults.add("refuse_upgrade", status=503, times=3)
     for _ in range(3):
         await aging.pass_by(AGE_S)
         assert aging.client.metrics.rotations == 0
-        assert (await ask(chat, "on")).metrics.connection == 1, "the old one still serves"
+        assert (await ask(chat, "on")).metrics.connection == 1, "the old connection still serves"
     await aging.pass_by(5)
     assert (aging.client.metrics.rotations, emulator.handshakes) == (1, 5)
     assert_kept(emulator, chat, (await ask(chat, "two")).response)
 
 
-async def test_a_socket_that_dies_while_it_is_replaced_costs_nothing(
-    emulator: Emulator, aging: Aging
-) -> None:
+async def test_a_connection_lost_while_it_is_replaced_loses_no_turn(emulator: Emulator, aging: Aging) -> None:
     chat = aging.client.conversation(model="echo")
     await ask(chat, "one")
     aging.grow_older(AGE_S)
@@ -162,7 +154,7 @@ async def test_a_socket_that_dies_while_it_is_replaced_costs_nothing(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_closing_while_a_replacement_is_made_leaves_nothing(emulator: Emulator, aging: Aging) -> None:
+async def test_closing_during_a_replacement_leaves_nothing(emulator: Emulator, aging: Aging) -> None:
     await ask(aging.client.conversation(model="echo"), "one")
     emulator.faults.add("ignore_upgrade")
     aging.grow_older(AGE_S)
@@ -171,15 +163,15 @@ async def test_closing_while_a_replacement_is_made_leaves_nothing(emulator: Emul
     await soon(aging.client.close(within_s=60))
 
 
-async def test_it_is_looked_after_by_itself(emulator: Emulator) -> None:
+async def test_upkeep_runs_periodically(emulator: Emulator) -> None:
     limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=0.02)
     async with client_of(emulator, limits=limits) as client:
         await ask(client.conversation(model="echo"), "one")
-        await until(lambda: client.metrics.rotations >= 3, "it is replaced again and again")
+        await until(lambda: client.metrics.rotations >= 3, "it is replaced several times")
 
 
 @pytest.mark.parametrize("lanes", [True, False])
-async def test_conversations_go_on_over_many_rotations(emulator: Emulator, lanes: bool) -> None:
+async def test_conversations_continue_over_many_rotations(emulator: Emulator, lanes: bool) -> None:
     emulator.pace = Pace(0.0, 2000)
     limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=0.01)
     async with client_of(emulator, lanes=lanes, limits=limits) as client:
@@ -196,11 +188,11 @@ async def test_conversations_go_on_over_many_rotations(emulator: Emulator, lanes
         await soon(asyncio.gather(*(talk(bool(number % 2)) for number in range(8))), within_s=60)
 
 
-# The hour is over early.
+# The server's connection limit.
 
 
-async def test_a_limit_that_comes_while_idle_is_not_noticed() -> None:
-    clock = Clock()
+async def test_a_limit_reached_while_idle_costs_no_attempt() -> None:
+    clock = FakeClock()
     async with Emulator(clock=clock) as emulator, client_of(emulator) as client:
         chat = client.conversation(model="echo")
         await ask(chat, "one")
@@ -213,12 +205,12 @@ async def test_a_limit_that_comes_while_idle_is_not_noticed() -> None:
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_a_limit_in_answer_to_a_request_costs_one_more_attempt(store: bool) -> None:
-    clock = Clock()
+async def test_a_request_on_an_expired_connection_is_answered_on_another(store: bool) -> None:
+    clock = FakeClock()
     async with Emulator(clock=clock) as emulator, client_of(emulator) as client:
         chat = client.conversation(model="echo", store=store)
         await ask(chat, "one")
-        clock.now += 3601  # and the request is there before the server looks at its clock
+        clock.now += 3601  # the request usually arrives before the server's next age check
         stream = await ask(chat, "two")
         assert stream.metrics.recoveries in ([Cause.LIMIT], [])
         assert stream.metrics.connection == 2
@@ -226,8 +218,8 @@ async def test_a_limit_in_answer_to_a_request_costs_one_more_attempt(store: bool
         assert_kept(emulator, chat, stream.response)
 
 
-async def test_a_limit_in_the_midst_costs_no_turn_that_had_not_begun_to_answer(emulator: Emulator) -> None:
-    """One is in mid-answer, one has begun without output, and one has just been sent."""
+async def test_a_limit_in_mid_answer_loses_no_turn_without_output(emulator: Emulator) -> None:
+    """One turn is in mid-answer, one has started without output, and one has just been sent."""
     emulator.faults.add("stall", event=8, request=1)
     emulator.faults.add("stall", event=3, request=2)
     async with client_of(emulator) as client:
@@ -248,8 +240,8 @@ async def test_a_limit_in_the_midst_costs_no_turn_that_had_not_begun_to_answer(e
             assert_kept(emulator, chat, stream.response)
 
 
-async def test_after_a_limit_what_has_begun_may_still_finish() -> None:
-    """Where the server says so and does not hang up at once."""
+async def test_after_a_limit_a_running_response_may_still_finish() -> None:
+    """A server that reports the limit need not close the connection immediately."""
     network = FakeNetwork()
     world = trunkline.World(dial=network.dial)
     async with trunkline.Client(api_key="k", base_url="http://fake/v1", lanes=True, world=world) as client:
@@ -267,4 +259,4 @@ async def test_after_a_limit_what_has_begun_may_still_finish() -> None:
             first.receive({"type": "response.completed", "response": {"id": "r1"}, **lane})
             await stream.finish()
         assert (stream.metrics.connection, stream.metrics.attempts) == (1, 1)
-        assert not first.is_open, "it closes after its last answer"
+        assert not first.is_open, "the connection closes after its last answer"

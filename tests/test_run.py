@@ -22,7 +22,7 @@ COMPLETED = "response.completed"
 
 
 class Weather:
-    """A tool that answers, or waits for ever where its city is Bergen."""
+    """A tool that returns, or waits for ever if the city is Bergen."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -56,7 +56,7 @@ def echo(client: trunkline.Client) -> trunkline.Conversation:
 
 
 def says_calls_says(emulator: Emulator, before: str, city: str, after: str) -> None:
-    """The next run: a text, a call, and a text."""
+    """Script the next run: a text and a call, then a text."""
     emulator.expect().says(before).calls("get_weather", city=city)
     emulator.expect().says(after)
 
@@ -69,10 +69,10 @@ async def events_of(run: trunkline.ConversationRun) -> list[str]:
     return [event.type async for event in run]
 
 
-# A coroutine, an iterator, a context manager.
+# As a coroutine, an iterator and a context manager.
 
 
-async def test_it_is_a_coroutine_that_gives_the_final_response(
+async def test_a_run_is_a_coroutine_that_returns_the_final_response(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     run = chat.run("weather in Oslo")
@@ -82,7 +82,7 @@ async def test_it_is_a_coroutine_that_gives_the_final_response(
     response = await run
     assert "rain in Oslo" in response.output_text
     assert run.response is response
-    assert await run is response  # it can be awaited again
+    assert await run is response  # a run can be awaited again
     assert_kept(emulator, chat, response)
 
 
@@ -96,7 +96,7 @@ async def test_it_is_a_coroutine_that_gives_the_final_response(
         lambda run: asyncio.shield(run),
     ],
 )
-async def test_whatever_takes_a_coroutine_takes_it(
+async def test_functions_that_take_a_coroutine_take_a_run(
     chat: trunkline.Conversation, drive: Callable[[Any], Awaitable[Any]]
 ) -> None:
     result = await soon(drive(chat.run("weather in Oslo")))
@@ -104,7 +104,7 @@ async def test_whatever_takes_a_coroutine_takes_it(
     assert "rain in Oslo" in response.output_text
 
 
-def test_it_can_be_made_before_there_is_a_loop(weather: Weather) -> None:
+def test_a_run_can_be_created_without_an_event_loop(weather: Weather) -> None:
     emulator = Emulator()
     with emulator.run_in_thread():
         client = client_of(emulator)
@@ -117,13 +117,13 @@ def test_it_can_be_made_before_there_is_a_loop(weather: Weather) -> None:
         assert "rain" in asyncio.run(main(chat.run("weather in Oslo"))).output_text
 
 
-async def test_a_task_shows_it_by_its_name(chat: trunkline.Conversation) -> None:
+async def test_the_repr_of_a_task_names_the_run(chat: trunkline.Conversation) -> None:
     task = asyncio.create_task(chat.run("hello"))
     assert "coro=<ConversationRun()>" in repr(task)
     await task
 
 
-async def test_iterating_gives_each_event_of_each_response(
+async def test_iterating_yields_every_event_of_every_response(
     emulator: Emulator, chat: trunkline.Conversation, weather: Weather
 ) -> None:
     begun_after = []
@@ -140,7 +140,7 @@ async def test_iterating_gives_each_event_of_each_response(
     assert_kept(emulator, chat, run.response)
 
 
-async def test_a_block_may_be_read_in_parts_and_awaited(chat: trunkline.Conversation) -> None:
+async def test_a_run_may_be_iterated_in_part_and_then_awaited(chat: trunkline.Conversation) -> None:
     async with chat.run("weather in Oslo") as run:
         async for event in run:
             if event.type == COMPLETED:
@@ -151,12 +151,14 @@ async def test_a_block_may_be_read_in_parts_and_awaited(chat: trunkline.Conversa
     assert run.is_ended
 
 
-async def test_text_gives_the_text_of_all_responses(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_text_yields_the_text_of_all_responses(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     says_calls_says(emulator, "One moment.", "Oslo", "It rains.")
     assert "".join([text async for text in chat.run("weather?").text()]) == "One moment.It rains."
 
 
-async def test_it_starts_when_it_is_entered(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_a_run_starts_when_it_is_entered(emulator: Emulator, chat: trunkline.Conversation) -> None:
     run = chat.run("hello")
     await asyncio.sleep(0)
     assert (emulator.requests, repr(run)) == ([], "<ConversationRun: new>")
@@ -168,9 +170,7 @@ async def test_it_starts_when_it_is_entered(emulator: Emulator, chat: trunkline.
     assert repr(run) == "<ConversationRun: ended>"
 
 
-async def test_it_begins_with_the_history_as_it_is_when_it_starts(
-    emulator: Emulator, chat: trunkline.Conversation
-) -> None:
+async def test_a_run_uses_the_history_at_its_start(emulator: Emulator, chat: trunkline.Conversation) -> None:
     run = chat.run("weather in Oslo")
     await ask(chat, "hello")
     response = await run
@@ -178,7 +178,7 @@ async def test_it_begins_with_the_history_as_it_is_when_it_starts(
     assert_kept(emulator, chat, response)
 
 
-async def test_it_shows_the_figures_of_each_turn(chat: trunkline.Conversation) -> None:
+async def test_a_run_has_the_metrics_of_each_turn(chat: trunkline.Conversation) -> None:
     run = chat.run("weather in Oslo")
     assert run.metrics == []
     async for event in run:
@@ -191,7 +191,7 @@ async def test_it_shows_the_figures_of_each_turn(chat: trunkline.Conversation) -
     assert run.metrics[0] is first
 
 
-async def test_before_its_end_it_has_no_response(chat: trunkline.Conversation) -> None:
+async def test_a_run_has_no_response_before_its_end(chat: trunkline.Conversation) -> None:
     run = chat.run("weather in Oslo")
     with pytest.raises(trunkline.UsageError, match="not at its end"):
         _ = run.response
@@ -203,7 +203,7 @@ async def test_before_its_end_it_has_no_response(chat: trunkline.Conversation) -
     assert await events_of(run) == []
 
 
-async def test_one_task_at_a_time_reads_it(emulator: Emulator, echo: trunkline.Conversation) -> None:
+async def test_two_tasks_cannot_read_one_run(emulator: Emulator, echo: trunkline.Conversation) -> None:
     emulator.faults.add("stall", event=7)
     async with echo.run("one two three") as run:
         reading = asyncio.create_task(events_of(run))
@@ -236,7 +236,7 @@ async def test_a_failure_is_raised_however_it_is_read(
     assert (await echo.run("hello")).output_text == "hello"
 
 
-async def test_too_many_turns_are_raised_from_iterating(
+async def test_too_many_turns_are_raised_while_iterating(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     emulator.expect(times=2).calls("get_weather", city="Oslo")
@@ -251,7 +251,7 @@ async def test_too_many_turns_are_raised_from_iterating(
 # One turn at a time.
 
 
-async def test_its_conversation_is_busy_also_while_tools_run(
+async def test_the_conversation_is_busy_while_tools_run(
     emulator: Emulator, chat: trunkline.Conversation, weather: Weather
 ) -> None:
     running = asyncio.create_task(chat.run("weather in Bergen"))
@@ -275,7 +275,7 @@ async def test_of_two_runs_the_second_is_refused_when_it_starts(
     assert (await echo.run("four")).output_text == "four"
 
 
-# Arguments are checked when they are given.
+# Arguments.
 
 
 async def test_wrong_arguments_are_refused_when_the_run_is_made(chat: trunkline.Conversation) -> None:
@@ -288,7 +288,7 @@ async def test_wrong_arguments_are_refused_when_the_run_is_made(chat: trunkline.
 # Barge-in.
 
 
-async def test_leaving_its_block_in_mid_answer_keeps_the_text_received(
+async def test_leaving_the_block_in_mid_answer_keeps_the_text_received(
     emulator: Emulator, echo: trunkline.Conversation
 ) -> None:
     emulator.faults.add("stall", event=7)
@@ -302,14 +302,14 @@ async def test_leaving_its_block_in_mid_answer_keeps_the_text_received(
 
 
 @pytest.mark.parametrize("by", ["block", "close", "aclose", "cancel", "heard"])
-async def test_leaving_it_while_tools_run_cancels_them_and_reports_so(
+async def test_leaving_while_tools_run_cancels_them_and_adds_outputs_that_say_so(
     emulator: Emulator, chat: trunkline.Conversation, weather: Weather, by: str
 ) -> None:
     emulator.expect("weather").calls("get_weather", city="Oslo").calls("get_weather", city="Bergen")
     run = chat.run("weather?")
     reading = asyncio.create_task(events_of(run) if by != "cancel" else run)
     await until(lambda: len(weather.begun) == 2, "both tools run")
-    await asyncio.sleep(0)  # one of them has ended
+    await asyncio.sleep(0)  # the tool for Oslo has ended
     if by == "block":
         await run.__aexit__(None, None, None)
     elif by == "close":
@@ -321,14 +321,14 @@ async def test_leaving_it_while_tools_run_cancels_them_and_reports_so(
     else:
         reading.cancel()
     await soon(asyncio.wait([reading]))
-    await until(lambda: weather.cancelled == ["Bergen"], "the other is cancelled")
+    await until(lambda: weather.cancelled == ["Bergen"], "the tool for Bergen is cancelled")
     assert run.is_ended
     assert outputs(chat)[0] == "rain in Oslo"
     assert "Cancelled" in outputs(chat)[1]
     assert_kept(emulator, chat, (await ask(chat, "never mind")).response)
 
 
-async def test_leaving_it_at_the_end_of_a_response_reports_the_calls_as_cancelled(
+async def test_leaving_before_the_tools_run_adds_outputs_that_say_cancelled(
     emulator: Emulator, chat: trunkline.Conversation, weather: Weather
 ) -> None:
     async with chat.run("weather in Oslo") as run:
@@ -355,9 +355,7 @@ async def test_closing_the_block_waits_for_the_tools_to_end(
         await waiting
 
 
-async def test_whoever_awaits_a_run_that_is_closed_is_told(
-    emulator: Emulator, echo: trunkline.Conversation
-) -> None:
+async def test_awaiting_a_run_that_is_closed_raises(emulator: Emulator, echo: trunkline.Conversation) -> None:
     emulator.faults.add("stall", event=7)
     run = echo.run("one two three")
     task = asyncio.create_task(run)
@@ -368,7 +366,7 @@ async def test_whoever_awaits_a_run_that_is_closed_is_told(
         await soon(task)
 
 
-async def test_a_function_that_raises_at_the_end_of_a_response_leaves_a_history_that_can_be_sent(
+async def test_an_on_event_that_raises_after_a_call_leaves_a_valid_history(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     def broken(event: trunkline.ServerEvent) -> None:
@@ -439,19 +437,19 @@ async def test_heard_leaves_a_run_in_its_second_response(
     assert_kept(emulator, chat, (await ask(chat, "and?")).response)
 
 
-# What is dropped.
+# Runs that are dropped.
 
 
-async def complaints_of(act: Callable[[], Awaitable[None]]) -> list[str]:
-    with warnings.catch_warnings(record=True) as complaints:
+async def warnings_of(act: Callable[[], Awaitable[None]]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         await act()
         gc.collect()
         await asyncio.sleep(0)
-    return [str(one.message) for one in complaints]
+    return [str(one.message) for one in caught]
 
 
-async def test_one_that_never_starts_sends_nothing_and_does_not_complain(
+async def test_a_run_that_never_starts_sends_nothing_and_does_not_warn(
     emulator: Emulator, echo: trunkline.Conversation
 ) -> None:
     async def act() -> None:
@@ -462,12 +460,12 @@ async def test_one_that_never_starts_sends_nothing_and_does_not_complain(
         await asyncio.wait([task])
         assert task.cancelled()
 
-    assert await complaints_of(act) == []
+    assert await warnings_of(act) == []
     assert (emulator.requests, echo.items) == ([], [])
     assert (await echo.run("hello")).output_text == "hello"
 
 
-async def test_one_that_was_read_or_left_does_not_complain(
+async def test_a_run_that_was_read_or_left_does_not_warn(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     async def act() -> None:
@@ -477,10 +475,10 @@ async def test_one_that_was_read_or_left_does_not_complain(
         async with chat.run("one two three") as run:
             await anext(run)
 
-    assert await complaints_of(act) == []
+    assert await warnings_of(act) == []
 
 
-async def test_one_that_is_dropped_in_mid_answer_warns_once_and_is_left(
+async def test_a_run_dropped_in_mid_answer_warns_once_and_is_left(
     emulator: Emulator, echo: trunkline.Conversation
 ) -> None:
     async def act() -> None:
@@ -489,13 +487,13 @@ async def test_one_that_is_dropped_in_mid_answer_warns_once_and_is_left(
             if isinstance(event, OutputTextDelta):
                 break
 
-    (complaint,) = await complaints_of(act)
-    assert "async with" in complaint
+    (warning,) = await warnings_of(act)
+    assert "async with" in warning
     assert texts(echo.items) == ["user: one two three", "assistant: one"]
     assert_kept(emulator, echo, (await ask(echo, "and")).response)
 
 
-async def test_a_task_that_iterates_may_be_cancelled_and_the_run_is_left(
+async def test_cancelling_a_task_that_iterates_leaves_the_run(
     emulator: Emulator, chat: trunkline.Conversation, weather: Weather
 ) -> None:
     async def act() -> None:
@@ -506,7 +504,7 @@ async def test_a_task_that_iterates_may_be_cancelled_and_the_run_is_left(
         with pytest.raises(asyncio.CancelledError):
             reading.result()
 
-    assert await complaints_of(act) == []
+    assert await warnings_of(act) == []
     await until(lambda: weather.cancelled == ["Bergen"], "the tool is cancelled")
     assert_kept(emulator, chat, (await ask(chat, "and")).response)
 

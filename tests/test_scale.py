@@ -1,4 +1,4 @@
-"""Many conversations at once: on few sockets with lanes, on one each without; no context is another's."""
+"""Many concurrent conversations: few connections with lanes, one each without; contexts stay separate."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ async def converse(emulator: Emulator, client: trunkline.Client, number: int) ->
 
 
 @pytest.mark.parametrize(("lanes", "sockets"), [(True, 13), (False, CONVERSATIONS)])
-async def test_200_conversations_of_10_turns_at_once(lanes: bool, sockets: int) -> None:
+async def test_200_concurrent_conversations_of_10_turns(lanes: bool, sockets: int) -> None:
     loop = asyncio.get_running_loop()
     loop.set_debug(False)
     async with Emulator(first_token_s=0.05) as emulator, client_of(emulator, lanes=lanes) as client:
         gate = emulator.faults.hold(event=1, times=CONVERSATIONS)
-        everybody = asyncio.gather(*(converse(emulator, client, number) for number in range(CONVERSATIONS)))
-        await until(lambda: gate.held == CONVERSATIONS, "all are asked at once", within_s=30)
+        conversations = asyncio.gather(
+            *(converse(emulator, client, number) for number in range(CONVERSATIONS))
+        )
+        await until(lambda: gate.held == CONVERSATIONS, "all first requests have arrived", within_s=30)
         gate.open()
-        await soon(everybody, within_s=80)
+        await soon(conversations, within_s=80)
         assert emulator.handshakes == len(emulator.connections) <= sockets
         assert len(emulator.responses) == CONVERSATIONS * TURNS
         assert all(not response.error for response in emulator.requests)

@@ -1,4 +1,4 @@
-"""Every public setting does something: each field has a test that fails if the field has no effect."""
+"""Every public setting has an effect: each field has a test that fails without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = (Deadlines, Policy, PoolLimits, Hooks)
 ONCE = Policy(max_attempts=1)
 
 ELSEWHERE = {
-    "PoolLimits.max_keys": "test_client.py::test_keys_are_bounded_and_the_least_recently_used_goes",
+    "PoolLimits.max_keys": "test_client.py::test_keys_are_bounded_and_the_least_recently_used_is_dropped",
 }
 SHOWN: set[str] = set()
 
@@ -34,12 +34,12 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 
 def shows(*settings: str) -> Callable[[Test], Test]:
-    """Say which fields a test is for."""
+    """Declare the fields that a test covers."""
     SHOWN.update(settings)
     return lambda test: test
 
 
-def test_every_setting_has_a_test_of_what_it_does() -> None:
+def test_every_setting_has_a_test_of_its_effect() -> None:
     public = {f"{kind.__name__}.{field.name}" for kind in SETTINGS for field in fields(kind)}
     assert public - SHOWN - ELSEWHERE.keys() == set(), "a setting without a test of its effect"
     assert (SHOWN | ELSEWHERE.keys()) - public == set(), "a test of a setting that does not exist"
@@ -61,7 +61,7 @@ def test_the_tests_named_here_exist_and_set_the_field(setting: str, test: str) -
 
 
 async def late(emulator: Emulator, event: int, deadlines: Deadlines) -> str:
-    """The phase in which a turn is given up that stalls before this event."""
+    """The phase of the deadline that a turn exceeds if it stalls before this event."""
     emulator.faults.add("stall", event=event)
     async with client_of(emulator, policy=ONCE) as client:
         with pytest.raises(trunkline.DeadlineExceeded) as exceeded:
@@ -106,7 +106,7 @@ async def test_connect_bounds_each_dial_whatever_the_limits_are(
 
 
 async def attempts(emulator: Emulator, policy: Policy, retry_after: str | None = "0") -> int:
-    """How many requests a turn makes of a service that is overloaded."""
+    """Number of requests of one turn to an overloaded service."""
     headers = {"retry-after": retry_after} if retry_after is not None else {}
     emulator.faults.add("reject", status=503, headers=headers, times=None)
     async with client_of(emulator, policy=policy) as client:
@@ -156,7 +156,7 @@ def test_backoff_s_is_doubled_up_to_max_backoff_s() -> None:
 
 
 async def sockets(emulator: Emulator, turns: int, limits: PoolLimits) -> int:
-    """How many connections are made for so many turns at once."""
+    """Number of connections that are dialled for this many concurrent turns."""
     emulator.faults.add("stall", event=7, times=None, seconds=runs_briefly(0.2))
     async with client_of(emulator, limits=limits) as client:
         asked = [ask(client.conversation(model="echo"), "one two three") for _ in range(turns)]
@@ -194,11 +194,11 @@ async def test_max_draining(emulator: Emulator, most: int, second: int) -> None:
 
 
 @shows("PoolLimits.drain_s", "PoolLimits.upkeep_s")
-async def test_drain_s_is_looked_at_every_upkeep_s(emulator: Emulator) -> None:
+async def test_drain_s_is_checked_every_upkeep_s(emulator: Emulator) -> None:
     emulator.faults.add("stall", event=7, times=None)
     async with client_of(emulator, limits=PoolLimits(drain_s=0, upkeep_s=0.01)) as client:
         await leave(client)
-        await until(lambda: client.connections == 0, "the connection is given up")
+        await until(lambda: client.connections == 0, "the connection is closed")
     for limits in (PoolLimits(drain_s=0, upkeep_s=3600), PoolLimits(drain_s=3600, upkeep_s=0.01)):
         async with client_of(emulator, limits=limits) as client:
             await leave(client)
@@ -226,7 +226,7 @@ async def test_max_age_s_and_age_jitter_s(
     async with client_of(emulator, limits=limits) as client:
         await client.warm(model="echo")
         if rotates:
-            await until(lambda: client.metrics.rotations > 0, "it is replaced")
+            await until(lambda: client.metrics.rotations > 0, "the connection is replaced")
         else:
             await asyncio.sleep(0.05)  # not a wait for something: nothing may happen
             assert client.metrics.rotations == 0

@@ -1,4 +1,4 @@
-"""Closing a client: within its limit whatever runs, with typed errors, and nothing is left behind."""
+"""Closing a client: within its limit in every state, with typed errors, and without leaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDLESS = "words-1000000"
 
 
 async def closed(client: trunkline.Client, *, within_s: float = WITHIN_S) -> float:
-    """Close it. How long that took, in seconds."""
+    """Close the client; return the duration in seconds."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     await client.close(within_s)
@@ -29,13 +29,13 @@ async def closed(client: trunkline.Client, *, within_s: float = WITHIN_S) -> flo
 
 
 async def outcome_of(asking: asyncio.Task[Any]) -> object:
-    """What a turn has come to: its error, or what it returned."""
+    """The error or the result of a turn."""
     (outcome,) = await soon(asyncio.gather(asking, return_exceptions=True))
     return outcome
 
 
-async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator: Emulator) -> None:
-    """Streaming, steering, draining, dialling, rotating, and waiting to be asked again."""
+async def test_close_ends_within_its_limit_with_turns_in_every_state(emulator: Emulator) -> None:
+    """The client streams, steers, drains, dials, rotates and waits for a retry."""
     emulator.pace = Pace(0.0, 50)
     limits = PoolLimits(max_age_s=0.0, age_jitter_s=0.0, upkeep_s=Timing.UPKEEP_S, max_in_flight=4)
     timing = Timing()
@@ -52,13 +52,13 @@ async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator
     async with talking:
         await first_text(talking)
         steering = asyncio.create_task(talking.steer("shorter"))
-        await until(lambda: len(emulator.faults.fired) == 1, "one waits to be asked again")
-        await until(lambda: len(emulator.responses) >= 10, "they all talk")
+        await until(lambda: len(emulator.faults.fired) == 1, "one turn waits for a retry")
+        await until(lambda: len(emulator.responses) >= 10, "all turns stream")
         emulator.faults.add("ignore_upgrade", times=None)
         timing.keep_up()
         turns.append(asyncio.create_task(ask(client.conversation(model="tools"), "dialling")))
         warming = asyncio.create_task(client.warm(model="reason"))
-        await until(lambda: len(emulator.faults.fired) >= 4, "they dial")
+        await until(lambda: len(emulator.faults.fired) >= 4, "the dials hang")
         assert await closed(client) < AT_MOST_S
         with pytest.raises(TrunklineError):
             await soon(talking.finish())
@@ -68,18 +68,18 @@ async def test_it_ends_within_its_limit_with_everything_running_at_once(emulator
     assert (client.connections, client.state().in_flight) == (0, 0)
 
 
-async def test_a_server_that_does_not_answer_the_close_is_not_waited_for(emulator: Emulator) -> None:
+async def test_close_does_not_wait_for_a_server_that_does_not_answer(emulator: Emulator) -> None:
     emulator.faults.add("slow_read")
     async with client_of(emulator) as client:
         await ask(client.conversation(model="echo"), "hello")
         assert await closed(client, within_s=0.1) < 1.5 * TIME_SCALE
 
 
-async def test_over_http_it_ends_as_soon(emulator: Emulator) -> None:
+async def test_close_ends_within_its_limit_over_http(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 50)
     client = client_of(emulator, transport="http")
     turns = [asyncio.create_task(ask(client.conversation(model=ENDLESS), f"{n}")) for n in range(8)]
-    await until(lambda: len(emulator.responses) == 8, "they all talk")
+    await until(lambda: len(emulator.responses) == 8, "all turns stream")
     assert await closed(client) < AT_MOST_S
     for turn in turns:
         assert isinstance(await outcome_of(turn), TrunklineError)
@@ -89,7 +89,7 @@ async def test_over_http_it_ends_as_soon(emulator: Emulator) -> None:
     )
 
 
-async def test_a_trial_of_the_breaker_is_no_hindrance(emulator: Emulator) -> None:
+async def test_close_does_not_wait_for_a_probe_of_the_breaker(emulator: Emulator) -> None:
     emulator.faults.add("refuse_upgrade", status=503)
     emulator.faults.add("ignore_upgrade")
     timing = Timing()
@@ -97,11 +97,11 @@ async def test_a_trial_of_the_breaker_is_no_hindrance(emulator: Emulator) -> Non
     await ask(client.conversation(model="echo"), "hello")
     timing.now += 11
     await ask(client.conversation(model="echo"), "hello")
-    await until(lambda: emulator.handshakes == 2, "it is tried")
+    await until(lambda: emulator.handshakes == 2, "the probe dials")
     assert await closed(client) < AT_MOST_S
 
 
-async def test_a_history_holds_what_was_received_and_nothing_of_what_had_not_begun(
+async def test_after_close_a_history_holds_the_text_received_and_no_turn_without_output(
     emulator: Emulator,
 ) -> None:
     emulator.faults.add("stall", event=8, request=1)
@@ -111,7 +111,7 @@ async def test_a_history_holds_what_was_received_and_nothing_of_what_had_not_beg
     async with spoken.send("hello") as stream:
         heard = await first_text(stream)
         asking = asyncio.create_task(ask(waiting, "hello"))
-        await until(lambda: len(emulator.responses) == 2, "it is asked")
+        await until(lambda: len(emulator.responses) == 2, "the second request has arrived")
         await client.close(WITHIN_S)
         with pytest.raises(TrunklineError):
             await soon(stream.finish())
@@ -122,7 +122,7 @@ async def test_a_history_holds_what_was_received_and_nothing_of_what_had_not_beg
     assert said[1].startswith(heard)
 
 
-async def test_closing_again_and_closing_twice_at_once_do_no_harm(emulator: Emulator) -> None:
+async def test_close_may_be_called_repeatedly_and_concurrently(emulator: Emulator) -> None:
     client = client_of(emulator)
     await ask(client.conversation(model="echo"), "hello")
     await asyncio.gather(client.close(), client.close())

@@ -1,4 +1,4 @@
-"""A steered answer that is left early: the history says what was said, in the order in which it was."""
+"""History of a steered answer that is left early: received texts and steers, in order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ STORY = "please tell me a long story about many things in the world of today"
 
 
 def hold_after_three_words(emulator: Emulator) -> Gate:
-    """Hold the next answer until it has been steered."""
+    """Hold the next answer after three words."""
     return emulator.faults.hold(event=8)
 
 
 async def read_until(stream: trunkline.ResponseStream, gate: Gate, created: int, deltas: int) -> str:
-    """Read so many deltas of the so-manieth response; steer in the first. The text of that response."""
+    """Steer the first response; read this many words of response number ``created`` and return them."""
     seen, text = 0, ""
     async for event in stream:
         if isinstance(event, ResponseCreated):

@@ -1,4 +1,4 @@
-"""Saying something into a running answer: what becomes of it on the wire, in the stream, in the history."""
+"""Steering of a running response: on the wire, in the stream and in the history."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from .talk import (
     hold_after_first_word,
     output_for,
     record_of,
+    texts,
 )
 from .waiting import soon, until
 
@@ -51,23 +52,23 @@ CODES = [
     "a_code_of_tomorrow",
 ]
 ENDLESS = "words-1000000"
-"""A model whose answer is not over before it is steered, however slow the machine."""
+"""A model whose answer does not end before it is steered, even on a slow machine."""
 
 
 @pytest.fixture
 async def chat(emulator: Emulator, client: trunkline.Client) -> trunkline.Conversation:
-    """A conversation with a model that talks for long."""
+    """A conversation with a model that streams a long answer."""
     emulator.pace = Pace(0.0, 300)
     return client.conversation(model=ENDLESS)
 
 
 def hold_open_call(emulator: Emulator) -> Gate:
-    """Hold the next answer before its first call is complete, so that it can be steered."""
+    """Hold the next answer in its first call, so that it can be steered."""
     return emulator.faults.hold(event_type="response.function_call_arguments.done")
 
 
 def steers_of(emulator: Emulator) -> list[dict[str, Any]]:
-    """The steering frames that arrived."""
+    """The steering frames that the emulator received."""
     return [request.body or {} for request in emulator.requests if request.kind == "response.steer"]
 
 
@@ -93,7 +94,7 @@ async def test_an_accepted_steer_is_answered_by_a_successor_in_the_same_stream(
 
 
 def _talks_then_answers(prompt: Prompt) -> list[Step]:
-    """Talks without end when told to, and else answers in a word."""
+    """Answer a story without end, and any other message briefly."""
     if prompt.user_text == "tell me a story":
         return [Say(f"{number} " for number in count())]
     return [Say(words(f"As you wish: {prompt.user_text}"))]
@@ -115,7 +116,7 @@ async def test_the_history_is_what_the_model_saw(emulator: Emulator, chat: trunk
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_after_a_steered_answer_all_can_be_said_again_in_full(
+async def test_a_steered_conversation_continues_on_a_new_connection(
     emulator: Emulator, chat: trunkline.Conversation, client: trunkline.Client, store: bool
 ) -> None:
     emulator.add_model(ENDLESS, _talks_then_answers)
@@ -145,7 +146,7 @@ async def test_a_steer_has_exactly_three_fields_and_no_lane(
     ]
 
 
-async def test_several_steers_are_heard_in_order_by_one_successor(
+async def test_several_steers_go_in_order_to_one_successor(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     emulator.add_model(ENDLESS, _talks_then_answers)
@@ -170,7 +171,7 @@ async def test_the_successor_can_be_steered_as_well(emulator: Emulator, chat: tr
                 break
     chain = list(emulator.responses.values())
     assert [record.successor_of for record in chain[1:4]] == [record.id for record in chain[:3]]
-    assert [str(record.input) for record in chain[1:4]] == [str(chain[n].input) for n in (1, 2, 3)]
+    assert [texts(record.input) for record in chain[1:4]] == [[f"user: change {n}"] for n in (1, 2, 3)]
     emulator.pace = Pace()
     after = await ask(chat, "and now?", model="echo")
     assert_kept(emulator, chat, after.response)
@@ -196,7 +197,7 @@ async def test_the_lane_stays_with_the_stream_until_the_successor_has_ended(
     assert after.metrics.lane == stream.metrics.lane
 
 
-async def test_leaving_a_steered_answer_does_not_hold_the_next_turn_up(
+async def test_leaving_a_steered_answer_does_not_delay_the_next_turn(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     async with chat.send("tell me a story") as stream:
@@ -215,7 +216,7 @@ def assert_kept_but_for_the_end(
     assert canonical(seen) == canonical(chat.items[: len(chat.items) - len(response.output)])
 
 
-async def test_a_key_goes_on_after_a_steered_answer_as_its_caller_tells_it(
+async def test_a_key_continues_a_steered_answer_with_the_callers_history(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     emulator.pace = Pace(0.0, 300)
@@ -234,10 +235,10 @@ async def test_a_key_goes_on_after_a_steered_answer_as_its_caller_tells_it(
     assert canonical(record_of(emulator, after).effective_context) == canonical(history)
 
 
-# Handed back.
+# Refused.
 
 
-async def test_models_that_cannot_be_steered_hand_it_back_and_go_on(
+async def test_a_model_without_steering_refuses_the_steer_and_continues(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = hold_after_first_word(emulator)
@@ -260,7 +261,7 @@ def _talks_a_little(prompt: Prompt) -> list[Step]:
     return [Say([f"{number} " for number in range(20)])]
 
 
-async def test_only_so_many_steers_wait_and_the_next_is_handed_back(
+async def test_a_steer_beyond_the_limit_of_pending_steers_is_refused(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     hold_open_call(emulator)
@@ -275,7 +276,7 @@ async def test_only_so_many_steers_wait_and_the_next_is_handed_back(
     assert (outcomes[8].code, outcomes[8].input) == ("too_many_pending_steers", "8")
 
 
-async def test_a_steer_that_comes_too_late_is_handed_back_and_the_turn_is_answered(
+async def test_a_steer_after_the_end_is_refused_and_the_turn_is_answered(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = emulator.faults.hold(event_type="response.completed")
@@ -291,7 +292,7 @@ async def test_a_steer_that_comes_too_late_is_handed_back_and_the_turn_is_answer
     assert (await ask(chat, "and now?")).metrics.mode == "delta"
 
 
-async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_again(
+async def test_a_steer_of_a_failed_response_is_returned_and_the_lane_is_free_again(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = hold_after_first_word(emulator)
@@ -302,7 +303,7 @@ async def test_a_steer_of_a_response_that_fails_comes_back_and_the_lane_is_free_
         gate.open()
         with pytest.raises(trunkline.ResponseFailed):
             await stream.finish()
-    await until(lambda: client.state().in_flight == 0, "it is free")
+    await until(lambda: client.state().in_flight == 0, "the lane is free")
     other = client.conversation(model="fail-after-20-invalid_prompt")
     with pytest.raises(trunkline.ResponseFailed):
         await ask(other, "hello")
@@ -367,7 +368,9 @@ async def test_outputs_that_are_owed_go_out_alone_on_the_same_lane_and_take_the_
     assert_kept(emulator, chat, after.response)
 
 
-async def test_several_steers_may_wait(emulator: Emulator, client: trunkline.Client, caller: str) -> None:
+async def test_several_steers_may_be_pending(
+    emulator: Emulator, client: trunkline.Client, caller: str
+) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
     stream = await pending(emulator, chat, "one", "two")
     after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
@@ -376,7 +379,7 @@ async def test_several_steers_may_wait(emulator: Emulator, client: trunkline.Cli
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_a_steer_that_waits_survives_its_connection(
+async def test_a_pending_steer_survives_its_connection(
     emulator: Emulator, client: trunkline.Client, caller: str, store: bool
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER], store=store)
@@ -384,12 +387,12 @@ async def test_a_steer_that_waits_survives_its_connection(
     await emulator.drop_connections()
     await until(lambda: client.connections == 0, "the client has noticed")
     after = await ask(chat, [output_for(call, "sunny") for call in stream.response.tool_calls])
-    assert after.metrics.mode == "full", "the store has the response, and not the steer"
+    assert after.metrics.mode == "full", "the store holds the response, but not the steer"
     assert ("user", "in Fahrenheit") in canonical(record_of(emulator, after).effective_context)
     assert_kept(emulator, chat, after.response)
 
 
-async def test_a_steer_that_waits_is_kept_when_its_outputs_are_refused_at_first(
+async def test_a_pending_steer_is_kept_if_the_outputs_are_refused_at_first(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
@@ -400,7 +403,7 @@ async def test_a_steer_that_waits_is_kept_when_its_outputs_are_refused_at_first(
     assert_kept(emulator, chat, after.response)
 
 
-async def test_when_the_history_goes_elsewhere_the_steer_does_not_follow(
+async def test_a_pending_steer_is_dropped_if_the_history_is_replaced(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
@@ -413,7 +416,7 @@ async def test_when_the_history_goes_elsewhere_the_steer_does_not_follow(
     assert_kept(emulator, chat, (await ask(chat, outputs)).response)
 
 
-async def test_a_steer_that_waits_goes_with_its_own_lane_and_a_branch_says_it_again(
+async def test_a_pending_steer_stays_with_its_lane_and_a_fork_resends_it(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
@@ -426,7 +429,7 @@ async def test_a_steer_that_waits_goes_with_its_own_lane_and_a_branch_says_it_ag
         assert_kept(emulator, one, after.response)
 
 
-async def test_a_tool_that_is_run_takes_the_steer_along(
+async def test_a_run_with_the_outputs_continues_the_pending_steer(
     emulator: Emulator, client: trunkline.Client, caller: str
 ) -> None:
     chat = client.conversation(model=caller, tools=[WEATHER])
@@ -435,10 +438,10 @@ async def test_a_tool_that_is_run_takes_the_steer_along(
     assert_kept(emulator, chat, answer)
 
 
-# What cannot be steered.
+# Invalid steers.
 
 
-async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
+async def test_steering_before_the_response_or_after_its_end_raises(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = emulator.faults.hold(event=1)
@@ -467,7 +470,7 @@ async def test_before_the_response_and_after_its_end_there_is_nothing_to_steer(
         [{"role": "user", "content": "x"}, {"role": "developer", "content": "y"}],
     ],
 )
-async def test_only_user_messages_can_be_said_into_an_answer(
+async def test_only_user_messages_can_steer(
     emulator: Emulator, chat: trunkline.Conversation, given: Any
 ) -> None:
     async with chat.send("tell me a story") as stream:
@@ -477,7 +480,7 @@ async def test_only_user_messages_can_be_said_into_an_answer(
     assert steers_of(emulator) == []
 
 
-# A server that says what the test wants.
+# With a scripted server.
 
 Play = Callable[[Peer], Any]
 
@@ -513,7 +516,7 @@ def accepted(target: str, steer_id: str) -> bytes:
 
 
 class Wire:
-    """One connection, from the server's side."""
+    """Server side of one connection."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -529,7 +532,7 @@ class Wire:
 
 @asynccontextmanager
 async def wired(server: Server, **options: Any) -> AsyncIterator[tuple[trunkline.Conversation, Wire]]:
-    """A conversation over one socket, and that socket's other end."""
+    """A conversation over one socket, and the server side of that socket."""
     base_url = server.url.replace("ws://", "http://").removesuffix("/responses")
     async with trunkline.Client(
         base_url=base_url, api_key="sk-x", transport="websocket", **options
@@ -544,10 +547,10 @@ async def wired(server: Server, **options: Any) -> AsyncIterator[tuple[trunkline
 
 @pytest.mark.parametrize("code", [*CODES, None])
 @pytest.mark.parametrize("is_late", [False, True])
-async def test_a_steer_that_is_handed_back_brings_its_code_and_its_input(
+async def test_a_refused_steer_has_its_code_and_its_input(
     server: Server, code: str | None, is_late: bool
 ) -> None:
-    """Late: the answer has ended on the way, before the steer had arrived."""
+    """If ``is_late``, the answer ends before the steer arrives."""
     async with wired(server) as (chat, wire), chat.send("hello") as stream:
         await wire.receive()
         wire.send(begin("resp_1", "Hello"))
@@ -564,7 +567,7 @@ async def test_a_steer_that_is_handed_back_brings_its_code_and_its_input(
         assert [item["role"] for item in chat.items] == ["user", "assistant"]
 
 
-async def test_a_steer_that_was_accepted_and_comes_back_later_is_kept_for_the_caller(server: Server) -> None:
+async def test_an_accepted_steer_that_fails_later_is_in_returned_steers(server: Server) -> None:
     async with wired(server) as (chat, wire), chat.send("hello") as stream:
         await wire.receive()
         wire.send(begin("resp_1", "Hello"))
@@ -589,7 +592,7 @@ async def _rest(stream: trunkline.ResponseStream) -> list[trunkline.ServerEvent]
     return [each async for each in stream]
 
 
-async def test_of_several_steers_each_hears_of_its_own(server: Server) -> None:
+async def test_each_of_several_steers_gets_its_own_outcome(server: Server) -> None:
     async with wired(server) as (chat, wire), chat.send("hello") as stream:
         await wire.receive()
         wire.send(begin("resp_1", "Hello"))
@@ -614,7 +617,7 @@ async def test_of_several_steers_each_hears_of_its_own(server: Server) -> None:
         assert said == ["hello", "one", "three"]
 
 
-async def test_a_steer_that_nobody_answers_before_the_connection_is_lost_has_an_unknown_outcome(
+async def test_a_steer_without_an_answer_raises_connection_lost(
     server: Server,
 ) -> None:
     async with wired(server) as (chat, wire), chat.send("hello") as stream:
@@ -632,7 +635,7 @@ async def test_a_steer_that_nobody_answers_before_the_connection_is_lost_has_an_
         assert [item["content"] for item in chat.items] == ["hello", "Hello"]
 
 
-async def test_leaving_the_stream_ends_the_wait_of_whoever_steers(server: Server) -> None:
+async def test_leaving_the_stream_ends_a_waiting_steer(server: Server) -> None:
     async with wired(server) as (chat, wire):
         async with chat.send("hello") as stream:
             await wire.receive()
@@ -644,8 +647,8 @@ async def test_leaving_the_stream_ends_the_wait_of_whoever_steers(server: Server
             await soon(steering)
 
 
-async def test_a_turn_that_was_steered_is_not_asked_again(emulator: Emulator) -> None:
-    emulator.pace = Pace(60.0, None)  # nothing is said yet, so that it could be
+async def test_a_steered_turn_is_not_replayed(emulator: Emulator) -> None:
+    emulator.pace = Pace(60.0, None)  # no output yet, so that the turn could be replayed
     async with client_of(emulator) as client:
         chat = client.conversation(model=ENDLESS)
         stream = chat.send("tell me a story")
@@ -661,9 +664,7 @@ async def test_a_turn_that_was_steered_is_not_asked_again(emulator: Emulator) ->
     assert chat.items == []
 
 
-async def test_a_turn_that_was_asked_again_can_be_steered(
-    emulator: Emulator, chat: trunkline.Conversation
-) -> None:
+async def test_a_replayed_turn_can_be_steered(emulator: Emulator, chat: trunkline.Conversation) -> None:
     emulator.add_model(ENDLESS, _talks_then_answers)
     emulator.faults.add("drop", event=1)
     async with chat.send("tell me a story") as stream:

@@ -16,7 +16,19 @@ from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta
 
-from .talk import DELTA, ask, assert_kept, client_of, first_text, hold_after_first_word, read, texts, types_of
+from .talk import (
+    DELTA,
+    Timing,
+    ask,
+    assert_kept,
+    client_of,
+    first_text,
+    hold_after_first_word,
+    read,
+    stall_in_mid_answer,
+    texts,
+    types_of,
+)
 from .waiting import runs_briefly, soon, until
 
 
@@ -25,15 +37,12 @@ def chat(client: trunkline.Client) -> trunkline.Conversation:
     return client.conversation(model="echo")
 
 
-def stall_in_mid_answer(emulator: Emulator, **where: Any) -> None:
-    """The next answer stops after two words, for ever."""
-    emulator.faults.add("stall", event=7, **where)
-
-
 # Reading.
 
 
-async def test_it_ends_after_the_terminal_event_and_then_has_a_response(chat: trunkline.Conversation) -> None:
+async def test_a_stream_ends_after_the_terminal_event_and_then_has_a_response(
+    chat: trunkline.Conversation,
+) -> None:
     async with chat.send("hello there") as stream:
         types = await types_of(stream)
         assert (types[0], types[-1]) == ("response.created", "response.completed")
@@ -42,7 +51,7 @@ async def test_it_ends_after_the_terminal_event_and_then_has_a_response(chat: tr
     assert stream.response.output_text == stream.received_text == "hello there"
 
 
-async def test_there_is_no_response_before_the_end(chat: trunkline.Conversation) -> None:
+async def test_a_stream_has_no_response_before_its_end(chat: trunkline.Conversation) -> None:
     async with chat.send("hello there") as stream:
         await first_text(stream)
         with pytest.raises(trunkline.UsageError, match="read it to its end"):
@@ -51,13 +60,13 @@ async def test_there_is_no_response_before_the_end(chat: trunkline.Conversation)
         _ = stream.response
 
 
-async def test_text_gives_the_text_alone(client: trunkline.Client) -> None:
+async def test_text_yields_only_the_text(client: trunkline.Client) -> None:
     async with client.conversation(model="reason").send("one two three") as stream:
         pieces = [piece async for piece in stream.text()]
     assert pieces == ["one", " two", " three"]
 
 
-async def test_reading_can_go_on_in_another_way(chat: trunkline.Conversation) -> None:
+async def test_reading_may_continue_with_another_method(chat: trunkline.Conversation) -> None:
     async with chat.send("one two three four") as stream:
         await first_text(stream)
         async for _ in stream.text():
@@ -66,7 +75,7 @@ async def test_reading_can_go_on_in_another_way(chat: trunkline.Conversation) ->
     assert response.output_text == stream.received_text == "one two three four"
 
 
-async def test_finish_after_the_end_gives_the_response_again(chat: trunkline.Conversation) -> None:
+async def test_finish_after_the_end_returns_the_response_again(chat: trunkline.Conversation) -> None:
     async with chat.send("hello") as stream:
         response = await stream.finish()
         assert await stream.finish() is response
@@ -89,22 +98,22 @@ async def test_two_tasks_cannot_read_one_stream(emulator: Emulator, chat: trunkl
 # Entering.
 
 
-async def test_it_must_be_entered_before_it_is_read(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_a_stream_must_be_entered_before_it_is_read(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     stream = chat.send("hello")
     with pytest.raises(trunkline.UsageError, match="enter it first"):
         await anext(stream)
     assert emulator.requests == []
 
 
-async def test_it_can_be_entered_once(chat: trunkline.Conversation) -> None:
+async def test_a_stream_can_be_entered_once(chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "hello")
     with pytest.raises(trunkline.UsageError, match="already entered"):
         await stream.__aenter__()
 
 
-async def test_one_that_was_closed_cannot_be_entered(
-    emulator: Emulator, chat: trunkline.Conversation
-) -> None:
+async def test_a_closed_stream_cannot_be_entered(emulator: Emulator, chat: trunkline.Conversation) -> None:
     stream = chat.send("hello")
     stream.close()
     with pytest.raises(trunkline.UsageError):
@@ -113,26 +122,26 @@ async def test_one_that_was_closed_cannot_be_entered(
     assert chat.items == []
 
 
-async def test_one_that_is_never_entered_sends_nothing_and_does_not_complain(
+async def test_a_stream_that_is_never_entered_sends_nothing_and_does_not_warn(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
-    with warnings.catch_warnings(record=True) as complaints:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         chat.send("hello")
         gc.collect()
-    assert [str(one.message) for one in complaints] == []
+    assert [str(one.message) for one in caught] == []
     assert (emulator.requests, chat.items) == ([], [])
     await ask(chat, "hello again")
 
 
-async def test_time_counts_from_entering(emulator: Emulator, client: trunkline.Client) -> None:
-    total_s = runs_briefly(1)
-    stream = client.conversation(model="echo").send("hello", deadlines=trunkline.Deadlines(total=total_s))
-    await asyncio.sleep(total_s)  # not a wait for something: time has to pass
-    async with stream:
-        await stream.finish()
-    assert stream.metrics.total_s is not None
-    assert stream.metrics.total_s < total_s
+async def test_deadlines_and_durations_start_when_the_stream_is_entered(emulator: Emulator) -> None:
+    timing, deadlines = Timing(), trunkline.Deadlines(total=60)
+    async with client_of(emulator, world=timing.world) as client:
+        stream = client.conversation(model="echo").send("hello", deadlines=deadlines)
+        timing.now += 61
+        async with stream:
+            await stream.finish()
+    assert stream.metrics.total_s == 0
 
 
 # Leaving.
@@ -156,7 +165,9 @@ async def test_leaving_early_lets_the_answer_drain_and_the_next_turn_does_not_wa
     await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "its tokens are counted")
 
 
-async def test_leaving_by_an_exception_is_leaving(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_an_exception_in_the_block_leaves_the_turn(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     stall_in_mid_answer(emulator)
 
     async def fail() -> None:
@@ -169,7 +180,7 @@ async def test_leaving_by_an_exception_is_leaving(emulator: Emulator, chat: trun
     assert texts(chat.items) == ["user: one two three", "assistant: one"]
 
 
-async def test_closing_may_be_done_again(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_close_may_be_called_again(emulator: Emulator, chat: trunkline.Conversation) -> None:
     stall_in_mid_answer(emulator)
     async with chat.send("one two three") as stream:
         await first_text(stream)
@@ -188,7 +199,7 @@ async def test_closing_after_the_end_changes_nothing(chat: trunkline.Conversatio
     assert stream.response.output_text == "hello"
 
 
-async def test_aclosing_leaves_it(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_aclosing_leaves_the_turn(emulator: Emulator, chat: trunkline.Conversation) -> None:
     stall_in_mid_answer(emulator)
     async with contextlib.aclosing(chat.send("one two three")) as stream:
         await stream.__aenter__()
@@ -197,7 +208,7 @@ async def test_aclosing_leaves_it(emulator: Emulator, chat: trunkline.Conversati
     assert texts(chat.items) == ["user: one two three", "assistant: one"]
 
 
-async def test_one_that_is_closed_while_it_is_being_entered_sends_nothing(emulator: Emulator) -> None:
+async def test_a_stream_closed_while_it_is_entered_sends_nothing(emulator: Emulator) -> None:
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def key() -> str:
@@ -220,7 +231,7 @@ async def test_one_that_is_closed_while_it_is_being_entered_sends_nothing(emulat
         assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
-async def test_one_that_is_closed_while_it_waits_for_room_sends_nothing(emulator: Emulator) -> None:
+async def test_a_stream_closed_while_it_waits_for_room_sends_nothing(emulator: Emulator) -> None:
     stall_in_mid_answer(emulator, seconds=runs_briefly(0.2))
     limits = trunkline.PoolLimits(max_connections=1)
     async with client_of(emulator, lanes=False, limits=limits) as client:
@@ -229,7 +240,7 @@ async def test_one_that_is_closed_while_it_waits_for_room_sends_nothing(emulator
             chat = client.conversation(model="echo")
             stream = chat.send("hello")
             entering = asyncio.create_task(stream.__aenter__())
-            await until(lambda: client.metrics.turns == 2, "it waits")
+            await until(lambda: client.metrics.turns == 2, "the second turn waits")
             stream.close()
             await first.finish()
             await soon(entering)
@@ -245,7 +256,7 @@ async def test_an_answer_is_whole_only_when_its_end_was_read(chat: trunkline.Con
     assert stream.metrics.outcome == "left"
 
 
-async def test_one_that_is_garbage_warns_once_and_drains(
+async def test_a_garbage_collected_stream_warns_once_and_drains(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = hold_after_first_word(emulator)
@@ -253,17 +264,17 @@ async def test_one_that_is_garbage_warns_once_and_drains(
     stream: trunkline.ResponseStream | None = await chat.send("go").__aenter__()
     assert stream is not None
     await first_text(stream)
-    with pytest.warns(ResourceWarning, match="neither read to its end nor left") as complaints:
+    with pytest.warns(ResourceWarning, match="neither read to its end nor left") as caught:
         stream = None
     gc.collect()
-    assert len(complaints) == 1
+    assert len(caught) == 1
     gate.open()
-    await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 20, "it has drained")
+    await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 20, "the answer has drained")
     assert texts(chat.items) == ["user: go", "assistant: the"]
     assert (await ask(chat, "again")).metrics.connection == 1
 
 
-async def test_one_that_is_garbage_frees_its_conversation_also_where_warnings_are_errors(
+async def test_a_garbage_collected_stream_frees_its_conversation_if_warnings_are_errors(
     emulator: Emulator, client: trunkline.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unraisable: list[Any] = []
@@ -283,17 +294,17 @@ async def test_one_that_is_garbage_frees_its_conversation_also_where_warnings_ar
     assert client.metrics.abandoned == 1
 
 
-async def test_one_that_was_read_or_left_is_silent_garbage(
+async def test_a_stream_that_was_read_or_left_is_collected_without_a_warning(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
-    with warnings.catch_warnings(record=True) as complaints:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         await ask(chat, "one")
         async with chat.send("two three") as stream:
             await first_text(stream)
         del stream
         gc.collect()
-    assert [str(one.message) for one in complaints] == []
+    assert [str(one.message) for one in caught] == []
 
 
 # Being cancelled.
@@ -301,7 +312,7 @@ async def test_one_that_was_read_or_left_is_silent_garbage(
 
 @pytest.mark.parametrize(("event", "kept"), [(1, []), (3, []), (7, ["assistant: one two"])])
 async def test_cancelling_the_reader_leaves_the_turn(emulator: Emulator, event: int, kept: list[str]) -> None:
-    """While it waits for the first event, for the first output, and between events."""
+    """The reader waits for the first event, for the first output, or between events."""
     turns: list[trunkline.TurnMetrics] = []
     emulator.faults.add("stall", event=event)
     async with client_of(emulator, hooks=trunkline.Hooks(turn_finished=turns.append)) as client:
@@ -334,14 +345,14 @@ async def test_cancelling_while_a_connection_is_made_leaves_nothing(emulator: Em
         reading = asyncio.create_task(ask(chat, "hello"))
         await soon(asked.wait())
         if fault == "ignore_upgrade":
-            await until(lambda: emulator.handshakes == 1, "the upgrade is asked for")
+            await until(lambda: emulator.handshakes == 1, "the upgrade request has arrived")
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
     assert emulator.requests == []
 
 
-async def test_cancelling_while_there_is_no_room_leaves_nothing(emulator: Emulator) -> None:
+async def test_cancelling_a_wait_for_room_leaves_nothing(emulator: Emulator) -> None:
     stall_in_mid_answer(emulator)
     limits = trunkline.PoolLimits(max_connections=1)
     async with client_of(emulator, lanes=False, limits=limits) as client:
@@ -349,7 +360,7 @@ async def test_cancelling_while_there_is_no_room_leaves_nothing(emulator: Emulat
             await first_text(stream)
             chat = client.conversation(model="echo")
             waiting = asyncio.create_task(ask(chat, "hello"))
-            await until(lambda: client.metrics.turns == 2, "it waits for room")
+            await until(lambda: client.metrics.turns == 2, "the second turn waits for room")
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -357,8 +368,8 @@ async def test_cancelling_while_there_is_no_room_leaves_nothing(emulator: Emulat
     assert len(emulator.requests) == 1
 
 
-async def test_a_cancelled_wait_while_the_turn_is_asked_again_loses_nothing(emulator: Emulator) -> None:
-    """The service asks for a while; a caller that looks in between is not asked to begin anew each time."""
+async def test_a_cancelled_wait_before_a_retry_loses_nothing(emulator: Emulator) -> None:
+    """The service requests a delay; cancelled waits in the meantime do not restart it."""
     retry_after_s = runs_briefly(0.3)
     headers = {"retry-after": f"{retry_after_s}"}
     emulator.faults.add("reject", status=429, code="rate_limit_exceeded", headers=headers)
@@ -371,7 +382,7 @@ async def test_a_cancelled_wait_while_the_turn_is_asked_again_loses_nothing(emul
         assert client.metrics.recoveries.total() == 1
 
 
-async def test_a_cancelled_wait_while_another_connection_is_made_loses_nothing(emulator: Emulator) -> None:
+async def test_a_cancelled_wait_while_another_connection_is_dialled_loses_nothing(emulator: Emulator) -> None:
     delay_s = runs_briefly(0.3)
     keys = 0
 
@@ -379,7 +390,7 @@ async def test_a_cancelled_wait_while_another_connection_is_made_loses_nothing(e
         nonlocal keys
         keys += 1
         if keys > 1:
-            await asyncio.sleep(delay_s)  # not a wait for something: it stands for a slow handshake
+            await asyncio.sleep(delay_s)  # simulates a slow handshake
         return "sk-emulator"
 
     emulator.faults.add("drop", event=2)
@@ -399,7 +410,7 @@ async def _poll(stream: trunkline.ResponseStream, every_s: float) -> None:
                 raise
 
 
-# What else it says.
+# State and repr.
 
 
 async def test_heard_is_for_conversations(client: trunkline.Client) -> None:
@@ -408,7 +419,7 @@ async def test_heard_is_for_conversations(client: trunkline.Client) -> None:
         stream.heard("he")
 
 
-async def test_its_repr_tells_its_state_and_nothing_of_its_content(chat: trunkline.Conversation) -> None:
+async def test_its_repr_shows_its_state_and_no_content(chat: trunkline.Conversation) -> None:
     stream = chat.send("top secret")
     shown = [repr(stream)]
     async with stream:
@@ -426,14 +437,14 @@ async def test_events_do_not_show_their_content(chat: trunkline.Conversation) ->
     assert "secret" not in repr(events)
 
 
-async def test_a_reader_hears_that_another_task_has_left_the_stream(
+async def test_a_waiting_reader_ends_when_another_task_leaves_the_stream(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     stall_in_mid_answer(emulator)
     async with chat.send("one two three") as stream:
         await first_text(stream)
         rest = asyncio.ensure_future(_all_of(stream))
-        await until(lambda: stream.received_text.count(" ") >= 1, "it has read what there is, and waits")
+        await until(lambda: stream.received_text.count(" ") >= 1, "the reader waits for more")
         stream.close()
         await soon(rest)
 
@@ -443,22 +454,26 @@ async def _all_of(stream: trunkline.ResponseStream) -> None:
         pass
 
 
-async def test_it_says_how_many_events_wait(chat: trunkline.Conversation) -> None:
+async def test_waiting_is_the_number_of_unread_events(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    gate = emulator.faults.hold(event=9)
     async with chat.send("one two three four") as stream:
         assert stream.waiting == 0
-        await first_text(stream)
-        while stream.waiting:
-            before = stream.waiting
+        await anext(stream)
+        await until(lambda: stream.waiting == 7, "the events before the gate are buffered")
+        for unread in range(6, -1, -1):
             await anext(stream)
-            assert stream.waiting in (before - 1, 0)
+            assert stream.waiting == unread
+        gate.open()
         await stream.finish()
     assert stream.waiting == 0
 
 
-# With a function that is given the events.
+# With a function that receives the events.
 
 
-async def test_a_function_is_given_every_event_in_order(client: trunkline.Client) -> None:
+async def test_a_function_receives_every_event_in_order(client: trunkline.Client) -> None:
     async with client.conversation(model="mixed").send("hello there") as stream:
         expected = [event.type async for event in stream]
     heard: list[trunkline.ServerEvent] = []
@@ -469,7 +484,7 @@ async def test_a_function_is_given_every_event_in_order(client: trunkline.Client
     assert "".join(deltas) == response.output_text == stream.received_text
 
 
-async def test_text_that_comes_while_it_waits_wakes_no_task(emulator: Emulator) -> None:
+async def test_text_that_arrives_during_finish_resumes_no_task(emulator: Emulator) -> None:
     gate = hold_after_first_word(emulator)
     async with client_of(emulator) as client:
         tasks = []
@@ -477,7 +492,7 @@ async def test_text_that_comes_while_it_waits_wakes_no_task(emulator: Emulator) 
         def hear(event: trunkline.ServerEvent) -> None:
             if isinstance(event, OutputTextDelta):
                 tasks.append(asyncio.current_task())
-                gate.open()  # the other words come while it waits
+                gate.open()  # the other words arrive during the wait
 
         async with client.conversation(model="words-20").send("go") as stream:
             response = await stream.finish(hear)
@@ -486,9 +501,9 @@ async def test_text_that_comes_while_it_waits_wakes_no_task(emulator: Emulator) 
         assert tasks[1:] == [None] * 19
 
 
-async def test_a_function_is_called_in_the_context_of_whoever_waits(emulator: Emulator) -> None:
+async def test_a_function_is_called_in_the_context_of_the_waiting_task(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 500)
-    who: ContextVar[str] = ContextVar("who", default="nobody")
+    who: ContextVar[str] = ContextVar("who", default="default")
     async with client_of(emulator) as client:
         heard = set()
         async with client.conversation(model="words-20").send("go") as stream:
@@ -498,7 +513,7 @@ async def test_a_function_is_called_in_the_context_of_whoever_waits(emulator: Em
 
 
 @pytest.mark.parametrize("word", [1, 3])
-async def test_what_a_function_raises_is_raised_from_the_wait_and_the_answer_is_left(
+async def test_an_exception_of_a_function_is_raised_by_finish_and_leaves_the_turn(
     emulator: Emulator, word: int
 ) -> None:
     emulator.pace = Pace(0.0, 100)
@@ -546,7 +561,7 @@ async def test_after_a_function_the_rest_can_be_read(emulator: Emulator) -> None
 
         async with client.conversation(model="words-20").send("go") as stream:
             hearing = asyncio.create_task(stream.finish(hear))
-            await until(lambda: len(heard) == 3, "three words are heard")
+            await until(lambda: len(heard) == 3, "three words are read")
             hearing.cancel()
             await asyncio.wait([hearing])
             gate.open()
@@ -555,7 +570,7 @@ async def test_after_a_function_the_rest_can_be_read(emulator: Emulator) -> None
 
 
 @pytest.mark.parametrize("kind", ["async", "returns an awaitable", "at times"])
-async def test_what_a_function_returns_is_awaited_before_the_next_event(
+async def test_an_awaitable_of_a_function_is_awaited_before_the_next_event(
     emulator: Emulator, kind: str
 ) -> None:
     emulator.pace = Pace(0.0, 200)
@@ -567,7 +582,7 @@ async def test_what_a_function_returns_is_awaited_before_the_next_event(
             nonlocal inside
             inside += 1
             assert inside == 1
-            await asyncio.sleep(0.002)  # not a wait for something: it takes time to speak
+            await asyncio.sleep(0.002)  # simulates playback
             heard.append(event.delta if isinstance(event, OutputTextDelta) else "")
             inside -= 1
 
@@ -587,7 +602,7 @@ async def test_what_a_function_returns_is_awaited_before_the_next_event(
         assert "".join(heard) == response.output_text == stream.received_text
 
 
-async def test_what_an_async_function_raises_is_raised_and_the_answer_is_left(emulator: Emulator) -> None:
+async def test_an_exception_of_an_async_function_is_raised_and_leaves_the_turn(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 200)
 
     async def broken(event: trunkline.ServerEvent) -> None:
@@ -603,7 +618,7 @@ async def test_what_an_async_function_raises_is_raised_and_the_answer_is_left(em
             assert texts(chat.items) == ["user: go", "assistant: " + stream.received_text]
 
 
-async def test_over_http_a_function_is_given_the_events_too(emulator: Emulator) -> None:
+async def test_a_function_receives_the_events_over_http_too(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 500)
     async with client_of(emulator, transport="http") as client:
         heard: list[trunkline.ServerEvent] = []
@@ -625,10 +640,10 @@ async def test_a_stream_that_was_read_by_a_function_leaves_no_cycle(client: trun
         gc.enable()
 
 
-# From within the callback that read the socket, whoever is woken may do anything.
+# A reader resumes inside the callback that read the socket, and may do anything there.
 
 
-async def test_whoever_is_woken_may_close_the_client(emulator: Emulator) -> None:
+async def test_a_reader_may_close_the_client(emulator: Emulator) -> None:
     gate = hold_after_first_word(emulator)
     emulator.faults.add("stall", event=7)
     client = client_of(emulator)
@@ -642,7 +657,7 @@ async def test_whoever_is_woken_may_close_the_client(emulator: Emulator) -> None
     assert client.connections == 0
 
 
-async def test_whoever_is_woken_may_ask_the_next_question_at_once(emulator: Emulator) -> None:
+async def test_a_reader_may_start_the_next_turn_at_once(emulator: Emulator) -> None:
     emulator.pace = Pace(0.0, 500)
     async with client_of(emulator) as client:
         chat = client.conversation(model="words-20")
@@ -654,7 +669,7 @@ async def test_whoever_is_woken_may_ask_the_next_question_at_once(emulator: Emul
         assert_kept(emulator, chat, (await ask(chat, "and now?")).response)
 
 
-async def test_a_function_may_drop_the_socket_of_its_own_answer(emulator: Emulator) -> None:
+async def test_a_function_may_close_the_socket_of_its_own_answer(emulator: Emulator) -> None:
     gate = hold_after_first_word(emulator)
     limits = trunkline.PoolLimits(close_abandoned=True)
     async with client_of(emulator, limits=limits) as client:
@@ -669,5 +684,5 @@ async def test_a_function_may_drop_the_socket_of_its_own_answer(emulator: Emulat
         async with chat.send("go") as stream:
             with pytest.raises(trunkline.UsageError):
                 await soon(stream.finish(hear))
-        await until(lambda: not emulator.live_connections, "the socket is gone")
+        await until(lambda: not emulator.live_connections, "the socket is closed")
         assert_kept(emulator, chat, (await ask(chat, "and now?")).response)

@@ -1,4 +1,4 @@
-"""Structured output: ``text_format`` on the way out, ``response.parsed`` on the way back."""
+"""Structured output: ``text_format`` in the request, ``response.parsed`` in the response."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ async def test_the_output_is_a_value_of_the_type(
     assert wanted["schema"]["type"] == "object"
     assert set(wanted["schema"]["properties"]) == set(wanted["schema"]["required"]) == set(json.loads(TEXT))
     assert wanted["schema"]["additionalProperties"] is False
-    assert (await ask(chat, "and?")).response.parsed is None  # it is for one turn
+    assert (await ask(chat, "and?")).response.parsed is None  # text_format is for one turn
 
 
-async def test_run_and_client_stream_take_it_too(
+async def test_run_and_client_stream_accept_text_format(
     emulator: Emulator, client: trunkline.Client, chat: trunkline.Conversation
 ) -> None:
     def get_weather(city: str) -> str:
@@ -98,7 +98,7 @@ async def test_run_and_client_stream_take_it_too(
     assert stream.response.parsed == VALUES[AsStruct]
 
 
-async def test_other_options_of_text_stay(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_other_options_of_text_are_kept(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="echo", text={"verbosity": "low"})
     await ask(chat, TEXT, text_format=AsStruct)
     assert (sent(emulator)["verbosity"], sent(emulator)["format"]["name"]) == ("low", "AsStruct")
@@ -108,7 +108,7 @@ async def test_other_options_of_text_stay(emulator: Emulator, client: trunkline.
     assert sent(emulator) == {"verbosity": "low"}
 
 
-async def test_what_is_incomplete_or_only_calls_is_not_parsed(
+async def test_an_incomplete_response_or_one_of_calls_only_is_not_parsed(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     emulator.expect().says("one two three four")
@@ -155,7 +155,7 @@ async def test_a_text_that_does_not_fit_is_raised_and_not_shown(
     assert stream.response.output_text == text
 
 
-# What cannot be a format.
+# Types that cannot be a format.
 
 
 class Anything(msgspec.Struct):
@@ -203,7 +203,7 @@ async def test_a_wrong_type_is_refused_at_once(
     assert emulator.requests == []
 
 
-async def test_two_formats_are_one_too_many(chat: trunkline.Conversation) -> None:
+async def test_text_format_beside_a_format_in_text_is_refused(chat: trunkline.Conversation) -> None:
     with pytest.raises(trunkline.ConfigurationError, match="leave one of them out"):
         chat.send("x", text_format=AsModel, text={"format": {"type": "json_object"}})
 
@@ -224,7 +224,7 @@ class Node(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("kind", [Person, Node])
-def test_the_root_is_an_object_also_where_it_contains_itself(kind: type) -> None:
+def test_the_root_of_a_recursive_type_is_an_object(kind: type) -> None:
     schema = TextFormat.of(kind).definition["schema"]
     assert schema["type"] == "object"
     assert schema["$defs"][kind.__name__]["properties"].keys() == schema["properties"].keys()
@@ -232,14 +232,14 @@ def test_the_root_is_an_object_also_where_it_contains_itself(kind: type) -> None
     assert '"default"' not in json.dumps(schema)
 
 
-def test_a_name_is_one_that_the_api_takes() -> None:
+def test_the_name_is_valid_for_the_api() -> None:
     kind = msgspec.defstruct("Ответ[int]" * 20, [("value", int)])
     name = TextFormat.of(kind).definition["name"]
     assert len(name) == 64
     assert name.replace("_", "").replace("-", "").isascii()
 
 
-def test_it_is_made_once_for_each_type() -> None:
+def test_the_format_of_a_type_is_built_once() -> None:
     assert TextFormat.of(AsModel) is TextFormat.of(AsModel)
 
 

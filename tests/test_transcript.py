@@ -18,7 +18,7 @@ RUN = [assistant("One moment. "), CALL, OUTPUT, assistant("It snows in Oslo.")]
 
 
 def heard(output: list[dict[str, Any]], text: str) -> list[str]:
-    """What is kept: the texts of messages, and the types of other items."""
+    """The kept items: texts of messages, and types of other items."""
     kept = as_heard([Item.of(item) for item in output], text)
     return [item.joinable_text if item.joinable_text is not None else item.kind for item in kept]
 
@@ -33,12 +33,12 @@ def heard(output: list[dict[str, Any]], text: str) -> list[str]:
         ("", RUN[1:3]),
     ],
 )
-def test_the_messages_keep_what_was_heard_of_them_in_order(text: str, kept: list[Any]) -> None:
+def test_messages_are_cut_to_the_heard_text_in_order(text: str, kept: list[Any]) -> None:
     expected = [item if isinstance(item, str) else item["type"] for item in kept]
     assert heard(RUN, text) == expected
 
 
-def test_what_is_no_beginning_takes_the_place_of_the_last_message() -> None:
+def test_a_text_that_is_no_prefix_replaces_the_last_message() -> None:
     assert heard(RUN, "It snows") == ["function_call", "function_call_output", "It snows"]
     assert heard([assistant("one")], "eins") == ["eins"]
     assert heard(RUN, "One moment. It snows in Oslo. And more") == [
@@ -60,14 +60,14 @@ def test_white_space_between_messages_makes_no_difference(between: str) -> None:
     assert heard(output, f"One moment.{between}") == ["One moment.", "function_call", "function_call_output"]
 
 
-def test_a_message_that_was_heard_whole_stays_the_item_it_was() -> None:
+def test_a_message_that_was_heard_in_full_is_unchanged() -> None:
     parts = [{"type": "output_text", "text": "one two", "annotations": []}]
     item = Item.of({"type": "message", "role": "assistant", "content": parts})
     assert as_heard([item], "one two ") == [item]
     assert as_heard([item], "one two ")[0].json()["content"] == parts
 
 
-def test_reasoning_stays_where_calls_came_of_it_or_all_was_heard() -> None:
+def test_reasoning_is_kept_before_calls_or_if_all_was_heard() -> None:
     last = [REASONING, assistant("It snows.")]
     output = [REASONING, assistant("One moment."), CALL, OUTPUT, *last]
     first = ["reasoning", "One moment.", "function_call", "function_call_output"]
@@ -76,7 +76,7 @@ def test_reasoning_stays_where_calls_came_of_it_or_all_was_heard() -> None:
     assert heard(last, "") == []
 
 
-def test_where_there_was_no_text_what_was_heard_comes_last() -> None:
+def test_without_a_message_the_heard_text_comes_last() -> None:
     assert heard([REASONING, CALL, OUTPUT], "Hm.") == [
         "reasoning",
         "function_call",
@@ -87,7 +87,7 @@ def test_where_there_was_no_text_what_was_heard_comes_last() -> None:
     assert heard([], "Hm.") == ["Hm."]
 
 
-def test_refusals_and_other_items_stay() -> None:
+def test_refusals_and_other_items_are_kept() -> None:
     refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
     assert heard([assistant("one two"), refusal], "one") == ["one", "message"]
 
@@ -99,7 +99,7 @@ class Turn:
         self.is_ended = True
 
 
-def test_it_is_held_by_one_turn_at_a_time_until_that_ends() -> None:
+def test_a_transcript_is_held_by_one_turn_until_that_ends() -> None:
     transcript = Transcript(History.of([Item.of(user("one"))]))
     first, second = Turn(), Turn()
     transcript.claim(first)
@@ -111,7 +111,7 @@ def test_it_is_held_by_one_turn_at_a_time_until_that_ends() -> None:
         transcript.check_idle()
 
 
-def test_a_turn_that_is_dropped_holds_it_no_more() -> None:
+def test_a_dropped_turn_no_longer_holds_the_transcript() -> None:
     transcript = Transcript(History())
     turn = Turn()
     transcript.claim(turn)

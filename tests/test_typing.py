@@ -1,4 +1,4 @@
-"""What type checkers say: of files that never run, of the documents, and of the public names."""
+"""Type checks of the files in tests/typing, of the documents, and of the public names."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PUBLIC = [trunkline, events, errors, tools, otel, emulator]
 MYPY = ["mypy", "--config-file", "pyproject.toml", "--no-error-summary"]
 PYRIGHT = ["basedpyright", "--pythonpath", sys.executable]
 
-pytestmark = pytest.mark.timeout(600)  # the checkers read every dependency, on machines that are busy
+pytestmark = pytest.mark.timeout(600)  # the checkers read every dependency, which is slow on a busy machine
 
 
 def checked(command: list[str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    """What a checker of this environment says of this source tree."""
+    """Run a type checker on this source tree."""
     bin_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(
         [sys.executable, "-m", *command, *map(str, arguments)],
@@ -40,13 +40,13 @@ def checked(command: list[str], *arguments: object) -> subprocess.CompletedProce
 
 
 def test_pyright_accepts_the_files_that_never_run() -> None:
-    """Mypy does so in `make types`, with the rest of the tests."""
-    said = checked(PYRIGHT)
-    assert said.returncode == 0, said.stdout
+    """`make types` runs mypy on them."""
+    result = checked(PYRIGHT)
+    assert result.returncode == 0, result.stdout
 
 
 def as_module(document: Path) -> str | None:
-    """The Python blocks of a document as the body of one async function, each in its line."""
+    """The Python blocks of a document as the body of one async function, with their line numbers."""
     text = document.read_text()
     lines = [""] * (text.count("\n") + 1)
     for found in BLOCK.finditer(text):
@@ -61,7 +61,7 @@ def as_module(document: Path) -> str | None:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every document with Python in it, as a module."""
+    """Every document with Python blocks, as a module."""
     folder = tmp_path_factory.mktemp("pages")
     for document in DOCUMENTS:
         source = as_module(document)
@@ -74,13 +74,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_mypy_accepts_every_block_of_the_documents(pages: Path) -> None:
-    said = checked(MYPY, *sorted(pages.glob("*.py")))
-    assert said.returncode == 0, said.stdout + said.stderr
+    result = checked(MYPY, *sorted(pages.glob("*.py")))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_pyright_accepts_every_block_of_the_documents(pages: Path) -> None:
-    said = checked(PYRIGHT, "--project", pages)
-    assert said.returncode == 0, said.stdout + said.stderr
+    result = checked(PYRIGHT, "--project", pages)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_a_mistake_in_a_document_would_be_found(tmp_path: Path) -> None:
@@ -89,14 +89,14 @@ def test_a_mistake_in_a_document_would_be_found(tmp_path: Path) -> None:
     source = as_module(document)
     assert source is not None
     (tmp_path / "wrong_page.py").write_text(source)
-    said = checked(MYPY, tmp_path / "wrong_page.py")
-    assert "wrong_page.py:5" in said.stdout
-    assert "wram" in said.stdout
+    result = checked(MYPY, tmp_path / "wrong_page.py")
+    assert "wrong_page.py:5" in result.stdout
+    assert "wram" in result.stdout
 
 
 def test_the_types_of_the_public_names_are_complete() -> None:
-    said = checked(["basedpyright"], "--verifytypes", "trunkline", "--ignoreexternal", "--outputjson")
-    report: dict[str, Any] = json.loads(said.stdout)["typeCompleteness"]
+    result = checked(["basedpyright"], "--verifytypes", "trunkline", "--ignoreexternal", "--outputjson")
+    report: dict[str, Any] = json.loads(result.stdout)["typeCompleteness"]
     assert Path(report["packageRootDirectory"]) == SOURCE / "trunkline"
     public = public_symbols()
     judged = [symbol for symbol in report["symbols"] if public.match(symbol["name"])]
@@ -106,7 +106,7 @@ def test_the_types_of_the_public_names_are_complete() -> None:
         for symbol in judged
         if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]
         for diagnostic in symbol.get("diagnostics", [])
-        if "partially unknown" not in diagnostic["message"]  # an attribute of an internal class, in its turn
+        if "partially unknown" not in diagnostic["message"]  # the cause is reported at an internal class
     ]
     assert incomplete == []
 

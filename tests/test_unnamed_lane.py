@@ -1,4 +1,4 @@
-"""On a connection with named lanes, an event that names none belongs to nobody known."""
+"""On a connection with named lanes, an event without a lane cannot be routed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trunkline.emulator import Emulator
 from .talk import ask, client_of, first_text, hold_after_first_word
 
 
-async def test_a_part_of_an_answer_that_names_no_lane_is_not_lost_in_silence(emulator: Emulator) -> None:
+async def test_a_delta_without_a_lane_fails_the_turn(emulator: Emulator) -> None:
     gate = hold_after_first_word(emulator)
     emulator.faults.add("omit", fields=("stream_id",), event=8)
     async with client_of(emulator) as client:
@@ -23,7 +23,7 @@ async def test_a_part_of_an_answer_that_names_no_lane_is_not_lost_in_silence(emu
         assert (await ask(chat, "again")).metrics.connection == 2
 
 
-async def test_where_nobody_had_heard_of_the_answer_it_is_asked_again(emulator: Emulator) -> None:
+async def test_before_output_an_event_without_a_lane_causes_a_replay(emulator: Emulator) -> None:
     emulator.faults.add("omit", fields=("stream_id",), event=1)
     async with client_of(emulator) as client:
         answer = await ask(client.conversation(model="words-20"), "go")

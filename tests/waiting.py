@@ -1,4 +1,4 @@
-"""How tests wait: for what they mean, within a bound that one environment variable scales."""
+"""Waiting in tests: for a condition, within a bound that one environment variable scales."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ async def until(
     within_s: float = 10,
     describe: Callable[[], Any] | None = None,
 ) -> None:
-    """Let the loop run until something holds that has no event to wait for."""
+    """Let the loop run until a condition holds that has no event to wait for."""
     end = asyncio.get_running_loop().time() + within_s * TIME_SCALE
     turns = 0
     while not holds():
         if asyncio.get_running_loop().time() > end:
-            raise AssertionError(f"waited in vain until {what}: {describe() if describe else ''}")
+            raise AssertionError(f"timed out waiting until {what}: {describe() if describe else ''}")
         turns += 1
         await asyncio.sleep(0 if turns < 100 else 0.002)
 
 
 async def soon(wait: Awaitable[Result], within_s: float = 10) -> Result:
-    """The result of what must not take long."""
+    """The result of an awaitable that must finish within a bound."""
     return await asyncio.wait_for(wait, within_s * TIME_SCALE)
 
 
 def runs_briefly(seconds: float) -> float:
-    """A time-out that a test waits for to pass."""
+    """A short time-out that is expected to pass during the test."""
     return seconds * TIME_SCALE

@@ -1,1 +1,1 @@
-"""The fault matrix: what goes wrong, when, and what becomes of the turn. One table, tested and printed."""
+"""The fault matrix: fault, phase of the turn and outcome. One table that is tested and printed."""

@@ -1,7 +1,7 @@
-"""One cell of the matrix, played: a conversation that is struck, one that talks beside it, and a visitor.
+"""One cell of the matrix: a conversation that meets the fault, a neighbour on its connection, and a visitor.
 
-Whoever talks does so word by word: between two words there is always a pause, however late the loop is, so
-that what came before a fault has been read when it strikes.
+The model pauses before each word, counted from the word before. So the client has read all words before the
+fault when it occurs, even on a busy machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SILENCE_S = 0.3 * TIME_SCALE
 PATIENCE_S = 5 * TIME_SCALE
 WORDS = 8
 WORDS_BEFORE = 4
-"""How many words there are in all, and how many before a fault in the midst of them."""
+"""Number of words of an answer, and of those before a fault in mid-answer."""
 
 AT_DIAL = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
 AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
@@ -54,7 +54,7 @@ _EVENTS: dict[Phase, dict[str, Any]] = {
     Phase.IDLE: {"event": 5 + WORDS_BEFORE, "event_type": _DELTA},
     Phase.ROTATING: {"event_type": _DELTA},
 }
-"""Which event is struck: where there are several of its type, one that comes after others were read."""
+"""Event at which the fault occurs: of several events of one type, one that follows others already read."""
 
 
 def words(token: str, count: int) -> list[str]:
@@ -63,34 +63,34 @@ def words(token: str, count: int) -> list[str]:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all: loading the authorities takes longer than a cell."""
+    """Shared by all cells, because loading the authorities takes longer than a cell."""
     return ssl.create_default_context()
 
 
 class Unhurried(Pace):
-    """A pause before each word, counted from now and not from the beginning."""
+    """A pause before each word, counted from the word before and not from the start of the answer."""
 
     def __init__(self) -> None:
         super().__init__()
         object.__setattr__(self, "since", time.monotonic())
 
     def due_s(self, token: int) -> float:
-        since: float = getattr(self, "since")  # noqa: B009 - the class it comes from is frozen
+        since: float = getattr(self, "since")  # noqa: B009 - the base class is frozen
         return time.monotonic() - since + _PAUSE_S
 
 
 @dataclass
 class Role:
-    """One conversation, remembered independently of the library.
+    """One conversation, with a history that is kept independently of the library.
 
     Attributes:
-        said: what an application holds.
+        said: the history that an application holds.
         new: the input of the latest turn.
         stream: the stream of the latest turn.
-        received: the text that it brought.
-        error: what it ended with, if not with a response.
-        took_s: how long it took.
-        began: there is text, or the end.
+        received: its text.
+        error: its error; ``None`` if it ended with a response.
+        took_s: its duration.
+        began: set once it has text or has ended.
     """
 
     name: str
@@ -106,11 +106,11 @@ class Role:
 
     @property
     def token(self) -> str:
-        """The mark of this turn, in its input and in every word of its answer."""
+        """Marker of this turn, in its input and in every word of its answer."""
         return f"{self.name}-{self.turns}"
 
     def begin(self, scene: str, deadlines: Deadlines | None = None) -> asyncio.Task[None]:
-        """Say what is wanted, and answer the calls that are owed; the turn runs in a task."""
+        """Start a turn in a task: the outputs of open calls, and a message that names the scene."""
         self.turns += 1
         self.new = [
             {"type": "function_call_output", "call_id": call_id, "output": "found"}
@@ -137,7 +137,7 @@ class Role:
             self.began.set()
 
     def settle(self) -> None:
-        """Remember what an application would of the turn that has ended."""
+        """Add the ended turn to the history, as an application would."""
         if self.error is None:
             output = [item for item in self.stream.response.output if item["type"] != "reasoning"]
         elif self.error.output_seen:
@@ -167,7 +167,7 @@ class Stage:
         self._timing = Timing()
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Start everything."""
+        """Start the emulator, the client and the conversations."""
         cell = self.cell
         await stack.enter_async_context(self.emulator)
         patience_s = SILENCE_S if cell.row.is_silence else PATIENCE_S
@@ -189,27 +189,27 @@ class Stage:
 
     @property
     def fired(self) -> list[Fired]:
-        """The faults that have struck."""
+        """The faults that have occurred."""
         return self.emulator.faults.fired
 
     @property
     def struck(self) -> str | None:
-        """The connection that was struck, if it was an open one."""
+        """Connection of the first fault; ``None`` before, or where it had none."""
         return self.fired[0].place.connection_id if self.fired else None
 
     @property
     def struck_is_open(self) -> bool:
-        """Whether that connection is still there."""
+        """Whether that connection is still open."""
         return self.struck in [connection.id for connection in self.emulator.live_connections]
 
     @property
     def has_struck(self) -> bool:
-        """Whether everything that was to go wrong went wrong."""
+        """Whether every fault of the cell has occurred."""
         fired = {fired.action for fired in self.fired}
         return self._failing is None and fired >= {fault.action for fault in self.cell.row.faults}
 
     async def struck_turn(self) -> None:
-        """The turn that is struck, with what there is around it."""
+        """Play the turn that meets the fault, and its surroundings."""
         if self.cell.phase is not Phase.DIALLING:
             await soon(self.actor.begin("say"))
             self.actor.settle()
@@ -233,45 +233,45 @@ class Stage:
             await soon(self.actor.begin(_SCENES.get(phase, "say"), self._impatient))
 
     async def end_of_talk(self, role: Role) -> None:
-        """Let one who talks come to an end."""
+        """Let an endless answer end, and wait for its turn."""
         self._silent.add(role.name)
         await soon(self._talking)
 
     async def _talk(self) -> None:
-        """The neighbour begins to talk, on the same socket where there are lanes."""
+        """Start the neighbour's turn, on the same connection if lanes are on."""
         self._talking = self.neighbour.begin("talk")
         await soon(self.neighbour.began.wait())
 
     async def _dial(self) -> None:
-        """The actor dials, and where one socket is enough, the neighbour waits for it too."""
+        """The actor's turn dials; with lanes, the neighbour waits for the same connection."""
         self._lay()
         acting = self.actor.begin("say", self._impatient)
         if self.cell.way is Way.ONE:
-            await until(lambda: bool(self.fired), "it strikes")
+            await until(lambda: bool(self.fired), "the fault occurs")
         await self._talk()
         await soon(acting)
 
     async def _rotate(self) -> None:
-        """The connection is replaced in the middle of an answer."""
+        """Replace the connection in the middle of an answer."""
         client = self.client
         acting = self.actor.begin("talk", self._impatient)
         await soon(self.actor.began.wait())
         if strikes_dial := any(fault.action in AT_DIAL for fault in self.cell.row.faults):
             self._lay()
             self._timing.keep_up()
-            await until(lambda: client.metrics.failed_dials == 1, "the replacement cannot be made")
-            await until(lambda: not client.state().replacing, "it is given up")
+            await until(lambda: client.metrics.failed_dials == 1, "the replacement fails")
+            await until(lambda: not client.state().replacing, "the replacement is given up")
         self._timing.keep_up()
-        await until(lambda: not client.state().replacing, "the replacement is there")
+        await until(lambda: not client.state().replacing, "the replacement is ready")
         if not strikes_dial:
             self._lay(running=True)
-            await until(lambda: bool(self.fired), "it strikes")
+            await until(lambda: bool(self.fired), "the fault occurs")
         if not self.cell.row.is_silence or strikes_dial:
             self._silent.add(ACTOR)
         await soon(acting)
 
     def _lay(self, *, running: bool = False) -> None:
-        """Faults for the request that is sent next, or for the one that was sent last."""
+        """Add the faults, for the next request or with ``running`` for the latest one."""
         phase, request = self.cell.phase, self._requests + (not running)
         for fault in self.cell.row.faults:
             if fault.action in AT_DIAL:
@@ -297,7 +297,7 @@ class Stage:
         self.emulator.pace = Unhurried() if self._is_slow else Pace()
 
     def _play(self, prompt: Prompt) -> list[Step]:
-        """The model does what the last message says."""
+        """The model plays the scene that the last message names."""
         scene, token = prompt.user_text.split()
         if self._failing is not None:
             failing, self._failing = self._failing, None

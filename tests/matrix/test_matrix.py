@@ -19,12 +19,12 @@ SLACK_S = 5 * TIME_SCALE
 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)
-async def test_what_goes_wrong_comes_to_what_the_table_says(cell: Cell) -> None:
+async def test_each_fault_ends_as_the_table_says(cell: Cell) -> None:
     async with AsyncExitStack() as stack:
         stage = Stage(cell)
         await stage.open(stack)
         await stage.struck_turn()
-        assert stage.has_struck, f"of {cell.row.faults}, only {stage.fired} struck"
+        assert stage.has_struck, f"of {cell.row.faults}, only {stage.fired} occurred"
         check_socket_is_shared(stage)
         check_actor(stage)
         await go_on(stage, stage.actor, mode_after(cell))
@@ -33,7 +33,7 @@ async def test_what_goes_wrong_comes_to_what_the_table_says(cell: Cell) -> None:
 
 
 def check_actor(stage: Stage) -> None:
-    """The conversation that was struck: its end is the table's, and it was told of nothing twice."""
+    """The turn with the fault ends as the table says, and no part of its answer is delivered twice."""
     cell, actor, outcome = stage.cell, stage.actor, stage.cell.outcome
     assert actor.took_s < (SILENCE_S if cell.row.is_silence else 0) + SLACK_S
     if isinstance(outcome, Raises):
@@ -63,14 +63,14 @@ def check_answer(stage: Stage, outcome: Answered) -> None:
     assert metrics.attempts == 1 + len(outcome.causes)
     if set(outcome.causes) & {Cause.CONNECTION, Cause.LIMIT, Cause.STALLED} and stage.struck is not None:
         record = stage.emulator.responses[stage.actor.stream.response.id]
-        assert record.connection_id != stage.struck, "another connection is asked"
+        assert record.connection_id != stage.struck, "the retry uses another connection"
     over_http = outcome.over_http or cell.way is Way.HTTP
     assert metrics.transport == ("http" if over_http else "websocket")
     assert metrics.mode == ("delta" if is_delta(cell, outcome) else "full")
 
 
 def is_delta(cell: Cell, outcome: Answered) -> bool:
-    """Whether the struck turn was answered on top of a parent."""
+    """Whether the turn with the fault was answered with a parent."""
     if cell.phase is Phase.DIALLING or outcome.in_full:
         return False
     moved = bool(outcome.causes) or cell.way is Way.HTTP
@@ -80,7 +80,7 @@ def is_delta(cell: Cell, outcome: Answered) -> bool:
 
 
 def mode_after(cell: Cell) -> str:
-    """How the turn after the struck one goes: only stored parents outlive a socket or a failed turn."""
+    """Mode of the turn after the fault: only stored parents outlive a connection or a failed turn."""
     outcome = cell.outcome
     failed = isinstance(outcome, Raises)
     if failed and cell.phase is Phase.DIALLING:
@@ -91,7 +91,7 @@ def mode_after(cell: Cell) -> str:
 
 
 def check_text(role: Role, outcome: Outcome, phase: Phase, way: Way) -> None:
-    """Every word once, in order, and no word of others."""
+    """Every word was received once and in order, and no word of another turn."""
     received = role.received.split()
     expected = "".join(words(role.token, len(received))).split()
     assert received == expected
@@ -99,13 +99,13 @@ def check_text(role: Role, outcome: Outcome, phase: Phase, way: Way) -> None:
         assert role.received == role.stream.response.output_text
     if isinstance(outcome, Raises) and phase is not Phase.ROTATING:
         heard = {Phase.TEXT: WORDS_BEFORE, Phase.TERMINAL: WORDS}.get(phase, 0)
-        # The emulator breaks HTTP off with its last words still in a buffer.
+        # The emulator cuts HTTP off while its last words are still in a buffer.
         lost = way is Way.HTTP and outcome.error is ConnectionLost and phase is Phase.TERMINAL
-        assert heard - lost <= len(received) <= heard, "what came before the fault can be read"
+        assert heard - lost <= len(received) <= heard, "the words before the fault can be read"
 
 
 def check_context(stage: Stage, role: Role) -> None:
-    """What the model saw is what the application holds, before the turn and after it."""
+    """The model's context equals the application's history, before and after the turn."""
     if role.error is None:
         record = stage.emulator.responses[role.stream.response.id]
         assert canonical(record.effective_context) == canonical([*role.said, *role.new])
@@ -117,17 +117,17 @@ def check_context(stage: Stage, role: Role) -> None:
 
 
 def check_socket_is_shared(stage: Stage) -> None:
-    """The neighbour talks where it strikes, when there are lanes."""
+    """With lanes, the neighbour's turn runs on the connection of the fault."""
     if stage.cell.way is Way.MANY and stage.struck is not None:
         responses = stage.emulator.responses.values()
         assert stage.struck in [one.connection_id for one in responses if f"{NEIGHBOUR}-1" in str(one.input)]
 
 
 async def check_neighbour(stage: Stage) -> None:
-    """Whoever talks beside it is not disturbed, unless the table says that the socket falls."""
+    """The neighbour's turn is not disturbed, unless the table lists the connection as lost."""
     neighbour, expected = stage.neighbour, neighbour_error(stage.cell)
     if expected is None:
-        assert not stage._talking.done(), "it talked all the time"
+        assert not stage._talking.done(), "the neighbour's turn ended early"
     await stage.end_of_talk(neighbour)
     if expected is None:
         assert neighbour.error is None, repr(neighbour.error)
@@ -144,12 +144,12 @@ async def check_neighbour(stage: Stage) -> None:
 
 def neighbour_error(cell: Cell) -> type[TurnError] | None:
     if cell.phase is Phase.DIALLING and cell.way is Way.MANY and isinstance(cell.outcome, Raises):
-        return cell.outcome.error  # they wait for the same connection
+        return cell.outcome.error  # both wait for the same connection
     return cell.neighbour_falls
 
 
 async def go_on(stage: Stage, role: Role, mode: str | None = None) -> None:
-    """The next turn of the conversation is answered at once, with the right context."""
+    """The next turn of the conversation succeeds in one attempt, with the right context."""
     await soon(role.begin("say"))
     metrics: Any = role.stream.metrics
     assert role.error is None, repr(role.error)

@@ -1,4 +1,4 @@
-"""The page that people read is the table that is tested."""
+"""The published page is generated from the tested table."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Items in one form, so that a server's and an application's view of a conversation can be compared.
+"""Items in one form, to compare a server's view of a conversation with an application's.
 
-Written apart from the library's own rules of equality: this is the yardstick they are held against.
+Independent of the library's own rules of equality, because it is used to check them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _SERVER_ONLY = {"reasoning", "web_search_call", "file_search_call", "mcp_call", 
 
 
 def canonical(items: Iterable[Mapping[str, Any]], *, ordered: bool = True) -> list[object]:
-    """What was said, called and returned, in order, without what only servers hold.
+    """Messages, calls and outputs in order, without the items that only servers hold.
 
-    Consecutive assistant texts are one. When not ``ordered``, a stretch of assistant texts, calls and outputs
-    is compared by its texts in order and its calls and outputs in any.
+    Consecutive assistant texts are joined. When not ``ordered``, each run of assistant texts, calls and
+    outputs is compared by its texts in order and by its calls and outputs in any order.
     """
     forms = _joined([_form(item) for item in items if item.get("type", "message") not in _SERVER_ONLY])
     return list(forms) if ordered else _stretches(forms)
@@ -36,7 +36,7 @@ def _form(item: Mapping[str, Any]) -> Form:
         return ("call", item["call_id"], item["name"], item["arguments"])
     if kind == "function_call_output":
         return ("output", item["call_id"], item["output"])
-    raise AssertionError(f"this yardstick does not know items of type {kind}")
+    raise AssertionError(f"canonical() does not support items of type {kind}")
 
 
 def _content(content: Any) -> str:

@@ -1,10 +1,10 @@
-"""Random conversations under random faults, for as long as one likes.
+"""Random conversations under random faults, for a given time.
 
     python -m tests.promise.soak --minutes 10 --seed 1
 
-Speakers of `world` talk over one client, and everything that can go wrong goes wrong at random. Every turn
-must end in a response or in a typed error; what was received must be of one answer; the context that the
-model saw must be what the speaker holds. The figures are printed at the end; the exit code is 1 unless
+The speakers of `world` share one client, and the emulator injects every kind of fault at random. Every turn
+must end in a response or in a typed error. The events of a turn must belong to one response. The model's
+context must equal the speaker's history. The figures are printed at the end; the exit code is 1 unless
 lost, doubled and mixed are all zero.
 """
 
@@ -20,7 +20,8 @@ from typing import Any
 
 import trunkline
 
-from .world import MODELS, Speaker, Turn, World, user
+from ..talk import user
+from .world import MODELS, Speaker, Turn, World
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("refuse_upgrade", {"status": 503}),
@@ -52,7 +53,7 @@ POLICY = trunkline.Policy(max_attempts=6, backoff_s=0.01, max_backoff_s=0.05)
 
 
 class Soak:
-    """One run: a world per round, each with a seed of its own."""
+    """One run: a world per round, each with its own seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -62,7 +63,7 @@ class Soak:
         self.errors: Counter[str] = Counter()
 
     async def run(self, until: float, max_turns: int) -> None:
-        """Rounds until the time is over."""
+        """Play rounds until the time or the number of turns is reached."""
         rounds = 0
         while time.monotonic() < until and self.figures["turns"] < max_turns:
             await self._round(random.Random(f"{self.seed}:{rounds}"), until)
@@ -113,7 +114,7 @@ class Soak:
             print(f"seed {self.seed}: {broken}", file=sys.stderr, flush=True)
 
     def _disturb(self, speaker: Speaker, dice: random.Random) -> None:
-        """Sometimes the application changes its mind about what was said."""
+        """Sometimes rewrite the history, as an application may between turns."""
         if dice.random() > 0.1 or not speaker.said:
             return
         cut = dice.randrange(len(speaker.said))
@@ -121,7 +122,7 @@ class Soak:
         speaker.rewrite([*kept, user(f"{speaker.token} in other words")])
 
     def line(self) -> str:
-        """All figures, on one line."""
+        """All figures on one line."""
         counts = {
             name: self.figures[name] for name in ("turns", "answered or left", "lost", "doubled", "mixed")
         }
@@ -132,12 +133,12 @@ class Soak:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing was lost, doubled or mixed up."""
+        """Whether no turn was lost, doubled or mixed."""
         return not any(self.figures[name] for name in ("lost", "doubled", "mixed"))
 
 
 def main() -> int:
-    """Run, and say what came of it."""
+    """Run and print the figures."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--minutes", type=float, default=10.0)
     arguments.add_argument("--turns", type=int, default=10**9)

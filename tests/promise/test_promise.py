@@ -1,4 +1,4 @@
-"""The one promise: the context that the model sees is the context that the application holds."""
+"""The context that the model sees always equals the history that the application holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from .world import MODELS, Keeper, Speaker, Talker, Turn, World, user
+from ..talk import user
+from .world import MODELS, Keeper, Speaker, Talker, Turn, World
 
 TEXTS = st.sampled_from(
     ["hello", "what is the weather in Oslo", "weather in Oslo and Bergen, and the clock", ""]
@@ -25,7 +26,7 @@ TURNS = st.builds(
 
 
 class Conversations(RuleBasedStateMachine):
-    """Random conversations, several at once on shared sockets, and what can happen between turns."""
+    """Random concurrent conversations on shared connections, with random changes between turns."""
 
     @initialize(lanes=st.booleans(), pace=st.sampled_from([None, 3000.0]), forgets=st.booleans())
     def begin(self, lanes: bool, pace: float | None, forgets: bool) -> None:
@@ -69,8 +70,8 @@ class Conversations(RuleBasedStateMachine):
             self.runner.run(speaker.speak(self.text(speaker, "go on"), Turn("reason", store)))
 
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
-    def say_nothing(self, number: int, store: bool | None) -> None:
-        """The same history again, with nothing after the answer."""
+    def resend(self, number: int, store: bool | None) -> None:
+        """Send the same history again, without a new user message."""
         speaker = self.pick(number)
         if speaker.said and not speaker.owed:
             self.runner.run(speaker.speak("", Turn("echo", store), says_nothing=True))
@@ -91,8 +92,8 @@ class Conversations(RuleBasedStateMachine):
             self.runner.run(self.world.all_speak(both))
 
     @rule(number=st.integers(0, 5), back=st.integers(1, 4), turn=TURNS)
-    def ask_again(self, number: int, back: int, turn: Turn) -> None:
-        """The same input again, from some message of the user's on."""
+    def regenerate(self, number: int, back: int, turn: Turn) -> None:
+        """Drop the history from one user message on, and send that message again."""
         speaker = self.pick(number)
         asked = [index for index, item in enumerate(speaker.said) if item.get("role") == "user"]
         if asked:
@@ -103,7 +104,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]), turn=TURNS)
     def interrupt(self, number: int, store: bool | None, turn: Turn) -> None:
-        """An answer, one that is cut short while it still comes, and the next, which does not wait."""
+        """A complete answer, one that is interrupted while it streams, and the next without a wait."""
         speaker = self.pick(number)
         long = Turn("words-40", store, leave_after=turn.leave_after or 1, heard=turn.heard)
         for step in (Turn("echo", store), long, Turn("echo", store)):
@@ -111,7 +112,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]), arrangement=st.integers(0, 2))
     def use_tools(self, number: int, store: bool | None, arrangement: int) -> None:
-        """Parallel calls, answered."""
+        """Answer parallel tool calls."""
         self.world.arrangement = arrangement
         speaker = self.pick(number)
         for _ in range(3):
@@ -119,7 +120,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
     def take_back_a_call(self, number: int, store: bool | None) -> None:
-        """Of several calls, one is removed from the history; the others are answered."""
+        """Remove one of several calls from the history and answer the others."""
         speaker = self.pick(number)
         self.runner.run(speaker.speak(self.text(speaker, TOOLS_TEXT), Turn("tools", store)))
         if len(speaker.owed) > 1:
@@ -131,7 +132,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5), at=st.integers(0, 20), cut=st.integers(0, 10), turn=TURNS)
     def edit(self, number: int, at: int, cut: int, turn: Turn) -> None:
-        """A message is changed in place, or cut short."""
+        """Change or shorten a message in place."""
         speaker = self.pick(number)
         messages = [item for item in speaker.said if "role" in item]
         if messages:
@@ -149,7 +150,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5), at=st.integers(0, 20), turn=TURNS)
     def remove(self, number: int, at: int, turn: Turn) -> None:
-        """An item goes, and with a call its output."""
+        """Remove an item; a call is removed together with its output."""
         speaker = self.pick(number)
         if speaker.said:
             gone = speaker.said[at % len(speaker.said)]
@@ -164,13 +165,13 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def insert(self, number: int) -> None:
-        """A message appears at the beginning."""
+        """Insert a message at the beginning."""
         speaker = self.pick(number)
         self._settle(speaker, [user(f"{speaker.token} by the way"), *speaker.said])
         self.runner.run(speaker.speak(self.text(speaker, "well"), Turn()))
 
     def _settle(self, speaker: Speaker, said: list[dict[str, object]]) -> None:
-        """Calls that are still owed are answered by nobody when a history is rewritten."""
+        """Rewrite the history without its unanswered calls."""
         owed = {call["call_id"] for call in speaker.owed}
         speaker.rewrite([item for item in said if item.get("call_id") not in owed])
 
@@ -194,7 +195,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(text=TEXTS, turn=TURNS)
     def equal_words(self, text: str, turn: Turn) -> None:
-        """Two owners begin with the same words; neither may be given the other's response as a parent."""
+        """Two owners send equal first messages; neither may continue the other's response."""
         self.keys += 1
         twins = [Keeper(self.world, f"<twins-{self.keys}>", key=f"twin-{self.keys}-{n}") for n in range(2)]
         shared = [(twin, f"{twin.token} {text}", Turn(turn.model, turn.store)) for twin in twins]
@@ -203,7 +204,7 @@ class Conversations(RuleBasedStateMachine):
             self.runner.run(twin.speak(f"{twin.token} again", Turn(turn.model, turn.store)))
 
     @invariant()
-    def nothing_is_left_in_flight(self) -> None:
+    def connections_stay_within_their_limits(self) -> None:
         if not hasattr(self, "world"):
             return
         for connection in self.world.emulator.live_connections:

@@ -1,9 +1,8 @@
-"""Speakers who talk over one client to one emulator, and check after every turn that the promise is kept.
+"""Speakers that share one client and one emulator, and check the model's context after every turn.
 
-Each speaker keeps its own list of what was said, apart from the library. After a turn, the emulator's
-effective context must equal that list; the text that streamed must be the text that the model made for this
-very response; and a parent, where one was named, must be a response of the same speaker or of those it
-forked from.
+Each speaker keeps its own history, independently of the library. After a turn, the emulator's effective
+context must equal that history. The streamed text must equal the text of the emulator's record of this
+response. A parent that was named must be a response of the same speaker or of the one it was forked from.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import trunkline
 from trunkline.emulator import Emulator
 
+from ..talk import assistant, user
 from .canonical import canonical, text_of
 
 JSON = dict[str, Any]
@@ -40,23 +40,15 @@ CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
 MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools")
 
 
-def user(text: str) -> JSON:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> JSON:
-    return {"role": "assistant", "content": text}
-
-
 @dataclass
 class Turn:
-    """How a speaker takes a turn.
+    """Parameters of one turn.
 
     Attributes:
         model: the emulator's model.
         store: as in the request.
-        leave_after: how many events are read before the stream is left; ``None`` reads to the end.
-        heard: how many characters of the text were heard; ``None`` says nothing about it.
+        leave_after: number of events to read before leaving the stream; ``None`` reads to the end.
+        heard: number of characters to report as heard; ``None`` does not call ``heard``.
     """
 
     model: str = "echo"
@@ -67,7 +59,7 @@ class Turn:
 
 @dataclass
 class Speaker:
-    """One who holds a conversation, and remembers it independently."""
+    """One conversation, with a history that is kept independently of the library."""
 
     world: World
     token: str
@@ -83,11 +75,11 @@ class Speaker:
         raise NotImplementedError
 
     def rewrite(self, said: list[JSON]) -> None:
-        """Hold this history from now on."""
+        """Replace the history."""
         raise NotImplementedError
 
     async def speak(self, text: str, turn: Turn, *, says_nothing: bool = False) -> None:
-        """Say something, or answer the calls that are owed; or ask for more without a word."""
+        """Take a turn: answer the open calls if any; else send the text, or nothing if ``says_nothing``."""
         new = self.answers() if self.owed else [] if says_nothing else [user(text)]
         stream = self.stream(new, turn)
         try:
@@ -99,21 +91,21 @@ class Speaker:
         received = stream.received_text
         if not self.world.is_forgetful:
             assert trunkline.Cause.PARENT_LOST not in stream.metrics.recoveries, (
-                "a parent that cannot be named"
+                "a parent that the service does not have was named"
             )
         if whole:
             self.check(stream, new, received)
         self.after(stream, new, received, turn)
 
     async def _read(self, stream: trunkline.ResponseStream, turn: Turn) -> bool:
-        """Take what comes; whether it was read to the end. There is one answer in a stream, told once."""
+        """Read the stream; return whether it was read to its end. A stream holds exactly one response."""
         taken, beginnings = itertools.count(1), 0
         async with stream:
             async for event in stream:
                 beginnings += isinstance(event, trunkline.events.ResponseCreated)
-                assert beginnings <= 1, "a second answer begins in the same stream"
+                assert beginnings <= 1, "a second response began in the same stream"
                 if turn.leave_after is not None and next(taken) >= turn.leave_after:
-                    return stream.is_ended  # what was taken last may have been the end
+                    return stream.is_ended  # the last event read may have been the final one
         return True
 
     def answers(self) -> list[JSON]:
@@ -128,21 +120,21 @@ class Speaker:
         server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
         assert server == application, f"the model saw {server}\nand the application holds {application}"
         assert received == text_of(record.output) == stream.response.output_text, (
-            "the text is not the answer's"
+            "the streamed text differs from the response's"
         )
-        assert record.input, "a request that says nothing new"
+        assert record.input, "the request has no input"
         parent = record.previous_response_id
-        assert parent is None or parent in self.responses, "the parent is another speaker's response"
+        assert parent is None or parent in self.responses, "the parent is a response of another speaker"
         assert (stream.metrics.mode == "delta") == (parent is not None)
         foreign = {other.token for other in self.world.speakers if other.token != self.token}
         shown = json.dumps(record.effective_context)
-        assert not any(token in shown for token in foreign), "another speaker's words are in the context"
+        assert not any(token in shown for token in foreign), "text of another speaker is in the context"
         self.responses.add(record.id)
 
 
 @dataclass
 class Talker(Speaker):
-    """A speaker with a `Conversation`."""
+    """A speaker that uses a `Conversation`."""
 
     chat: trunkline.Conversation = None  # type: ignore[assignment]
 
@@ -183,7 +175,7 @@ class Talker(Speaker):
 
 @dataclass
 class Keeper(Speaker):
-    """A speaker who keeps the history, in plain lists and dicts that it changes in place."""
+    """A speaker that sends its own history of plain lists and dicts, and changes them in place."""
 
     key: str = ""
     keeps_order = False
@@ -215,7 +207,7 @@ class Keeper(Speaker):
 
 
 def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
-    """The output with its text replaced by what was heard, where the first text stood."""
+    """The output with its text replaced by the heard text, at the place of the first message."""
     kept: list[JSON] = []
     said = [assistant(heard)] if heard else []
     for item in output:
@@ -228,7 +220,7 @@ def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
 
 
 class World:
-    """One emulator, one client, and everybody who speaks."""
+    """One emulator, one client and all speakers."""
 
     def __init__(
         self, *, lanes: bool = True, tokens_per_second: float | None = None, **settings: Any
@@ -268,7 +260,7 @@ class World:
         return f"<{next(self._numbers)}>"
 
     def arranged(self, output: list[JSON]) -> list[JSON]:
-        """An answer as an application may hold it: joined, reordered, with such reasoning as can be sent."""
+        """The output as an application may hold it: joined, reordered, with resendable reasoning."""
         held = [
             item
             for item in output
@@ -281,5 +273,5 @@ class World:
         return held
 
     async def all_speak(self, turns: Sequence[tuple[Speaker, str, Turn]]) -> None:
-        """Several speak at once."""
+        """Take several turns concurrently."""
         await asyncio.gather(*(speaker.speak(text, turn) for speaker, text, turn in turns))

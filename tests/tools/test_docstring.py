@@ -90,5 +90,5 @@ def test_several_numpy_parameters_may_share_a_description() -> None:
         "Look it up.\n\ncity: in a text.",
     ],
 )
-def test_what_describes_no_parameter_stays_in_the_description(doc: str) -> None:
+def test_sections_without_known_parameters_stay_in_the_description(doc: str) -> None:
     assert split(doc, NAMES) == (doc, {})

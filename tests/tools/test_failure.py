@@ -1,4 +1,4 @@
-"""Failures of tools: logged for the developer with a traceback, and told to the model without the message."""
+"""Failures of tools: logged with a traceback, and reported to the model without the message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Picky(pydantic.BaseModel):
     @pydantic.field_validator("row")
     @classmethod
     def check(cls, row: str) -> str:
-        raise RuntimeError(f"a bug of the validator's: {row}")
+        raise RuntimeError(f"a bug in the validator: {row}")
 
 
 def take(picky: Picky) -> None: ...
@@ -66,7 +66,7 @@ async def call(made: FunctionTool, arguments: str = "{}", **options: object) -> 
         (find_later, {"row": SECRET}, LookupError, "raise LookupError"),
         (hang, {}, TimeoutError, "create_future()"),
         (give_objects, {}, TypeError, "result_text"),
-        (take, {"picky": {"row": SECRET}}, RuntimeError, "a bug of the validator's"),
+        (take, {"picky": {"row": SECRET}}, RuntimeError, "a bug in the validator"),
     ],
 )
 async def test_a_failure_leaves_a_traceback_in_the_log_and_no_message_for_the_model(
@@ -117,7 +117,7 @@ async def test_on_error_chooses_what_the_model_gets(log: pytest.LogCaptureFixtur
     assert len(log.records) == 1
 
 
-async def test_the_on_error_of_a_tool_counts_more_than_that_of_the_call() -> None:
+async def test_on_error_of_a_tool_overrides_that_of_the_call() -> None:
     @tool(on_error=lambda failure: "of the tool")
     def fail() -> None:
         raise LookupError
@@ -134,7 +134,7 @@ def returns_no_text(failure: ToolFailure) -> str:
 
 
 @pytest.mark.parametrize("on_error", [raises, returns_no_text])
-async def test_an_on_error_that_fails_is_logged_and_the_default_counts(
+async def test_an_on_error_that_fails_is_logged_and_the_default_is_used(
     on_error: OnToolError, log: pytest.LogCaptureFixture
 ) -> None:
     text = await call(FunctionTool.of(find), '{"row":"7"}', on_error=on_error)

@@ -1,4 +1,4 @@
-"""Tools: what the model sees of them, and what comes back when it calls."""
+"""Function tools: their definitions and their calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def error_of(function: Callable[..., Any], arguments: str = "{}", *, timeo
 # --- definitions -----------------------------------------------------------------------------------------
 
 
-def test_the_definition_is_the_one_of_the_api() -> None:
+def test_the_definition_has_the_form_of_the_api() -> None:
     made = FunctionTool.of(get_weather)
     assert made.name == "get_weather"
     assert made.timeout_s is None
@@ -56,7 +56,7 @@ def test_the_definition_is_the_one_of_the_api() -> None:
     json.dumps(made.definition)
 
 
-def test_a_function_that_says_nothing_has_no_description() -> None:
+def test_a_function_without_a_docstring_has_no_description() -> None:
     def quiet() -> None:
         pass
 
@@ -94,7 +94,7 @@ def test_settings_reach_through_methods_partials_and_objects() -> None:
     assert FunctionTool.of(tool(name="named")(lambda: None)).name == "named"
 
 
-def test_what_cannot_hold_settings_is_refused() -> None:
+def test_an_object_that_cannot_hold_settings_is_refused() -> None:
     class Service:
         def find(self) -> None:
             pass
@@ -162,7 +162,7 @@ async def test_arguments_are_given_by_name() -> None:
 
 
 @pytest.mark.parametrize("result", [object(), {"deep": [object()]}, lambda: None])
-async def test_a_result_that_is_no_json_is_an_error_that_names_its_type(result: Any) -> None:
+async def test_a_result_that_is_not_json_is_an_error_that_names_its_type(result: Any) -> None:
     def give() -> Any:
         return result
 
@@ -288,7 +288,7 @@ async def test_cancelling_the_call_leaves_a_thread_and_returns_at_once() -> None
         release.set()
 
 
-async def test_a_cancellation_inside_of_the_tool_is_its_own_error() -> None:
+async def test_a_cancelled_error_raised_inside_a_tool_is_reported_as_its_error() -> None:
     async def wait_for_a_lost_cause() -> None:
         other = asyncio.ensure_future(asyncio.Event().wait())
         asyncio.get_running_loop().call_soon(other.cancel)
@@ -298,7 +298,7 @@ async def test_a_cancellation_inside_of_the_tool_is_its_own_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_program_ends_it(kind: type[BaseException]) -> None:
+def test_keyboard_interrupt_and_system_exit_are_not_caught(kind: type[BaseException]) -> None:
     def stop() -> None:
         raise kind
 
@@ -313,14 +313,14 @@ def test_what_ends_the_program_ends_it(kind: type[BaseException]) -> None:
 # --- sharing ---------------------------------------------------------------------------------------------
 
 
-def test_a_function_is_read_once() -> None:
+def test_the_tool_of_a_function_is_built_once() -> None:
     def get_weather(city: str) -> str:
         return city
 
     assert FunctionTool.shared(get_weather) is FunctionTool.shared(get_weather)
 
 
-def test_a_wrapper_is_not_taken_for_what_it_wraps() -> None:
+def test_a_wrapper_has_a_tool_of_its_own() -> None:
     def get_weather(city: str) -> str:
         return city
 
@@ -333,7 +333,7 @@ def test_a_wrapper_is_not_taken_for_what_it_wraps() -> None:
     assert FunctionTool.shared(wrapper) is not made
 
 
-def test_settings_that_come_later_count() -> None:
+def test_later_settings_take_effect() -> None:
     def get_weather(city: str) -> str:
         return city
 

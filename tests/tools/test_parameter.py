@@ -1,4 +1,4 @@
-"""Descriptions, constraints, defaults and models that a developer gives to parameters reach the model."""
+"""Descriptions, constraints, defaults and models of parameters reach the schema."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_constraints_of_pydantic_are_shown_and_checked() -> None:
             signature.keywords(arguments)
 
 
-def test_the_defaults_of_fields_are_given_to_the_function() -> None:
+def test_defaults_of_fields_are_passed_to_the_function() -> None:
     def look(
         city: str = pydantic.Field(description="required"),
         days: int = pydantic.Field(3),
@@ -142,7 +142,7 @@ def test_models_are_parameters() -> None:
     assert keywords == {"place": oslo, "others": [Place(city="Rome")]}
 
 
-def test_a_model_says_where_arguments_do_not_fit() -> None:
+def test_arguments_that_do_not_fit_a_model_are_refused_with_their_path() -> None:
     def look(others: list[Place]) -> None: ...
 
     with pytest.raises(ValueError, match=r"near\.city: .*valid string.*\$\.others\[0\]") as raised:

@@ -1,4 +1,4 @@
-"""Signatures as JSON schema, and arguments held against them."""
+"""Signatures as JSON schemas, and the conversion of arguments by them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
     return Signature.of(function).parameters
 
 
-def test_the_schema_tells_every_parameter_with_type_description_and_default() -> None:
+def test_the_schema_has_type_description_and_default_of_every_parameter() -> None:
     schema = schema_of(everything)
     properties = schema["properties"]
     assert schema["type"] == "object"
@@ -91,7 +91,7 @@ def references(schema: Any) -> set[str]:
     return set()
 
 
-def test_every_reference_leads_into_the_schema_itself() -> None:
+def test_every_reference_resolves_within_the_schema() -> None:
     schema = schema_of(everything)
     found = references(schema)
     assert {"#/$defs/Place", "#/$defs/Unit", "#/$defs/Span", "#/$defs/Filters"} <= found
@@ -116,7 +116,7 @@ def test_a_function_without_parameters_has_an_empty_object() -> None:
     assert Signature.of(now).description == ""
 
 
-def test_a_type_named_like_ours_does_not_collide() -> None:
+def test_a_type_named_like_the_librarys_own_does_not_collide() -> None:
     class Arguments(msgspec.Struct):
         value: int
 
@@ -129,7 +129,7 @@ def test_a_type_named_like_ours_does_not_collide() -> None:
     assert signature.keywords('{"arguments":[],"one":{"value":1}}')["one"] == Arguments(1)
 
 
-# --- what may be a tool ----------------------------------------------------------------------------------
+# --- kinds of callables -----------------------------------------------------------------------------------
 
 
 class Service:
@@ -184,7 +184,7 @@ def logged(function: Callable[..., Any]) -> Callable[..., Any]:
         (lambda text: text, None, "", False),
     ],
 )
-def test_many_things_are_functions(
+def test_every_kind_of_callable_has_a_signature(
     function: Callable[..., Any], name: str | None, description: str, is_async: bool
 ) -> None:
     signature = Signature.of(function)
@@ -193,7 +193,7 @@ def test_many_things_are_functions(
     assert signature.keywords('{"text":"a"}') == {"text": "a"}
 
 
-def test_what_a_partial_has_bound_is_not_shown() -> None:
+def test_bound_arguments_of_a_partial_are_not_in_the_schema() -> None:
     def search(database: object, text: str, table: object = None, limit: int = 3) -> None:
         pass
 
@@ -226,7 +226,7 @@ def ambiguous(which: Place | Span) -> None: ...
         (len, ["len", "positional-only"]),
     ],
 )
-def test_what_json_cannot_call_is_refused_with_its_remedy(
+def test_a_callable_that_json_cannot_call_is_refused_with_a_remedy(
     function: Callable[..., Any], words: list[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as raised:
@@ -254,7 +254,7 @@ def test_arguments_are_converted_to_the_types_of_the_function() -> None:
     }
 
 
-def test_defaults_are_left_to_the_function_whatever_they_are() -> None:
+def test_defaults_are_left_to_the_function() -> None:
     sentinel = object()
 
     def choose(first: Any = sentinel, second: list[int] = [1, 2], third: int | None = None) -> None:  # noqa: B006
@@ -295,8 +295,8 @@ def test_no_arguments_are_an_empty_object(nothing: str) -> None:
         ('{"anything":' + "[" * 100_000, "nested too deeply"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: str, where: str) -> None:
-    with pytest.raises(ValueError) as raised:  # noqa: PT011 - what it says is looked at
+def test_arguments_that_do_not_fit_are_refused_with_their_path(arguments: str, where: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is checked below
         Signature.of(everything).keywords(arguments)
     assert where in str(raised.value)
 
@@ -316,7 +316,7 @@ def test_whole_floats_are_integers_and_half_surrogates_are_replaced() -> None:
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"])), st.integers(-(2**63), 2**63 - 1), st.booleans())
-def test_whatever_fits_comes_through(text: str, days: int, more: bool) -> None:
+def test_any_fitting_arguments_are_converted(text: str, days: int, more: bool) -> None:
     arguments = {"place": {"city": text}, "text": text} | ({"days": days} if more else {})
     keywords = Signature.of(everything).keywords(msgspec.json.encode(arguments).decode())
     assert keywords == {"place": Place(text), "text": text} | ({"days": days} if more else {})

@@ -84,7 +84,7 @@ def bare(values: list) -> None: ...  # type: ignore[type-arg]
     ("function", "words"),
     [(free, "weights takes keys"), (anything, "value takes anything"), (bare, "values takes anything")],
 )
-def test_what_the_service_cannot_enforce_is_refused(function: Callable[..., Any], words: str) -> None:
+def test_an_unenforceable_schema_is_refused(function: Callable[..., Any], words: str) -> None:
     assert FunctionTool.of(function)
     trunkline.tool(strict=True)(function)
     with pytest.raises(ConfigurationError, match=words):

@@ -1,4 +1,4 @@
-"""Threads for synchronous tools: a hung one stops nothing else."""
+"""Threads for synchronous tools: a hung call blocks nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..waiting import runs_briefly, soon, until
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Lets hung tools end, at the latest after the test."""
+    """Event that lets hung tools end; set after the test at the latest."""
     event = threading.Event()
     yield event
     event.set()
@@ -27,7 +27,7 @@ def release() -> Iterator[threading.Event]:
 
 
 async def give_up(threads: ToolThreads, release: threading.Event) -> None:
-    """A call that hangs, and whose caller leaves."""
+    """Start a call that hangs, and cancel its caller."""
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -51,7 +51,7 @@ async def quick(threads: ToolThreads) -> int:
     return await threads.run("quick", lambda number: number + 1, {"number": 1})
 
 
-async def test_calls_that_were_given_up_count_until_they_end(release: threading.Event) -> None:
+async def test_abandoned_calls_count_against_the_limit_until_they_end(release: threading.Event) -> None:
     threads = ToolThreads(limit=2)
     await give_up(threads, release)
     assert await quick(threads) == 2
@@ -64,7 +64,7 @@ async def test_calls_that_were_given_up_count_until_they_end(release: threading.
     assert await quick(threads) == 2
 
 
-async def test_calls_beyond_the_limit_wait_for_those_that_run(release: threading.Event) -> None:
+async def test_calls_beyond_the_limit_wait_for_running_calls(release: threading.Event) -> None:
     threads = ToolThreads(limit=3)
     running: list[int] = []
     most: list[int] = []
@@ -107,7 +107,7 @@ def test_a_thread_that_ends_after_its_loop_raises_nothing(
     assert caplog.records == []  # pytest turns an exception in a thread into an error of its own
 
 
-async def test_a_failure_after_the_call_was_given_up_is_logged(
+async def test_a_failure_of_an_abandoned_call_is_logged(
     release: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_late() -> None:
@@ -143,7 +143,7 @@ print(asyncio.run(FunctionTool.of(hang).call("{}", timeout_s=0.05)))
     assert "took longer" in done.stdout
 
 
-async def test_the_time_of_a_call_begins_when_it_has_a_thread(release: threading.Event) -> None:
+async def test_the_time_out_of_a_call_starts_when_it_has_a_thread(release: threading.Event) -> None:
     threads = ToolThreads(limit=1)
     begun = threading.Event()
 
@@ -157,7 +157,7 @@ async def test_the_time_of_a_call_begins_when_it_has_a_thread(release: threading
     second = asyncio.ensure_future(
         FunctionTool.of(free).call("{}", timeout_s=runs_briefly(0.5), threads=threads)
     )
-    await asyncio.sleep(runs_briefly(0.7))  # not a wait for something: more time than it has passes
+    await asyncio.sleep(runs_briefly(0.7))  # not a wait for something: the time-out has to pass
     assert not second.done()
     release.set()
     assert list(await soon(asyncio.gather(first, second))) == ["held", "free"]

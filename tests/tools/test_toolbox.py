@@ -1,4 +1,4 @@
-"""Toolboxes: what ``tools=[…]`` may hold, and calls by name."""
+"""Toolboxes: the values that ``tools=[…]`` accepts, and calls by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_toolbox_keeps_the_order_and_the_dicts_as_they_are() -> None:
     assert box.names == {"get_weather", "sql", "theirs", box.definitions[3]["name"]}
 
 
-def test_an_empty_toolbox_has_nothing() -> None:
+def test_an_empty_toolbox_has_no_definitions_and_no_names() -> None:
     box = Toolbox.of(())
     assert (box.definitions, box.names, box.get("x")) == ([], frozenset(), None)
 
@@ -61,7 +61,7 @@ def test_any_mapping_is_a_definition() -> None:
         (get_weather, ["tools must be a list, not function"]),
     ],
 )
-def test_what_is_no_toolbox_is_refused_with_its_place(tools: Sequence[Any], words: list[str]) -> None:
+def test_an_entry_that_is_no_tool_is_refused_with_its_index(tools: Sequence[Any], words: list[str]) -> None:
     with pytest.raises(ConfigurationError) as raised:
         Toolbox.of(tools)
     assert [word for word in words if word not in str(raised.value)] == []

@@ -1,6 +1,6 @@
-"""Types of events, as a caller meets them. Checked by mypy and pyright, never run.
+"""Types of events in the public API. Checked by mypy and pyright, never run.
 
-Each ``type: ignore`` is an assertion: a checker that finds no error in its line reports it as unused.
+Each ``type: ignore`` is an assertion: a checker reports it as unused if the line has no error.
 """
 
 from __future__ import annotations

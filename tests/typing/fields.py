@@ -59,7 +59,7 @@ def a_value_of_another_type_is_an_error(chat: Conversation) -> None:
     chat.send("x", truncation="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def what_a_streamed_turn_cannot_have_is_an_error(chat: Conversation) -> None:
+def a_field_that_streams_do_not_support_is_an_error(chat: Conversation) -> None:
     chat.send("x", stream=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     chat.send("x", background=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

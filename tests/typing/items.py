@@ -1,4 +1,4 @@
-"""Types of items, as a caller writes and reads them. Checked by mypy and pyright, never run."""
+"""Types of items in the public API. Checked by mypy and pyright, never run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unknown_items_pass(chat: Conversation, mapping: Mapping[str, Any]) -> None:
     chat.send(mapping)
 
 
-def named_types_say_what_is_wrong() -> None:
+def named_types_reject_wrong_items() -> None:
     message: Message = {"role": "user", "content": "words"}
     image: Message = {
         "role": "user",
@@ -56,12 +56,12 @@ def named_types_say_what_is_wrong() -> None:
     several: TurnInput = [message, image, output, reference]
     assert_type(message["role"] == "user", bool)
     print(several)
-    wrong: Message = {"role": "nobody", "content": "words"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
+    wrong: Message = {"role": "narrator", "content": "words"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
     missing: FunctionCallOutput = {"type": "function_call_output", "output": "x"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
     print(wrong, missing)
 
 
-def what_is_read(response: Response, chat: Conversation) -> None:
+def items_that_are_read_have_plain_types(response: Response, chat: Conversation) -> None:
     assert_type(response.output, list[dict[str, Any]])
     assert_type(chat.items, list[dict[str, Any]])
     assert_type(response.output_text, str)
