@@ -1,4 +1,4 @@
-"""The table as a page for people: ``python -m tests.matrix > docs/faults.md``."""
+"""The table of faults as a page: ``python -m tests.matrix > docs/faults.md``."""
 
 from __future__ import annotations
 
@@ -6,34 +6,38 @@ from collections.abc import Iterable, Iterator
 
 from .table import ROWS, Answered, Outcome, Phase, Raises, Row, cells
 
-_HEAD = """# Faults
+_HEAD = """# Faults and recovery
 
-What becomes of a turn when something goes wrong, by the moment in which it does. This page is printed from
-the table that the tests in `tests/matrix` go through, cell by cell ({cells} of them): each with responses
-stored and not stored, on one socket with many lanes, on sockets with one lane each, and over HTTP, as far as
-that makes sense.
+The outcome of a turn for each fault of the server or network, by the phase of the turn. The page is generated
+from the table that the tests in `tests/matrix` execute ({cells} cases): responses stored and not stored, one
+connection with many lanes, connections with one lane each, and HTTP, in every combination that can occur.
 
-In every cell, the model sees what the application holds; no text comes twice, and none of another
-conversation's; the turn ends within its deadline; the next turn of the conversation works; and nothing is
-left behind.
+In every case, the model sees the context that the application holds. No text is delivered twice, and none of
+another conversation. The turn ends within its deadline, the next turn of the conversation works, and no socket
+or task stays behind.
 
-How to read it:
+Entries of the tables:
 
-- — The turn is answered as if nothing had happened.
-- *again* The turn is answered after it was asked again, which its caller does not see; `metrics.recoveries`
-  has the cause. It is sent in full, unless the parent is stored.
-- An exception ends the turn. Before any output the history stays as it was; after it, the history holds what
-  was received.
-- Where nothing is written, the fault cannot strike.
+- — The turn is answered; the fault has no effect.
+- *retried* The turn is answered after a further attempt, which its caller does not see. `metrics.recoveries`
+  has the cause, which is shown in parentheses. The attempt sends the full context, unless the parent is
+  stored.
+- An exception ends the turn. Before output the history is unchanged; after output it has the input and the
+  text received.
+- An empty entry is a combination that cannot occur.
 
-The moments: while the connection is **dialled**; when the request is **sent** and nothing has come back; when
-the response is **created**; in the midst of **reasoning**, of **text** and of a **tool call**; when all
-output has come and the **terminal** event has not; while the conversation is **idle**, and another one on its
-socket is struck; and while the socket is **rotating** out: a new one takes its place, and it finishes its
-answers.
+Phases:
 
-**Others** are those who stream on the same socket, or wait for it: they go on undisturbed, or end with an
-exception, because the socket falls.
+- **dialled**: the connection is being made.
+- **sent**: the request was sent, and no event has arrived.
+- **created**: the response has begun, without output.
+- **reasoning**, **text**, **tool call**: output of this kind is arriving.
+- **terminal**: all output has arrived, and the terminal event has not.
+- **idle**: the conversation is idle; the fault concerns another turn on its connection.
+- **rotating**: the turn runs on an old connection while its replacement takes new turns.
+
+**Others** are turns of other conversations on the same connection. They continue, or end with an exception
+because the connection is lost.
 """
 
 _TITLES = {
@@ -47,12 +51,12 @@ _TITLES = {
     Phase.IDLE: "idle",
     Phase.ROTATING: "rotating",
 }
-_ON_THE_WAY = (Phase.DIALLING, Phase.ROTATING)
+_AT_THE_DIAL = (Phase.DIALLING, Phase.ROTATING)
 _AT_THE_REQUEST = (Phase.SENT, Phase.IDLE)
 
 
 def page() -> str:
-    """The whole page."""
+    """The page."""
     return "\n".join([_HEAD.format(cells=len(list(cells()))), *_sections()])
 
 
@@ -62,7 +66,7 @@ def _sections() -> Iterator[str]:
     dialling = [row for row in ROWS if Phase.DIALLING in row.outcomes]
     yield from _section("In an answer", streaming, [phase for phase in Phase if phase is not Phase.DIALLING])
     yield from _section("At a request", request, _AT_THE_REQUEST)
-    yield from _section("At the upgrade", dialling, _ON_THE_WAY)
+    yield from _section("At the upgrade", dialling, _AT_THE_DIAL)
 
 
 def _section(title: str, rows: Iterable[Row], phases: Iterable[Phase]) -> Iterator[str]:
@@ -99,10 +103,10 @@ def _told_answer(outcome: Answered) -> str:
     if not outcome.causes:
         return "—"
     how = " over HTTP" if outcome.over_http else ", in full" if outcome.in_full else ""
-    return f"*again*{how} ({', '.join(cause.value for cause in outcome.causes)})"
+    return f"*retried*{how} ({', '.join(cause.value for cause in outcome.causes)})"
 
 
 def _others(row: Row) -> str:
     if isinstance(row.outcomes.get(Phase.DIALLING), Raises):
         return "the same"
-    return f"`{row.falls.__name__}`" if row.falls is not None else "go on"
+    return f"`{row.falls.__name__}`" if row.falls is not None else "continue"

@@ -1,8 +1,8 @@
-"""The table: for every fault and the moment in which it strikes, what a turn comes to.
+"""The table of faults: the outcome of a turn for each fault and each phase of the turn.
 
-A row is a fault, a column is a moment. `cells` makes the matrix of them: each with responses stored and not
-stored, on one socket with many lanes, on sockets with one lane each, and over HTTP. What cannot be is left
-out: its outcome is missing in the row, or `_makes_sense` says so.
+A row is a fault, a column is a phase. `cells` multiplies them: responses stored and not stored, one
+connection with many lanes, connections with one lane each, and HTTP. Combinations that cannot occur are left
+out: they have no outcome in the row, or `_makes_sense` excludes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trunkline.emulator import Action, Fail, Fault
 
 
 class Phase(StrEnum):
-    """The moment in which a fault strikes."""
+    """The phase of a turn in which the fault occurs."""
 
     DIALLING = "dialling"
     SENT = "sent"
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
 
 class Way(StrEnum):
-    """What a turn goes over."""
+    """The transport of a turn."""
 
     MANY = "many lanes"
     ONE = "one lane"
@@ -49,12 +49,12 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Answered:
-    """The turn is answered; what was recovered from on the way, the caller did not see.
+    """The turn is answered, without notice of the faults to its caller.
 
     Attributes:
-        causes: why it was asked again.
-        over_http: it went over HTTP in the end.
-        in_full: the answer was to the whole context, also where the parent is stored.
+        causes: the cause of each further attempt.
+        over_http: the last attempt used HTTP.
+        in_full: the last attempt sent the whole context, also if the parent is stored.
     """
 
     causes: tuple[Cause, ...] = ()
@@ -83,16 +83,16 @@ class Row:
     """One fault.
 
     Attributes:
-        name: what it is called.
-        text: what the server does.
-        faults: what is laid down in the emulator, except for where it strikes.
-        outcomes: what becomes of a turn, by phase; a phase that is missing makes no sense.
-        falls: with what error others on the same socket end, when a response is struck; ``None``: they go on.
-        unstored: outcomes that are different when responses are not stored.
-        options: what the client is given.
-        over_http: whether it can strike over HTTP.
-        is_silence: nothing comes any more; deadlines have to be short.
-        model: what the model does by itself, where that is the fault.
+        name: the name in the page and in the ids of tests.
+        text: the behaviour of the server.
+        faults: the faults for the emulator, without their position.
+        outcomes: the outcome of the turn, by phase; a missing phase cannot occur.
+        falls: the error of other turns on the same connection; ``None`` if they continue.
+        unstored: different outcomes for responses that are not stored.
+        options: arguments of the client.
+        over_http: whether the fault can occur over HTTP.
+        is_silence: the server falls silent, so that deadlines must be short.
+        model: the failing step of the model, if the model is the fault.
     """
 
     name: str
@@ -118,18 +118,18 @@ class Cell:
 
     @property
     def outcome(self) -> Outcome:
-        """What is to come of the turn."""
+        """The expected outcome of the turn."""
         given = self.row.outcomes[self.phase]
         different = self.row.unstored.get(self.phase, given) if not self.store else given
         if self.phase is Phase.IDLE and self.way is not Way.MANY:
-            return Answered()  # the visitor who is struck is on another socket
+            return Answered()  # the turn with the fault is on another connection
         if self.way is Way.HTTP and isinstance(different, Raises) and different.error is ConnectionLost:
             return Raises(ConnectionLost)  # there are no close codes
         return different
 
     @property
     def neighbour_falls(self) -> type[TurnError] | None:
-        """With what error another conversation's answer ends that streams at the same time."""
+        """The error of another conversation that streams on the same connection; ``None`` for none."""
         return self.row.falls if self.way is Way.MANY and self.phase is not Phase.DIALLING else None
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ BEFORE_OUTPUT = (Phase.SENT, Phase.CREATED)
 AFTER_OUTPUT = (Phase.REASONING, Phase.TEXT, Phase.CALL, Phase.TERMINAL, Phase.ROTATING)
 
 NOTHING = Answered()
-"""The turn is answered at the first asking."""
+"""The turn is answered in its first attempt."""
 
 
 def again(*causes: Cause, over_http: bool = False, in_full: bool = False) -> Answered:
@@ -149,14 +149,14 @@ def again(*causes: Cause, over_http: bool = False, in_full: bool = False) -> Ans
 
 
 def raises(error: type[TurnError], **facts: Any) -> Raises:
-    """It ends so."""
+    """The turn ends with this error."""
     return Raises(error, facts)
 
 
 def _streaming(
     before: Outcome, after: Outcome, idle: Outcome | None = NOTHING, **different: Outcome
 ) -> dict[Phase, Outcome]:
-    """Outcomes before any output, from the first output on, and of those who are idle meanwhile."""
+    """Outcomes before output, after output, and of an idle conversation on the same connection."""
     found: dict[Phase, Outcome] = dict.fromkeys(BEFORE_OUTPUT, before)
     found |= dict.fromkeys(AFTER_OUTPUT, after)
     if idle is not None:
@@ -181,28 +181,28 @@ _WAIT = {"retry-after": "0.02"}
 ROWS: tuple[Row, ...] = (
     Row(
         "drop",
-        "breaks off without a close frame",
+        "closes the TCP connection without a close frame",
         (Fault(Action.DROP),),
         _streaming(again(Cause.CONNECTION), raises(ConnectionLost, close_code=None)),
         falls=ConnectionLost,
     ),
     Row(
         "reset",
-        "breaks off with a TCP reset",
+        "resets the TCP connection",
         (Fault(Action.RESET),),
         _streaming(again(Cause.CONNECTION), raises(ConnectionLost, close_code=None)),
         falls=ConnectionLost,
     ),
     Row(
         "close 1012",
-        "closes with a code",
+        "sends a close frame with a code",
         (Fault(Action.CLOSE, close_code=1012),),
         _streaming(again(Cause.CONNECTION), raises(ConnectionLost, close_code=1012)),
         falls=ConnectionLost,
     ),
     Row(
         "connection_limit",
-        "says that the connection's hour is over, and closes it",
+        "reports the age limit of the connection, and closes it",
         (Fault(Action.CONNECTION_LIMIT),),
         _streaming(
             again(Cause.LIMIT),
@@ -214,7 +214,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "stall",
-        "sends nothing more of this response",
+        "sends no further event of this response",
         (Fault(Action.STALL),),
         _streaming(again(Cause.STALLED), raises(DeadlineExceeded, phase="between_events")),
         is_silence=True,
@@ -228,14 +228,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "corrupt",
-        "sends something that is no JSON",
+        "sends a frame that is not JSON",
         (Fault(Action.CORRUPT),),
         _streaming(again(Cause.CONNECTION), raises(ProtocolViolation)),
         falls=ProtocolViolation,
     ),
     Row(
-        "omit what it says",
-        "leaves out of an event what it is about",
+        "omit content",
+        "omits the fields `response` and `delta` of an event",
         (Fault(Action.OMIT, fields=("response", "delta")),),
         _streaming(again(Cause.CONNECTION), raises(ProtocolViolation)),
     ),
@@ -262,13 +262,13 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "flat_error",
-        "ends the response with an error in the flat shape",
+        "ends the response with an error in the flat form of older gateways",
         (Fault(Action.FAIL, code="server_error"), Fault(Action.FLAT_ERROR, event_type="error")),
         _streaming(_TRANSIENT, raises(ResponseRefused, status=None, code="server_error")),
     ),
     Row(
         "response.failed, server_error",
-        "the model fails with a code that may pass",
+        "sends `response.failed` with a transient code",
         (),
         {
             Phase.CREATED: _TRANSIENT,
@@ -278,7 +278,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "response.failed, invalid_prompt",
-        "the model fails for good",
+        "sends `response.failed` with a permanent code",
         (),
         {
             Phase.CREATED: raises(ResponseFailed, code="invalid_prompt"),
@@ -287,13 +287,13 @@ ROWS: tuple[Row, ...] = (
         model=Fail("invalid_prompt", "It was no good."),
     ),
     _legal("duplicate", "sends an event twice", Fault(Action.DUPLICATE)),
-    _legal("reorder", "sends an event after the one that follows it", Fault(Action.REORDER)),
+    _legal("reorder", "swaps an event with the next one", Fault(Action.REORDER)),
     _legal("delay", "sends an event later", Fault(Action.DELAY, seconds=0.02)),
     _legal("fragment", "sends an event in several frames", Fault(Action.FRAGMENT)),
-    _legal("unknown_event", "sends an event of a type that nobody knows", Fault(Action.UNKNOWN_EVENT)),
-    _legal("unknown_field", "adds a field that nobody knows", Fault(Action.UNKNOWN_FIELD)),
-    _legal("omit sequence_number", "leaves out the number of an event", Fault(Action.OMIT)),
-    _legal("oversize", "pads an event to a mebibyte", Fault(Action.OVERSIZE)),
+    _legal("unknown_event", "sends an event of an unknown type", Fault(Action.UNKNOWN_EVENT)),
+    _legal("unknown_field", "adds an unknown field to an event", Fault(Action.UNKNOWN_FIELD)),
+    _legal("omit sequence_number", "omits the sequence number of an event", Fault(Action.OMIT)),
+    _legal("oversize", "pads an event to 1 MiB", Fault(Action.OVERSIZE)),
     Row(
         "reject 503",
         "refuses the request with 503",
@@ -314,14 +314,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "reject, stream limit",
-        "takes no more lanes on this socket",
+        "accepts no more lanes on this connection",
         (Fault(Action.REJECT, status=400, code="websocket_stream_limit_reached"),),
         {Phase.SENT: again(Cause.LIMIT), Phase.IDLE: NOTHING},
         over_http=False,
     ),
     Row(
         "forget",
-        "drops every lane's memory before it looks at the request",
+        "forgets the latest response of each lane before the request",
         (Fault(Action.FORGET),),
         {Phase.SENT: NOTHING, Phase.IDLE: NOTHING},
         unstored={Phase.SENT: _FORGOTTEN, Phase.IDLE: _FORGOTTEN},
@@ -329,7 +329,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "slow_read",
-        "reads nothing for a while",
+        "does not read for 50 ms",
         (Fault(Action.SLOW_READ, seconds=0.05),),
         {Phase.SENT: NOTHING, Phase.IDLE: NOTHING},
         over_http=False,
@@ -367,7 +367,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "ignore_upgrade, then hang up",
-        "hangs up instead of answering the upgrade",
+        "closes the connection instead of answering the upgrade",
         (Fault(Action.IGNORE_UPGRADE, seconds=0.02),),
         _dialling(again(Cause.UPGRADE, over_http=True)),
     ),
