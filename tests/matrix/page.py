@@ -13,8 +13,8 @@ from the table that the tests in `tests/matrix` execute ({cells} cases): respons
 connection with many lanes, connections with one lane each, and HTTP, in every combination that can occur.
 
 In every case, the model sees the context that the application holds. No text is delivered twice, and none of
-another conversation. The turn ends within its deadline, the next turn of the conversation works, and no socket
-or task stays behind.
+another conversation. The turn ends within its deadline, the next turn of the conversation works, and no
+socket or task stays behind.
 
 Entries of the tables:
 
