@@ -23,7 +23,7 @@ def exists(span: str) -> bool:
     """Whether a path, from the root or from the package, or a module of the package exists."""
     if span.startswith("_") and "/" not in span:
         span = span.removesuffix(".py").replace(".", "/") + ".py"
-    bases = (ROOT, TRUNKLINE.root, TRUNKLINE.root / "emulator", ROOT / "tests")
+    bases = (ROOT, TRUNKLINE.root, TRUNKLINE.root / "emulator", TRUNKLINE.root / "cli", ROOT / "tests")
     return any(list(base.glob(span)) for base in bases)
 
 
