@@ -1,9 +1,13 @@
-"""Frames of requests and steers, and the body of a request over HTTP: a join of encoded fields and items."""
+"""Frames of requests and steers, and the body of a request over HTTP.
+
+A request is a join of bytes that were encoded before: the fields, then the items. Reasoning that a request
+cannot carry is omitted: without encrypted content, and without an id that the service can look up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from .fields import Fields
 from .history import History
@@ -31,12 +35,12 @@ def frame(
 
 
 def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: str | None = None) -> bytes:
-    """The same request as the body of a streamed ``POST``."""
+    """The body of the same request as a streamed ``POST``."""
     return b'{"stream":true,' + _body(fields, items, previous_response_id)
 
 
 def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
-    """How many bytes a frame with the whole context would have."""
+    """The size of a frame with the whole context, in bytes."""
     return len(frame(fields, (), stream_id=stream_id)) + max(0, asked.size_bytes - 1)
 
 
@@ -47,7 +51,7 @@ def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | Non
     if fields.store is False:
         encoded = b",".join([item.portable for item in items if item.is_resendable])
     else:
-        # The id of a message or call says nothing, and is refused when it was not stored after all.
+        # Ids of messages and calls carry no meaning, and the service refuses those that it did not store.
         encoded = b",".join(
             [
                 item.encoded if item.is_server_only else item.portable
@@ -59,8 +63,8 @@ def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | Non
 
 
 def steer_frame(response_id: str, given: TurnInput) -> bytes:
-    """A ``response.steer`` frame. The protocol allows exactly three fields."""
-    spoken: str | Sequence[Any] = [given] if isinstance(given, Mapping) else given
+    """A ``response.steer`` frame. The protocol allows exactly these three fields."""
+    spoken = [given] if isinstance(given, Mapping) else given
     return encode(
         {
             "type": "response.steer",
