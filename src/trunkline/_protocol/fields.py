@@ -1,16 +1,14 @@
-"""A request: fixed fields and items, joined to one frame.
+"""Fields of a request, checked and encoded once, and the checks of a whole request.
 
-The argument names are those of the Responses API, and fields that we do not know pass through untouched.
-A field is checked and encoded once; a frame is a join of bytes. Unset arguments, and ``None`` inside option
-objects (``reasoning``, ``text`` …), stay off the wire, because the service refuses an explicit ``null`` in
-many places. Items, schemas and metadata are sent as they are; reasoning that cannot be sent again, because
-it has neither an id that the service may look up nor encrypted content, is left out.
+Names are those of the Responses API; unknown fields are passed on unchanged. Unset arguments, and ``None``
+inside option objects (``reasoning``, ``text`` …), stay off the wire, because the service refuses an explicit
+``null`` in many places. Schemas and metadata are sent unchanged.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
@@ -20,11 +18,11 @@ from .json import copy_json, encode
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 
 _REFUSED: Final = {
-    "stream": "a turn is always streamed; leave it out",
-    "stream_options": "it has no meaning over a WebSocket; leave it out",
-    "background": "a response in the background has no stream; use the HTTP API for it",
-    "type": "trunkline sets it; leave it out",
-    "stream_id": "lanes are chosen by trunkline; leave it out",
+    "stream": "turns are always streamed; remove it",
+    "stream_options": "it has no effect over a WebSocket; remove it",
+    "background": "background responses have no stream; use the HTTP API for them",
+    "type": "trunkline sets it; remove it",
+    "stream_id": "trunkline chooses the lane; remove it",
     "generate": "use warm() for a request without output",
     "input": "give the input as its own argument",
 }
@@ -47,7 +45,7 @@ _NAMED_TOOLS: Final = frozenset({"function", "custom"})
 
 
 class _Field:
-    """One field of a request: what it was made of, and its bytes."""
+    """One field of a request: a private copy of its value, and its encoded form."""
 
     __slots__ = ("encoded", "has_numbers", "source")
 
@@ -57,22 +55,23 @@ class _Field:
         self.encoded = encode(name) + b":" + encode(sent)
 
     def is_unchanged(self, value: object) -> bool:
-        """Whether the caller's object still says the same. Python holds True == 1, JSON does not."""
+        """Whether the caller's value still has the same JSON."""
         if self.source is value:
             return True
         try:
+            # Python: True == 1 == 1.0. JSON: all different, so values with numbers are compared as bytes too.
             return self.source == value and (not self.has_numbers or encode(self.source) == encode(value))
         except (TypeError, ValueError, RecursionError):
             return False
 
 
 class Fields:
-    """The fixed fields of requests: everything but the items and the parent. Immutable.
+    """All fields of a request except its items and its parent. Immutable.
 
     Attributes:
         model: the model's name.
-        store: ``True``, ``False``, or ``None`` where the service decides (its default is to store).
-        head: the encoded fields, joined.
+        store: ``True``, ``False``, or ``None`` for the service's default, which is to store.
+        head: the encoded fields, joined by commas.
     """
 
     __slots__ = ("_fields", "head", "model", "store")
@@ -86,14 +85,18 @@ class Fields:
         """Check and encode the fields of a request.
 
         Raises:
-            ConfigurationError: a field is wrong; the message names it and what is expected.
+            ConfigurationError: a field is invalid; the message names it and the expected value.
         """
         return cls._following({}, values)
 
     def following(self, values: Mapping[str, Any]) -> Fields:
-        """The fields of the next request, sharing what did not change since this one.
+        """The fields of the next request, which share unchanged fields with these.
 
-        Where nothing did, they are these.
+        Returns:
+            These fields themselves if all values are unchanged.
+
+        Raises:
+            ConfigurationError: as `of`.
         """
         later = self._following(self._fields, values)
         parts, later_parts = self._fields.values(), later._fields.values()
@@ -101,39 +104,39 @@ class Fields:
         return self if is_same else later
 
     def overridden(self, values: Mapping[str, Any]) -> Fields:
-        """These fields, with some replaced (or, by ``None``, unset)."""
+        """These fields, with some replaced, or unset by ``None``."""
         if not values:
             return self
         return self._following(self._fields, {**self.values(), **values})
 
     def values(self) -> dict[str, Any]:
-        """The fields as plain JSON; not to be changed."""
+        """The fields as plain JSON. Callers must not change it."""
         return {name: field.source for name, field in self._fields.items()}
 
-    def including(self, what: str) -> Fields:
-        """These fields with one more entry in ``include``."""
-        include = self.values().get("include", [])
-        return self if what in include else self.overridden({"include": [*include, what]})
+    def including(self, entry: str) -> Fields:
+        """These fields with an entry added to ``include``, unless it has it already."""
+        include = self.get("include") or []
+        return self if entry in include else self.overridden({"include": [*include, entry]})
 
     @property
     def brings_context(self) -> bool:
-        """The caller names a context of the server's, which trunkline neither knows nor chains on."""
+        """Whether the caller names a context on the server. Trunkline does not chain on such a response."""
         return not _OWN_CONTEXT.isdisjoint(self._fields)
 
     @property
     def names_parent(self) -> bool:
-        """The caller gave ``previous_response_id`` or ``conversation``, so calls may have been made there."""
+        """Whether the caller gave ``previous_response_id`` or ``conversation``, which may hold tool calls."""
         return not {"previous_response_id", "conversation"}.isdisjoint(self._fields)
 
     @property
     def acts(self) -> bool:
-        """A response may change something beyond itself, so that asking twice is not harmless."""
+        """Whether a response may have side effects on the server, so that a retry may repeat them."""
         return "conversation" in self._fields or any(
             tool.get("type") in _ACTING_TOOLS for tool in self.get("tools") or ()
         )
 
     def get(self, name: str) -> Any:
-        """One field as plain JSON; ``None`` when unset."""
+        """The value of a field as plain JSON; ``None`` if it is unset."""
         field = self._fields.get(name)
         return field.source if field is not None else None
 
@@ -141,6 +144,7 @@ class Fields:
 
     @classmethod
     def _following(cls, known: Mapping[str, _Field], values: Mapping[str, Any]) -> Fields:
+        # 1. Unset arguments stay off the wire; unchanged fields are neither checked nor encoded again.
         fields: dict[str, _Field] = {}
         for name, value in values.items():
             if value is None:
@@ -150,16 +154,14 @@ class Fields:
                 _check(name, value)
                 field = _Field(name, value)
             fields[name] = field
-        return cls._made(fields)
-
-    @classmethod
-    def _made(cls, fields: dict[str, _Field]) -> Fields:
+        # 2. Rules that concern more than one field.
         if "model" not in fields:
             _refuse("model", "model is missing; give the name of a model, such as 'gpt-6-astra'")
         if "previous_response_id" in fields and "conversation" in fields:
             _refuse(
                 "conversation", "previous_response_id and conversation cannot be combined; give one of them"
             )
+        # 3. The encoded fields are joined once for all frames.
         made = cls()
         made._fields = fields
         made.model = fields["model"].source
@@ -168,62 +170,64 @@ class Fields:
         return made
 
     def __repr__(self) -> str:
-        return f"<Fields {self.model}: {', '.join(self._fields)}>"  # names only, never the content
+        return f"<Fields {self.model}: {', '.join(self._fields)}>"  # names only, no values
 
 
 def check_calls(asked: History, fields: Fields) -> None:
-    """Refuse what the service would refuse: calls without an output, and outputs without a call.
+    """Refuse an input with tool calls without an output, or with outputs without a call.
+
+    The service would refuse such a request.
 
     Raises:
         ConfigurationError: the message names the call ids.
     """
     if not asked.open_calls and not asked.orphan_outputs:
         return
+    # A reference may stand for the missing call or output.
     if any(item.kind == "item_reference" for item in asked):
-        return  # what is missing here may be what is referred to
+        return
     if asked.open_calls:
         _refuse(
             "input",
-            f"the input has tool calls without an output: {_listed(asked.open_calls)}; add an item of type "
-            "'function_call_output' (or the output type of that tool) for each call_id, or remove the calls",
+            f"the input has tool calls without an output: {', '.join(sorted(asked.open_calls))}; add an item "
+            "of type 'function_call_output' (or the output type of that tool) for each call_id, or remove "
+            "the calls",
         )
+    # The context on the server may hold the call.
     if asked.orphan_outputs and not fields.names_parent:
         _refuse(
             "input",
-            f"the input has tool outputs without a call: {_listed(asked.orphan_outputs)}; "
-            "add the calls that they answer, or remove them",
+            f"the input has tool outputs without a call: {', '.join(sorted(asked.orphan_outputs))}; "
+            "add the calls that they answer, or remove the outputs",
         )
 
 
-def _listed(call_ids: Iterable[str]) -> str:
-    return ", ".join(sorted(call_ids))
-
-
 def _check(name: str, value: Any) -> None:
+    """Refuse a value that the service would refuse, or that trunkline sets itself.
+
+    Other fields are checked by the service only.
+    """
     if name in _REFUSED:
         _refuse(name, f"{name} cannot be given: {_REFUSED[name]}")
-    if name in ("model", "previous_response_id") and (not isinstance(value, str) or not value.strip()):
-        shown = "an empty string" if isinstance(value, str) else type(value).__name__
-        _refuse(name, f"{name} must be a non-empty string, not {shown}")
-    if name == "instructions" and not isinstance(value, str):
-        _refuse(name, f"instructions must be a string, not {type(value).__name__}")
-    if name == "store" and not isinstance(value, bool):
-        _refuse(name, f"store must be True, False or None, not {type(value).__name__}")
-    if name == "include" and not _is_list_of(value, str):
-        _refuse(name, "include must be a list of strings, such as ['reasoning.encrypted_content']")
-    if name == "tools":
-        _check_tools(value)
-
-
-def _check_tools(tools: Any) -> None:
-    if not _is_list_of(tools, Mapping):
-        _refuse("tools", "tools must be a list of tool definitions, each a dict with a type")
-    for index, tool in enumerate(tools):
-        kind = tool.get("type")
-        if not isinstance(kind, str) or not kind:
-            _refuse("tools", f"tools[{index}] needs a type, such as 'function'")
-        if kind in _NAMED_TOOLS and (not isinstance(tool.get("name"), str) or not tool["name"]):
-            _refuse("tools", f"tools[{index}] is a tool of type {kind!r} and needs a name")
+    match name:
+        case "model" | "previous_response_id" if not isinstance(value, str) or not value.strip():
+            shown = "an empty string" if isinstance(value, str) else type(value).__name__
+            _refuse(name, f"{name} must be a non-empty string, not {shown}")
+        case "instructions" if not isinstance(value, str):
+            _refuse(name, f"instructions must be a string, not {type(value).__name__}")
+        case "store" if not isinstance(value, bool):
+            _refuse(name, f"store must be True, False or None, not {type(value).__name__}")
+        case "include" if not _is_list_of(value, str):
+            _refuse(name, "include must be a list of strings, such as ['reasoning.encrypted_content']")
+        case "tools" if not _is_list_of(value, Mapping):
+            _refuse(name, "tools must be a list of tool definitions, each a dict with a type")
+        case "tools":
+            for index, tool in enumerate(value):
+                kind = tool.get("type")
+                if not isinstance(kind, str) or not kind:
+                    _refuse(name, f"tools[{index}] has no type; give one, such as 'function'")
+                if kind in _NAMED_TOOLS and (not isinstance(tool.get("name"), str) or not tool["name"]):
+                    _refuse(name, f"tools[{index}] of type {kind!r} has no name; give a non-empty string")
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
