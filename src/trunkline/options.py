@@ -10,7 +10,7 @@ from .arguments import check_count, check_flag, check_number
 
 
 class Phase(StrEnum):
-    """What a turn waits for."""
+    """A phase of a turn that has a time limit."""
 
     CONNECT = "connect"
     FIRST_EVENT = "first_event"
@@ -21,12 +21,12 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The next deadline.
+    """The next deadline of a turn.
 
     Attributes:
-        phase: what is waited for.
-        at: when it is over, on the clock that was given.
-        waited_s: how long will have been waited then, in seconds.
+        phase: the phase that times out.
+        at: the time of the deadline, on the clock of the times given to `Deadlines.due`.
+        waited_s: the length of the phase at that time, in seconds.
     """
 
     phase: Phase
@@ -36,14 +36,15 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a turn waits, in seconds; ``None`` waits for ever.
+    """Time limits of a turn, in seconds; ``None`` waits for ever.
 
     Attributes:
-        connect: for a connection, in each attempt. Those of the client also bound each dial.
-        first_event: from sending to the first event.
+        connect: from the start of an attempt until it has a connection. The client's value also limits each
+            dial.
+        first_event: from sending the request to the first event.
         first_output: from the latest event to the first output item or delta; reasoning can take long.
-        between_events: from one event to the next, once there was output.
-        total: for the whole turn, with all attempts and waits.
+        between_events: from one event to the next, after the first output.
+        total: from the start to the end of the turn, including all retries and delays.
     """
 
     connect: float | None = 10.0
@@ -62,7 +63,13 @@ class Deadlines:
             )
 
     def due(self, phase: Phase, started_at: float, since: float) -> Due | None:
-        """What is over first: this phase, which began at ``since``, or the turn as a whole."""
+        """The earlier deadline: that of the phase, or that of the whole turn. ``None`` without either.
+
+        Args:
+            phase: the current phase.
+            started_at: the start of the turn.
+            since: the start of the phase.
+        """
         limit: float | None = getattr(self, phase.value)
         of_phase = Due(phase, since + limit, limit) if limit is not None else None
         of_turn = Due(Phase.TOTAL, started_at + self.total, self.total) if self.total is not None else None
@@ -73,16 +80,17 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Bounds of recovery.
+    """Limits of retries within a turn.
 
     Attributes:
-        max_attempts: how often one turn is asked at most.
-        backoff_s: the wait before the second attempt, in seconds; doubled with each further one.
-        max_backoff_s: the longest wait that is not asked for by the service.
-        max_retry_after_s: the longest wait that the service may ask for; beyond it the error is raised.
-        waits: also ask again where that takes time. Without, only what can be asked again at once is (a
-            parent or a socket that was lost, a limit, HTTP instead of WebSocket); failures of the service,
-            time-outs and connections that cannot be made are raised, for a caller who asks again himself.
+        max_attempts: the maximum number of attempts of one turn, the first included.
+        backoff_s: the delay before the second attempt, in seconds; doubled for each further attempt.
+        max_backoff_s: the maximum delay, in seconds, if the service gives no ``retry-after``.
+        max_retry_after_s: the maximum ``retry-after`` that is waited for, in seconds; the error is raised if
+            the service requires more.
+        waits: allow retries that take time. ``False`` allows only immediate ones (lost parent, lost socket,
+            connection or stream limit, fallback to HTTP), for callers with retries of their own; errors of
+            the service, timeouts and failed connections are raised.
     """
 
     max_attempts: int = 4
@@ -100,21 +108,24 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of a pool. Times are seconds.
+    """Limits of a client's connection pool.
 
     Attributes:
-        max_connections: connections at most; a turn that needs one more waits for a place.
-        max_in_flight: responses in flight on one connection, at most 16.
-        max_lanes: named lanes of one connection, at most 32.
-        max_draining: abandoned answers that drain on one connection before new turns go elsewhere.
-        drain_s: how long an abandoned answer may drain before its connection is given up.
-        close_abandoned: close the socket of an abandoned answer, where nobody else is on it, instead of
-            letting it drain: fewer tokens, and a new connection for the next turn.
-        max_age_s: the age at which a connection is replaced. The service ends it at 3600.
-        age_jitter_s: up to so much earlier, so that connections made together do not end together.
-        upkeep_s: how often age and drains are looked at.
-        max_keys: keys of ``Client.stream`` whose histories are remembered; beyond, the key that was used
-            least recently is forgotten, and its next turn is sent in full.
+        max_connections: the maximum number of connections; a turn that needs one more waits.
+        max_in_flight: the maximum number of responses in flight on one connection, up to 16.
+        max_lanes: the maximum number of named lanes of one connection, up to 32.
+        max_draining: the number of abandoned responses draining on one connection from which it takes new
+            turns only as a last resort.
+        drain_s: the maximum time for which an abandoned response may drain, in seconds; then its connection
+            takes no new turns and is closed after its last response.
+        close_abandoned: close the socket of an abandoned response, if no other response on it has a reader,
+            instead of draining it. Saves tokens; the next turn needs a new connection.
+        max_age_s: the age at which a connection is replaced, in seconds. The service closes it at 3600.
+        age_jitter_s: the maximum random reduction of ``max_age_s``, in seconds, so that connections opened
+            together are not replaced together.
+        upkeep_s: the interval between checks of age and drains, in seconds.
+        max_keys: the number of keys of ``Client.stream`` whose histories are remembered. Beyond it, the
+            least recently used key is forgotten, and its next turn is sent in full.
     """
 
     max_connections: int = 1024
