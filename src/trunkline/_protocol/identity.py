@@ -1,17 +1,17 @@
-"""Identity of items: what equality compares.
+"""Identity of items: the fields that two items must have in common to be equal.
 
-Two items are equal when their *identity* is. It goes by this table, because servers add fields
-(``annotations``, ``logprobs``, ``phase``, the ids of messages) that applications do not keep:
+Other fields do not count, because servers add fields that applications do not keep: ``annotations``,
+``logprobs``, ``phase``, the ids of messages.
 
 ============================  ==================================================================
-kind                          what makes it what it is
+kind                          fields compared
 ============================  ==================================================================
 message                       role and content; a string equals one text part
-tool calls                    call id, name, and arguments, input, action or operation
-outputs of tool calls         call id and output; of patches and shells also the status
-approvals, references         their ids, and the answer
-reasoning, compaction         the encrypted content, else the id and the summary
-anything else                 all of it
+tool call                     call id, name, and arguments, input, action or operation
+output of a tool call         call id and output; for patches and shells also the status
+approval, reference           its ids, and the request or the answer
+reasoning                     the encrypted content, else id, summary and content
+compaction, any other kind    the encrypted content, else all fields
 ============================  ==================================================================
 """
 
@@ -56,7 +56,7 @@ _sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 def joinable_text(message: JSON) -> str | None:
-    """The text of an assistant message that holds nothing but text."""
+    """The text of an assistant message without other content; ``None`` for other messages."""
     content = message.get("content")
     if message.get("role") != "assistant":
         return None
@@ -77,24 +77,22 @@ def _is_plain_text(part: object) -> bool:
 
 
 def identity(kind: str, source: JSON) -> bytes:
+    """The identity of an item, as a hash."""
     fields = _IDENTITY.get(kind)
     if fields is not None:
         return _hash([kind, *(source.get(name) for name in fields)])
     if kind == "message":
-        return _hash([kind, source.get("role"), _content_identity(source.get("content"))])
+        content = source.get("content")
+        if isinstance(content, str):
+            content = [["text", content]]
+        elif isinstance(content, list):
+            content = [_part_identity(part) for part in content]
+        return _hash([kind, source.get("role"), content])
     if isinstance(source.get("encrypted_content"), str):
         return _hash([kind, source["encrypted_content"]])
     if kind == "reasoning":
         return _hash([kind, source.get("id"), source.get("summary"), source.get("content")])
     return _hash([kind, source])
-
-
-def _content_identity(content: object) -> object:
-    if isinstance(content, str):
-        return [["text", content]]
-    if not isinstance(content, list):
-        return content
-    return [_part_identity(part) for part in content]
 
 
 def _part_identity(part: object) -> object:
@@ -108,6 +106,6 @@ def _part_identity(part: object) -> object:
 def _hash(value: object) -> bytes:
     try:
         encoded = _sorted(value)
-    except (UnicodeEncodeError, OverflowError):
+    except (UnicodeEncodeError, OverflowError):  # lone surrogates, integers of more than 64 bits
         encoded = json.dumps(value, sort_keys=True, allow_nan=False).encode()
     return blake2b(encoded, digest_size=32).digest()

@@ -1,11 +1,11 @@
-"""Input and output items: plain JSON outside, encoded once inside, equal by what makes them what they are.
+"""Input and output items: plain JSON in the API, encoded once for the wire.
 
-An item enters through `Item.of`, which checks it, takes a private copy of its structure and encodes it.
-From then on a frame is a join of bytes, and whatever the caller does to the original changes nothing.
+`Item.of` checks, copies and encodes an item given by a caller; later changes of the caller's object have no
+effect on it. Equality compares the *identity* (see `identity`).
 
-An item that a service made may carry an id that the service looks up, and refuses when it stored nothing.
-An item is *resendable* when it can be sent without: messages and calls are, reasoning is with its
-encrypted content alone.
+Items made by the service may have an id. The service looks it up, and refuses it if it did not store the
+response. An item is *resendable* if a request can carry it without its id: messages and calls are, reasoning
+is only with its encrypted content.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *CALL
 
 
 class Item:
-    """One item, encoded once. Equal to another when their identities are; immutable by convention.
+    """One item, encoded once. Immutable by convention.
 
     Attributes:
-        encoded: the item as it goes on the wire.
-        identity: what equality compares: a hash of what makes the item what it is.
-        kind: the item's ``type``; ``message`` when it has none.
-        joinable_text: the text of an assistant message that is text alone; ``None`` for everything else.
-        call_id: the call that this item makes or answers; ``None`` for everything else.
-        has_id: it carries an id of its own.
-        is_server_only: a kind that servers hold and applications need not: reasoning and hosted tool calls.
-        is_resendable: a request can carry it without the server's memory.
+        encoded: the item as JSON.
+        identity: the hash that equality compares.
+        kind: the ``type`` of the item; ``message`` if it has none.
+        joinable_text: the text of an assistant message without other content; ``None`` for other items.
+        call_id: the id of the call, for calls of the application's tools and their outputs; else ``None``.
+        has_id: the item has an ``id`` field.
+        is_server_only: applications need not keep the item: reasoning, or a call of a hosted tool.
+        is_resendable: a request can carry the item without its id.
     """
 
     __slots__ = (
@@ -77,13 +77,15 @@ class Item:
 
     @classmethod
     def of(cls, value: object, where: str = "input", *, watched: bool = False) -> Item:
-        """Check and encode one item given by a caller.
+        """Check and encode an item given by a caller.
 
-        A ``watched`` item keeps the structure it was made of (not the strings, which are shared), so that
-        `is_unchanged` is cheap.
+        Args:
+            value: the item.
+            where: its position in error messages, such as ``input[3]``.
+            watched: keep the copy, for a fast `is_unchanged`. It shares its strings with ``value``.
 
         Raises:
-            ConfigurationError: it is not plain JSON, or has neither a ``type`` nor a ``role``.
+            ConfigurationError: the item is not plain JSON, or has neither a ``type`` nor a ``role``.
         """
         if not isinstance(value, Mapping):
             raise ConfigurationError(
@@ -98,36 +100,15 @@ class Item:
             )
         item = cls._made(source, encode(source))
         if watched:
-            # Python holds True == 1 == 1.0, JSON does not: an item with numbers is compared by its bytes too.
             item._source, item._has_numbers = source, has_numbers
         return item
 
     @classmethod
-    def _made(cls, source: JSON, encoded: bytes) -> Item:
-        item = cls()
-        item.encoded = encoded
-        item.kind = kind = source["type"] if _is_named(source.get("type")) else "message"
-        item.joinable_text = joinable_text(source) if kind == "message" else None
-        item.identity = identity(kind, source)
-        item.call_id = _call_id(kind, source)
-        item.has_id = "id" in source
-        item.is_server_only = kind in _SERVER_ONLY or (kind in _SEARCHES and item.call_id is None)
-        item.is_resendable = not item.is_server_only or _is_named(source.get("encrypted_content"))
-        item._source, item._has_numbers = None, True
-        item._portable = None if item.has_id and kind in _WITH_SERVER_IDS else encoded
-        return item
-
-    @property
-    def is_user_message(self) -> bool:
-        """Whether it is a message of the user. Decodes the item."""
-        return self.kind == "message" and self.json().get("role") == "user"
-
-    @classmethod
     def from_output(cls, encoded: bytes) -> Item:
-        """An output item in the form in which it can be sent again.
+        """An output item of a response, in the form in which a request can carry it.
 
-        The ids that the service gave to messages and calls stay behind: the ids of items that were not
-        stored are refused. The identity is that of the whole item.
+        The ids of messages and calls are removed, because the service refuses ids that it did not store. The
+        identity is that of the whole item.
         """
         source = decode(encoded)
         item = cls._made(source, encoded)
@@ -137,9 +118,35 @@ class Item:
             item.has_id = False
         return item
 
+    @classmethod
+    def _made(cls, source: JSON, encoded: bytes) -> Item:
+        item = cls()
+        item.encoded = encoded
+        item.kind = kind = source["type"] if _is_named(source.get("type")) else "message"
+        item.joinable_text = joinable_text(source) if kind == "message" else None
+        item.identity = identity(kind, source)
+        item.call_id = None
+        if kind in CALLS or kind in OUTPUTS:
+            call_id = source.get("call_id")
+            if call_id is None and kind == "local_shell_call_output":
+                call_id = source.get("id")  # this kind has the id of its call in ``id``
+            if isinstance(call_id, str):
+                item.call_id = call_id
+        item.has_id = "id" in source
+        item.is_server_only = kind in _SERVER_ONLY or (kind in _SEARCHES and item.call_id is None)
+        item.is_resendable = not item.is_server_only or _is_named(source.get("encrypted_content"))
+        item._source, item._has_numbers = None, True
+        item._portable = None if item.has_id and kind in _WITH_SERVER_IDS else encoded
+        return item
+
+    @property
+    def is_user_message(self) -> bool:
+        """Whether the item is a user message. Decodes the item."""
+        return self.kind == "message" and self.json().get("role") == "user"
+
     @property
     def portable(self) -> bytes:
-        """The item as it goes to a service that stored nothing: without an id that it would look up."""
+        """The item as JSON without an id that the service would look up."""
         if self._portable is None:
             source = self.json()
             source.pop("id", None)
@@ -147,26 +154,27 @@ class Item:
         return self._portable
 
     def is_unchanged(self, value: object) -> bool:
-        """Whether a caller's object still says exactly what this item was made of. Sees edits in place."""
+        """Whether a caller's object still has the JSON of this item. Detects changes in place."""
         try:
             if self._source is None:
                 return encode(copy_json(value, "input")[0]) == self.encoded
+            # Python: True == 1 == 1.0. JSON: all different, so items with numbers are compared as bytes too.
             return bool(self._source == value) and (not self._has_numbers or encode(value) == self.encoded)
         except (TypeError, ValueError, RecursionError):
             return False
 
     @property
     def is_call(self) -> bool:
-        """A call of a tool that the application answers."""
+        """Whether the item is a call of a tool that the application executes."""
         return self.call_id is not None and self.kind in CALLS
 
     @property
     def is_call_output(self) -> bool:
-        """The output of such a call."""
+        """Whether the item is the output of such a call."""
         return self.call_id is not None and self.kind in OUTPUTS
 
     def json(self) -> JSON:
-        """The item as plain JSON, decoded anew."""
+        """A new copy of the item as plain JSON."""
         value: JSON = json.loads(self.encoded)
         return value
 
@@ -177,14 +185,14 @@ class Item:
         return hash(self.identity)
 
     def __repr__(self) -> str:
-        return f"<Item {self.kind} {len(self.encoded)} bytes>"  # never the content
+        return f"<Item {self.kind} {len(self.encoded)} bytes>"  # no content
 
 
 def items_of(value: TurnInput, where: str = "input") -> list[Item]:
-    """The items of an ``input`` argument: a string is one user message, a dict one item.
+    """The items of an ``input`` argument: a string is one user message, a dict is one item.
 
     Raises:
-        ConfigurationError: as `Item.of`, naming the position.
+        ConfigurationError: the input or an item is invalid; the message names the position.
     """
     if isinstance(value, str):
         return [Item.of({"type": "message", "role": "user", "content": value}, where)]
@@ -199,28 +207,19 @@ def items_of(value: TurnInput, where: str = "input") -> list[Item]:
 
 
 def assistant_message(text: str) -> Item:
-    """What an assistant said, as an item to be sent."""
+    """An assistant message."""
     return Item.of({"type": "message", "role": "assistant", "content": text})
 
 
 def user_message(text: str) -> JSON:
-    """What a user said, as plain JSON."""
+    """A user message, as plain JSON."""
     return {"type": "message", "role": "user", "content": text}
 
 
 def function_call_output(call_id: str, output: str) -> Item:
-    """What a function returned, as an item to be sent."""
+    """The output of a function call."""
     return Item.of({"type": "function_call_output", "call_id": call_id, "output": output})
 
 
 def _is_named(value: object) -> bool:
     return isinstance(value, str) and value != ""
-
-
-def _call_id(kind: str, source: JSON) -> str | None:
-    if kind not in CALLS and kind not in OUTPUTS:
-        return None
-    call_id = source.get("call_id")
-    if call_id is None and kind == "local_shell_call_output":
-        call_id = source.get("id")  # the one output that is typed to name its call so
-    return call_id if isinstance(call_id, str) else None

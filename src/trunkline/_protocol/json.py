@@ -1,4 +1,4 @@
-"""Plain JSON: checked copies of what callers give, and its bytes."""
+"""Plain JSON: encoding, decoding, and checked copies of values given by callers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def encode(value: object) -> bytes:
-    """Plain JSON as bytes, in the shortest form; half surrogates and huge integers included."""
+    """Plain JSON as bytes without white space."""
     try:
         return _encode(value)
     except (UnicodeEncodeError, OverflowError):
+        # msgspec refuses lone surrogates and integers of more than 64 bits.
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 def decode(encoded: bytes | msgspec.Raw) -> Any:
-    """The value that these bytes hold; half surrogates as in `repaired`.
+    """The value of encoded JSON; lone surrogates are replaced as in `repaired`.
 
     Raises:
-        ValueError: they are not JSON, or hold a number that Python cannot.
-        RecursionError: they are nested too deeply.
+        ValueError: the bytes are not JSON, or contain a number that Python cannot represent.
+        RecursionError: the JSON is nested too deeply.
     """
     try:
         return _decode(encoded)
@@ -44,36 +45,43 @@ def decode(encoded: bytes | msgspec.Raw) -> Any:
 
 
 def repaired(encoded: bytes) -> bytes:
-    """The same JSON without half surrogates: a text may be cut between the halves of a pair.
+    """The same JSON with each lone surrogate replaced by U+FFFD, as text decoders do.
 
-    msgspec refuses the halves, `json` does not. They become U+FFFD, as in every text decoder, because no
-    encoder could write them again.
+    A server may cut a text between the two halves of a surrogate pair. `json` reads such a text, msgspec
+    does not, and UTF-8 cannot encode it.
 
     Raises:
-        ValueError: they are not JSON, even so.
-        RecursionError: they are nested too deeply.
+        ValueError: the bytes are not JSON.
+        RecursionError: the JSON is nested too deeply.
     """
     text = json.dumps(json.loads(encoded.decode()), ensure_ascii=False)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def copy_json(value: Any, where: str) -> tuple[Any, bool]:
-    """A copy of the containers of plain JSON that shares its strings, and whether there are numbers in it.
+    """A copy of plain JSON, and whether it contains numbers or booleans. Strings are shared, not copied.
 
-    Subclasses of the JSON types, such as string enumerations, become what they are subclasses of.
+    Instances of subclasses, such as string enumerations, become instances of the JSON type.
+
+    Args:
+        value: the value.
+        where: its name in error messages, such as ``input[3]``.
 
     Raises:
-        ConfigurationError: something in it is not JSON; the message names the place and the type.
+        ConfigurationError: a part is not JSON; the message names its position and its type.
     """
     numbers: list[bool] = []
     try:
         return _copy(value, where, numbers), bool(numbers)
     except RecursionError:
-        raise ConfigurationError(f"{where} is nested too deeply for JSON", argument=root(where)) from None
+        raise ConfigurationError(
+            f"{where} is nested too deeply for JSON; remove levels or references to itself",
+            argument=root(where),
+        ) from None
 
 
 def root(where: str) -> str:
-    """The name of the argument that a place is in: ``input`` of ``input[3].content``."""
+    """The argument name in a position: ``input`` of ``input[3].content``."""
     return where.partition("[")[0].partition(".")[0]
 
 
@@ -86,8 +94,14 @@ def _copy(value: Any, where: str, numbers: list[bool]) -> Any:
         return _copy_object(value, where, numbers)
     if isinstance(value, list | tuple):
         return [_copy(part, f"{where}[{index}]", numbers) for index, part in enumerate(value)]
-    number = _number(value)
-    if number is None:
+    number: bool | int | float
+    if isinstance(value, bool):
+        number = value
+    elif isinstance(value, int) and value.bit_length() <= _MAX_INTEGER_BITS:
+        number = int(value)
+    elif isinstance(value, float) and math.isfinite(value):
+        number = float(value)
+    else:
         shown = "a number out of range" if isinstance(value, int | float) else f"a {type(value).__name__}"
         raise ConfigurationError(
             f"{where} is {shown}, which is not JSON; give dicts, lists, strings, numbers, booleans or None",
@@ -101,26 +115,12 @@ def _copy_object(value: Mapping[Any, Any], where: str, numbers: list[bool]) -> J
     copied: JSON = {}
     for key, part in value.items():
         if type(key) is not str:
-            key = _plain_key(key, where)
-        # The common leaf is handled here: a call a string would be most of the cost.
+            if not isinstance(key, str):
+                raise ConfigurationError(
+                    f"{where} has a key of type {type(key).__name__}; JSON keys are strings",
+                    argument=root(where),
+                )
+            key = str.__str__(key)
+        # Strings, the most frequent values, are copied here: a call for each would dominate the cost.
         copied[key] = part if type(part) is str else _copy(part, f"{where}.{key}", numbers)
     return copied
-
-
-def _plain_key(key: object, where: str) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    raise ConfigurationError(
-        f"{where} has a key of type {type(key).__name__}; JSON keys are strings", argument=root(where)
-    )
-
-
-def _number(value: object) -> bool | int | float | None:
-    """A number as JSON can say it; ``None`` when it cannot."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value) if value.bit_length() <= _MAX_INTEGER_BITS else None
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    return None
