@@ -369,7 +369,10 @@ def test_odd_fields_of_a_final_response_do_not_fail_a_turn_whose_text_was_delive
 def test_what_is_not_an_event_breaks_the_trust_in_the_framing(data: bytes) -> None:
     with pytest.raises(ProtocolViolation) as caught:
         decode(data)
-    assert str(caught.value).startswith("the server sent a frame")
+    message = str(caught.value)
+    assert message.startswith(f"received a frame of {len(data)} bytes that is ")
+    assert "JSON" in message
+    assert "check that base_url" in message
 
 
 @pytest.mark.parametrize(

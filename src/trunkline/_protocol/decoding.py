@@ -1,8 +1,7 @@
-"""Decoding of frames: one event per frame, decoded as far as it is used and no further.
+"""Decoding of frames into events.
 
-`decode` returns an event for every JSON object with a ``type``, and raises `ProtocolViolation` for
-everything else. A known event whose fields are impossible becomes an `InvalidEvent`, which concerns its own
-response alone.
+Each frame holds one event. Only the fields that trunkline uses are decoded. A known event with invalid fields
+becomes an `InvalidEvent`, which fails its own response and no other.
 """
 
 from __future__ import annotations
@@ -36,14 +35,15 @@ _decode_envelope: Final[Callable[[bytes], _Envelope]] = msgspec.json.Decoder(_En
 
 
 def decode(frame: bytes) -> ReceivedEvent:
-    """The event in one frame.
+    """The event in a frame.
 
     Raises:
         ProtocolViolation: the frame is not a JSON object with a ``type``.
     """
     try:
+        # msgspec checks the UTF-8 of the fields that it decodes only.
         if not frame.isascii():
-            frame.decode()  # msgspec looks only at the texts that it decodes
+            frame.decode()
         event = _decode_known(frame)
     except msgspec.ValidationError as error:
         return _decode_other(frame, error)
@@ -54,38 +54,47 @@ def decode(frame: bytes) -> ReceivedEvent:
 
 
 def _decode_repaired(frame: bytes) -> ReceivedEvent:
+    """The event in a frame with lone surrogates, which msgspec refuses."""
     try:
         event = _decode_known(repaired(frame))
     except msgspec.ValidationError as error:
         return _decode_other(frame, error)
     except (ValueError, RecursionError):
-        raise ProtocolViolation("the server sent a frame that is not JSON") from None
+        raise _violation(frame, "not JSON") from None
     force_setattr(event, "raw", frame)
     return event
 
 
 def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent:
-    """An event that is not of the union, or not as the union has it."""
-    envelope = _envelope_of(frame)
+    """An event of an unknown type, or a known event with invalid fields."""
+    # 1. Only JSON objects with a type are events.
+    try:
+        envelope = _decode_envelope(frame)
+    except (ValueError, RecursionError):
+        # A list, say, or an object with lone surrogates.
+        try:
+            envelope = _decode_envelope(repaired(frame))
+        except (ValueError, RecursionError):
+            raise _violation(frame, "not a JSON object") from None
     kind, lane = envelope.type, envelope.stream_id
     if not isinstance(kind, str) or not kind:
-        raise ProtocolViolation("the server sent a frame without a type")
+        raise _violation(frame, "a JSON object without a type")
     stream_id = lane if isinstance(lane, str) else None
     number = envelope.sequence_number
+    # 2. A known type: the fields are invalid.
     if kind in _KNOWN:
         return InvalidEvent(
             wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number, problem=str(error)
         )
+    # 3. An unknown type counts as output if it names an output item: a replay would repeat it.
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
     has_output = any(bytes(part) != b"null" for part in parts)
     unknown = UnknownOutputEvent if has_output else UnknownEvent
     return unknown(wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number)
 
 
-def _envelope_of(frame: bytes) -> _Envelope:
-    for readable in (bytes, repaired):
-        try:
-            return _decode_envelope(readable(frame))
-        except (ValueError, RecursionError):
-            continue
-    raise ProtocolViolation("the server sent a frame that is not a JSON object")
+def _violation(frame: bytes, problem: str) -> ProtocolViolation:
+    return ProtocolViolation(
+        f"received a frame of {len(frame)} bytes that is {problem}; "
+        "check that base_url is the URL of a Responses API server"
+    )

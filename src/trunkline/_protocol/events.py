@@ -1,10 +1,10 @@
-"""The events of a response: one class for each type that trunkline acts on or callers commonly read.
+"""Events of a response: a class for each type that trunkline handles or that callers commonly use.
 
-Every other event is an `UnknownEvent`: new types and fields appear all the time, and are passed on.
-Only fields that are used are declared, so that a field nobody reads can never fail a turn.
+Events of other types are an `UnknownEvent` and are passed on. Classes declare only the fields that are used,
+so that an unexpected value in another field does not fail a turn.
 
-``event.type == "…"`` narrows `ServerEvent` for type checkers: ``type`` is a literal in each class. It cannot
-be a field as well, because msgspec keeps the tag of a union out of the fields.
+The comparison ``event.type == "…"`` narrows `ServerEvent` for type checkers, because ``type`` is a literal in
+each class. It is a class variable, because msgspec does not allow the tag of a union as a field.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from .response import Response
 
 
 class EventKind(IntEnum):
-    """What an event does to its response. The one classification of events.
+    """The effect of an event on its response.
 
-    Integers, because they are hashed for every event, which plain enumerations do in Python.
+    Integers, because each event's kind is hashed; the hash of other enumerations is computed in Python.
     """
 
     CREATED = auto()
     """The response begins."""
 
     QUEUED = auto()
-    """The response waits for the model."""
+    """The response waits for the model to begin."""
 
     IN_PROGRESS = auto()
-    """The model works on the response; its parent may be advanced."""
+    """The model works on the response. Its parent's lane may take a new request."""
 
     OUTPUT = auto()
-    """A part of the answer: a replay would repeat it."""
+    """A part of the output. A replay of the request would repeat it."""
 
     OTHER = auto()
-    """An unknown event without output."""
+    """An event of an unknown type without output."""
 
     COMPLETED = auto()
-    """The response ends with the whole answer."""
+    """The response ends with its whole output."""
 
     INCOMPLETE = auto()
-    """The response ends early."""
+    """The response ends with a part of its output."""
 
     FAILED = auto()
     """The response ends with an error."""
 
     ERROR = auto()
-    """The request ends without a response, or a running response ends."""
+    """The request is refused, or the running response ends with an error."""
 
     STEER = auto()
     """The outcome of a steer."""
 
     INVALID = auto()
-    """A known event that cannot be read."""
+    """An event of a known type with invalid fields."""
 
     @property
     def is_beginning(self) -> bool:
-        """Whether it precedes all output, and occurs once in a response."""
+        """Whether such an event precedes all output. A response has at most one of each kind."""
         return self <= EventKind.IN_PROGRESS
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it ends a response."""
+        """Whether such an event ends its response."""
         return EventKind.COMPLETED <= self <= EventKind.FAILED
 
 
@@ -76,12 +76,12 @@ class Event(QuietStruct, tag_field="type", frozen=True):
     """Base class of all events. Events are immutable.
 
     Attributes:
-        kind: what the event does to its response.
+        kind: the effect of the event on its response.
         type: the event's type, such as ``response.output_text.delta``; ``unknown`` for an `UnknownEvent`.
-        is_delta: whether the event is a piece of an output item.
+        is_delta: the event is a piece of an output item.
         stream_id: the lane of the event; ``None`` on the default lane.
-        sequence_number: the number of the event within its response, where the server counts.
-        raw: the frame as it arrived.
+        sequence_number: the number of the event within its response; ``None`` if the server gives none.
+        raw: the frame as received.
     """
 
     kind: ClassVar[EventKind] = EventKind.OUTPUT
@@ -89,20 +89,21 @@ class Event(QuietStruct, tag_field="type", frozen=True):
     is_delta: ClassVar[bool] = False
     stream_id: str | None = None
     sequence_number: Any = None
+    # No server sends this name: the frame is set after decoding, and never read from JSON.
     raw: bytes = field(name=" raw", default=b"")
 
     @property
     def wire_type(self) -> str:
-        """The type as the server sent it; for every event but an `UnknownEvent` the same as ``type``."""
+        """The type that the server sent. It differs from ``type`` for an `UnknownEvent` only."""
         return self.type
 
     def json(self) -> JSON:
-        """The whole event as plain JSON, decoded anew from the frame."""
+        """The whole event as plain JSON, decoded from the frame on each call."""
         value: JSON = decode_json(self.raw)
         return value
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.wire_type}>"  # never the content
+        return f"<{type(self).__name__} {self.wire_type}>"  # no content
 
 
 class ResponseEvent(Event, kw_only=True, frozen=True):
@@ -112,42 +113,45 @@ class ResponseEvent(Event, kw_only=True, frozen=True):
 
 
 class ResponseCreated(ResponseEvent, tag="response.created", frozen=True):
-    """The response exists, and has its id."""
+    """The response exists and has an id."""
 
     type: ClassVar[Literal["response.created"]] = "response.created"
     kind: ClassVar[EventKind] = EventKind.CREATED
 
 
 class ResponseQueued(ResponseEvent, tag="response.queued", frozen=True):
-    """The response waits for its turn."""
+    """The response waits for the model to begin."""
 
     type: ClassVar[Literal["response.queued"]] = "response.queued"
     kind: ClassVar[EventKind] = EventKind.QUEUED
 
 
 class ResponseInProgress(ResponseEvent, tag="response.in_progress", frozen=True):
-    """The model works on it. A fork's parent may be advanced from now on."""
+    """The model works on the response. If it is a fork, its parent's lane may take a new request now."""
 
     type: ClassVar[Literal["response.in_progress"]] = "response.in_progress"
     kind: ClassVar[EventKind] = EventKind.IN_PROGRESS
 
 
 class ResponseCompleted(ResponseEvent, tag="response.completed", frozen=True):
-    """Terminal: the whole answer is there."""
+    """The response ends with its whole output. Terminal."""
 
     type: ClassVar[Literal["response.completed"]] = "response.completed"
     kind: ClassVar[EventKind] = EventKind.COMPLETED
 
 
 class ResponseFailedEvent(ResponseEvent, tag="response.failed", frozen=True):
-    """Terminal: ``response.error`` says why."""
+    """The response ends with an error: ``response.error``. Terminal."""
 
     type: ClassVar[Literal["response.failed"]] = "response.failed"
     kind: ClassVar[EventKind] = EventKind.FAILED
 
 
 class ResponseIncomplete(ResponseEvent, tag="response.incomplete", frozen=True):
-    """Terminal, and no error: ``response.incomplete_details`` says why the answer ends here."""
+    """The response ends with a part of its output. Terminal, and not an error.
+
+    ``response.incomplete_details`` holds the reason.
+    """
 
     type: ClassVar[Literal["response.incomplete"]] = "response.incomplete"
     kind: ClassVar[EventKind] = EventKind.INCOMPLETE
@@ -163,7 +167,7 @@ class _ItemEvent(Event, kw_only=True, frozen=True):
 
     @property
     def item(self) -> JSON:
-        """The output item as plain JSON, decoded anew."""
+        """The output item as plain JSON, decoded on each call."""
         value: JSON = msgspec.json.decode(self.encoded_item)
         return value
 
@@ -175,55 +179,56 @@ class OutputItemAdded(_ItemEvent, tag="response.output_item.added", frozen=True)
 
 
 class OutputItemDone(_ItemEvent, tag="response.output_item.done", frozen=True):
-    """An output item is whole. A tool call exists only now."""
+    """An output item is complete. A tool call may be executed from now on."""
 
     type: ClassVar[Literal["response.output_item.done"]] = "response.output_item.done"
 
 
-class _Place(QuietStruct, frozen=True):
+class _Position(QuietStruct, frozen=True):
     item_id: Any = None
     output_index: Any = None
     content_index: Any = None
 
 
-def _decode_place(frame: bytes) -> _Place:
-    try:
-        return _read_place(frame)
-    except ValueError:
-        return _read_place(repaired(frame))
+_decode_position: Final[Callable[[bytes], _Position]] = msgspec.json.Decoder(_Position).decode
 
 
-_read_place: Final[Callable[[bytes], _Place]] = msgspec.json.Decoder(_Place).decode
+class _PartEvent(Event, kw_only=True, frozen=True):
+    """An event about a part of an output item.
 
-
-class _PlacedEvent(Event, kw_only=True, frozen=True):
-    """What belongs to a part of an output item. Which part is read when it is asked for: most never ask."""
+    The position of the part is decoded on access, because few callers use it.
+    """
 
     @property
     def item_id(self) -> str | None:
         """The id of the item."""
-        value = self._place.item_id
+        value = self._position.item_id
         return value if isinstance(value, str) else None
 
     @property
     def output_index(self) -> int | None:
-        """The place of the item in the response's output, from 0."""
-        value = self._place.output_index
+        """The index of the item in the response's output, from 0."""
+        value = self._position.output_index
         return value if isinstance(value, int) else None
 
     @property
     def content_index(self) -> int | None:
-        """The place of the part in the item's content, from 0."""
-        value = self._place.content_index
+        """The index of the part in the item's content, from 0."""
+        value = self._position.content_index
         return value if isinstance(value, int) else None
 
     @property
-    def _place(self) -> _Place:
-        return _decode_place(self.raw) if self.raw else _Place()
+    def _position(self) -> _Position:
+        if not self.raw:
+            return _Position()
+        try:
+            return _decode_position(self.raw)
+        except ValueError:
+            return _decode_position(repaired(self.raw))
 
 
-class Delta(_PlacedEvent, kw_only=True, gc=False, frozen=True):
-    """A piece of an output item. It changes nothing but the item."""
+class Delta(_PartEvent, kw_only=True, gc=False, frozen=True):
+    """A piece of an output item."""
 
     is_delta: ClassVar[bool] = True
     delta: str
@@ -242,7 +247,7 @@ class RefusalDelta(Delta, tag="response.refusal.delta", gc=False, frozen=True):
 
 
 class FunctionCallArgumentsDelta(Delta, tag="response.function_call_arguments.delta", gc=False, frozen=True):
-    """More of a call's arguments; not to be acted on before the item is done."""
+    """More of a call's arguments. Execute the call only when its item is done."""
 
     type: ClassVar[Literal["response.function_call_arguments.delta"]] = (
         "response.function_call_arguments.delta"
@@ -250,7 +255,7 @@ class FunctionCallArgumentsDelta(Delta, tag="response.function_call_arguments.de
 
 
 class CustomToolCallInputDelta(Delta, tag="response.custom_tool_call_input.delta", gc=False, frozen=True):
-    """More of a custom tool call's input; not to be acted on before the item is done."""
+    """More of a custom tool call's input. Execute the call only when its item is done."""
 
     type: ClassVar[Literal["response.custom_tool_call_input.delta"]] = "response.custom_tool_call_input.delta"
 
@@ -267,24 +272,24 @@ class ReasoningSummaryTextDelta(Delta, tag="response.reasoning_summary_text.delt
     type: ClassVar[Literal["response.reasoning_summary_text.delta"]] = "response.reasoning_summary_text.delta"
 
 
-class OutputTextDone(_PlacedEvent, tag="response.output_text.done", kw_only=True, frozen=True):
-    """The text of one content part is whole."""
+class OutputTextDone(_PartEvent, tag="response.output_text.done", kw_only=True, frozen=True):
+    """The text of a content part is complete."""
 
     type: ClassVar[Literal["response.output_text.done"]] = "response.output_text.done"
     text: str
 
 
 class FunctionCallArgumentsDone(
-    _PlacedEvent, tag="response.function_call_arguments.done", kw_only=True, frozen=True
+    _PartEvent, tag="response.function_call_arguments.done", kw_only=True, frozen=True
 ):
-    """The arguments of a call are whole; the call itself exists when its item is done."""
+    """The arguments of a call are complete. Execute the call only when its item is done."""
 
     type: ClassVar[Literal["response.function_call_arguments.done"]] = "response.function_call_arguments.done"
     arguments: str
 
 
 class ErrorBody(QuietStruct, frozen=True):
-    """What an error says. Every field may be missing."""
+    """The fields of an error. Any of them may be missing."""
 
     code: Any = None
     message: Any = None
@@ -294,9 +299,9 @@ class ErrorBody(QuietStruct, frozen=True):
 
 
 class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
-    """Terminal for the request it answers.
+    """An error of a request or of a running response. Terminal.
 
-    Both shapes are read: nested, as the service sends it, and flat, as older gateways do.
+    The fields may be nested in ``error``, as the service sends them, or flat, as older gateways send them.
     """
 
     type: ClassVar[Literal["error"]] = "error"
@@ -310,24 +315,24 @@ class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
 
     @property
     def body(self) -> ErrorBody:
-        """The error in one shape, whatever shape it came in."""
+        """The fields of the error, nested or flat."""
         if isinstance(self.error, dict):
             return msgspec.convert(self.error, ErrorBody)
         return ErrorBody(code=self.flat_code, message=self.flat_message or self.error, param=self.flat_param)
 
     @property
     def code(self) -> str | None:
-        """The error's code; ``None`` when the service gave none."""
+        """The error's code; ``None`` without one."""
         return _text_or_none(self.body.code)
 
     @property
     def message(self) -> str:
-        """What the service says of it, for people."""
+        """The error's message for humans; the code if it has none."""
         return _text_or_none(self.body.message) or self.code or "the service gave no message"
 
     @property
     def headers(self) -> dict[str, str]:
-        """Header fields that came with the error, names in lower case."""
+        """Header fields of the error, with lower-case names."""
         headers = self.body.headers
         if not isinstance(headers, dict):
             return {}
@@ -339,7 +344,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 class Steer(QuietStruct, frozen=True):
-    """The steering request that a ``response.steer.*`` event speaks of."""
+    """The steer that a ``response.steer.*`` event reports on."""
 
     id: str | None = None
     previous_response_id: str | None = None
@@ -354,20 +359,20 @@ class SteerEvent(Event, kw_only=True, frozen=True):
 
 
 class SteerAccepted(SteerEvent, tag="response.steer.accepted", kw_only=True, frozen=True):
-    """The service owns the steering input now."""
+    """The service accepted the steer; its input becomes part of a later response."""
 
     type: ClassVar[Literal["response.steer.accepted"]] = "response.steer.accepted"
 
 
 class SteerFailed(SteerEvent, tag="response.steer.failed", kw_only=True, frozen=True):
-    """The steering input comes back: ``steer.input``."""
+    """The service did not use the steer and returns its input in ``steer.input``."""
 
     type: ClassVar[Literal["response.steer.failed"]] = "response.steer.failed"
     error: ErrorBody | None = None
 
 
 class SteerPending(SteerEvent, tag="response.steer.pending", kw_only=True, frozen=True):
-    """Tool outputs or approvals are owed first: ``required_input`` has the stubs."""
+    """The steer waits for tool outputs or approvals; ``required_input`` holds their stubs."""
 
     type: ClassVar[Literal["response.steer.pending"]] = "response.steer.pending"
     reason: Any = None
@@ -375,10 +380,10 @@ class SteerPending(SteerEvent, tag="response.steer.pending", kw_only=True, froze
 
 
 class UnknownEvent(Event, tag="unknown", kw_only=True, frozen=True):
-    """An event of a type that trunkline does not know.
+    """An event of a type without a class.
 
     Attributes:
-        wire_type: the type as the server sent it.
+        wire_type: the type that the server sent.
     """
 
     type: ClassVar[Literal["unknown"]] = "unknown"
@@ -387,22 +392,22 @@ class UnknownEvent(Event, tag="unknown", kw_only=True, frozen=True):
 
     @property
     def has_output(self) -> bool:
-        """Whether the event names an output item, so that it is a part of the answer."""
+        """Whether the event names an output item, and so is a part of the output."""
         return self.kind is EventKind.OUTPUT
 
 
 class UnknownOutputEvent(UnknownEvent, tag="unknown", kw_only=True, frozen=True):
-    """An unknown event that names an output item."""
+    """An event of a type without a class that names an output item."""
 
     kind: ClassVar[EventKind] = EventKind.OUTPUT
 
 
 class InvalidEvent(Event, tag="invalid", kw_only=True, frozen=True):
-    """A known event with impossible fields. It fails its own response; callers never see it.
+    """An event of a known type with invalid fields. It fails its response and is not passed to callers.
 
     Attributes:
-        wire_type: the type as the server sent it.
-        problem: the field and the type that are wrong; never the content.
+        wire_type: the type that the server sent.
+        problem: the name and the type of the invalid field, without its value.
     """
 
     type: ClassVar[Literal["invalid"]] = "invalid"
@@ -412,7 +417,7 @@ class InvalidEvent(Event, tag="invalid", kw_only=True, frozen=True):
 
     @property
     def intended_kind(self) -> EventKind:
-        """The kind of a valid event of its type."""
+        """The kind of a valid event of this type."""
         return _KINDS[self.wire_type]
 
 
@@ -439,8 +444,8 @@ KnownEvent: TypeAlias = (
     | SteerPending
 )
 ServerEvent: TypeAlias = KnownEvent | UnknownEvent
-"""Every event that a caller sees."""
+"""The events passed to callers."""
 ReceivedEvent: TypeAlias = ServerEvent | InvalidEvent
-"""Every event that `decode` returns. An `InvalidEvent` becomes an exception before it reaches a caller."""
+"""The events that `decoding.decode` returns."""
 
 _KINDS: Final[dict[str, EventKind]] = {cls.type: cls.kind for cls in get_args(KnownEvent)}

@@ -1,12 +1,11 @@
-"""A list of items that names each of its beginnings, so that a turn need not look at old items.
+"""Item lists whose prefixes are compared in constant time.
 
-Each position has a *mark*: a hash of everything before it, made by chaining the identities of the items.
-Two histories have equal beginnings exactly when their marks there are equal, which costs one comparison
-however long they are. Consecutive assistant texts are marked by their joined text, because applications
-join them and the meaning does not change.
+Each position has a *mark*: a hash of all items before it, chained from their identities. Prefixes of two
+histories are equal if and only if their marks are, so that the cost of a turn does not grow with its
+history. Consecutive assistant texts are hashed as one joined text, because applications join them.
 
-A `History` is an immutable value. Extending the newest version of a shared log appends in place, as long
-as nobody else has extended it; every other extension copies.
+A `History` is an immutable view of a log that several versions share. Extending the newest version appends
+to the log; extending an older version copies it.
 """
 
 from __future__ import annotations
@@ -22,9 +21,12 @@ _SEED = b"\0" * 32
 
 
 class _Log:
-    """What versions of a history share. ``marks[i]`` names the first ``i`` items.
+    """Items and marks shared by versions of a history.
 
-    ``_texts`` is the hash of the assistant texts that the items end with; ``None`` when they end otherwise.
+    Attributes:
+        items: the items.
+        marks: ``marks[i]`` is the mark of the first ``i`` items.
+        _texts: the hash of the assistant texts at the end; ``None`` if the last item is not such a text.
     """
 
     __slots__ = ("_texts", "items", "marks")
@@ -35,8 +37,9 @@ class _Log:
         self._texts: blake2b | None = None
 
     def beginning(self, length: int) -> _Log:
-        """A log of its own with the first ``length`` items."""
+        """A new log with the first ``length`` items."""
         log = _Log()
+        # The hash of the texts at the end cannot be taken from this log, which may have continued it.
         start = length
         while start and self.items[start - 1].joinable_text is not None:
             start -= 1
@@ -47,7 +50,7 @@ class _Log:
         return log
 
     def append(self, item: Item) -> None:
-        """One more item, and the mark after it."""
+        """Add an item and the mark after it."""
         if item.joinable_text is None:
             self._texts = None
             mark = blake2b(item.identity, digest_size=32, salt=b"item", key=self.marks[-1]).digest()
@@ -61,10 +64,10 @@ class _Log:
 
 
 class History:
-    """An immutable sequence of items with a mark for each of its beginnings.
+    """An immutable sequence of items with a mark for each prefix.
 
     Attributes:
-        size_bytes: what all of it takes on the wire, with the commas.
+        size_bytes: the size of the encoded items, each with a comma.
     """
 
     __slots__ = ("_length", "_log", "_open", "_orphans", "size_bytes")
@@ -89,34 +92,38 @@ class History:
 
     @property
     def mark(self) -> bytes:
-        """The mark of all of it."""
+        """The mark of all items."""
         return self._log.marks[self._length]
 
     @property
     def open_calls(self) -> frozenset[str]:
-        """The ids of calls that have no output yet."""
+        """The ids of calls without an output."""
         return self._open
 
     @property
     def orphan_outputs(self) -> frozenset[str]:
-        """The ids that outputs answer and no call has."""
+        """The call ids of outputs without a call."""
         return self._orphans
 
     def items(self, start: int = 0, stop: int | None = None) -> list[Item]:
-        """The items from one position to another, as a new list."""
+        """The items from ``start`` to ``stop``, as a new list."""
         stop = self._length if stop is None else min(stop, self._length)
         return self._log.items[start:stop]
 
     def json(self) -> list[JSON]:
-        """All items as plain JSON, decoded anew."""
+        """New copies of all items, as plain JSON."""
         return [item.json() for item in self]
 
     def extended(self, items: Sequence[Item]) -> History:
-        """This history and these items after it. Costs what is new."""
+        """This history followed by these items.
+
+        The cost depends on the new items only, except when an older version is extended.
+        """
         if not items:
             return self
         log = self._log
-        if len(log.items) != self._length:  # somebody went on from here before: that version keeps its log
+        # The log holds more items than this version: it belongs to a longer version, so this one copies it.
+        if len(log.items) != self._length:
             log = log.beginning(self._length)
         for item in items:
             log.append(item)
@@ -139,7 +146,12 @@ class History:
         return shorter
 
     def position_of(self, mark: bytes, near: int) -> int | None:
-        """Where the items before a position have this mark; ``near`` is looked at first."""
+        """The position with this mark; ``None`` if no prefix has it.
+
+        Args:
+            mark: the mark.
+            near: the position to check first. It is also the result if several positions have the mark.
+        """
         marks = self._log.marks
         if near <= self._length and marks[near] == mark:
             return near
@@ -149,13 +161,17 @@ class History:
             return None
 
     def following(self, values: Sequence[Any], where: str = "input") -> History:
-        """The history that a caller gives whole, sharing with this one all that did not change.
+        """The history of a list that a caller gives as a whole.
 
-        One cheap pass compares each given object with what was given in its place before, so that edits in
-        place are seen; only what is new is checked and encoded, and hashed from the first change on.
+        Unchanged items are shared with this history. One comparison per item detects changes in place; only
+        new and changed items are checked and encoded, and items from the first change on are hashed.
+
+        Args:
+            values: all items, as plain JSON.
+            where: the name of the list in error messages.
 
         Raises:
-            ConfigurationError: as `Item.of`.
+            ConfigurationError: an item is invalid; the message names its position.
         """
         known = self.items()
         same = 0
@@ -176,6 +192,7 @@ class History:
 def _calls_after(
     open_calls: frozenset[str], orphans: frozenset[str], items: Sequence[Item]
 ) -> tuple[frozenset[str], frozenset[str]]:
+    """Open calls and orphan outputs after more items: each call matches one output, in either order."""
     calls, outputs = set(open_calls), set(orphans)
     for item in items:
         call_id = item.call_id

@@ -1,4 +1,4 @@
-"""Base class of the structs that hold what was sent or received."""
+"""Base class of the structs that hold keys, requests or responses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from msgspec import Struct
 
 
 class QuietStruct(Struct, frozen=True):
-    """An immutable struct that shows none of its fields, as they hold keys and content.
+    """An immutable struct whose `repr` shows no field values, because they hold keys and content.
 
-    A plain struct shows all of them in its `repr`, and in rich's tracebacks through ``__rich_repr__``.
+    msgspec's `repr` shows all field values, and so does ``__rich_repr__`` in tracebacks made by rich.
     """
 
     def __repr__(self) -> str:
