@@ -1,7 +1,7 @@
-"""Types of items: the input and output of responses, as the Responses API documents them.
+"""Types of input and output items, as the Responses API documents them.
 
-They describe plain dicts and cost nothing at run time. Items of other types, and fields that are not listed
-here, are accepted as well: every place that takes an item also takes ``Mapping[str, Any]``.
+They describe plain dicts for type checkers. Items of other types and other fields are accepted too: every
+argument that takes an item also takes ``Mapping[str, Any]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 
 class PromptCacheBreakpoint(TypedDict):
-    """Marks the end of a cached prefix, on a part of the input."""
+    """The end of a cached prefix, on a part of the input."""
 
     mode: Literal["explicit"]
     ttl: NotRequired[Literal["30m", "12h"]]
@@ -99,7 +99,7 @@ class DirectCaller(TypedDict):
 
 
 class ProgramCaller(TypedDict):
-    """A program of the model called the tool."""
+    """A program written by the model called the tool."""
 
     type: Literal["program"]
     caller_id: str
@@ -112,7 +112,7 @@ _Async = TypedDict("_Async", {"async": bool | None}, total=False)
 
 
 class FunctionCall(_Async):
-    """A call of a function. ``arguments`` is JSON, as text."""
+    """A call of a function. ``arguments`` is a string of JSON."""
 
     type: Literal["function_call"]
     call_id: str
@@ -224,7 +224,7 @@ class SummaryText(TypedDict):
 
 
 class ReasoningText(TypedDict):
-    """A part of the reasoning itself."""
+    """A part of the reasoning text."""
 
     type: Literal["reasoning_text"]
     text: str
@@ -250,14 +250,14 @@ class Compaction(TypedDict):
 
 
 class ItemReference(TypedDict):
-    """An item that the service stores, by its id."""
+    """A reference to an item that the service stores."""
 
     type: Literal["item_reference"]
     id: str
 
 
 class CompactionTrigger(TypedDict):
-    """Asks the service to compact the context. It has to be the last item."""
+    """A request to compact the context. It must be the last item."""
 
     type: Literal["compaction_trigger"]
     id: NotRequired[str | None]
@@ -279,13 +279,13 @@ InputItem: TypeAlias = (
     | CompactionTrigger
     | ItemReference
 )
-"""The items that applications write."""
+"""The items that applications create."""
 
 ItemInput: TypeAlias = InputItem | Mapping[str, Any]
-"""One item of an input: one of the known types, or any mapping, for those that are not listed."""
+"""An item of an input: a known type, or any mapping for other types."""
 
 TurnInput: TypeAlias = str | ItemInput | Sequence[ItemInput]
 """The input of a turn: a string (a user message), an item, or a list of items."""
 
 ToolCall: TypeAlias = FunctionCall | CustomToolCall
-"""A call that the application answers with an output item of the same ``call_id``."""
+"""A call for which the application gives an output item with the same ``call_id``."""

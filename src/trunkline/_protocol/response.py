@@ -1,4 +1,4 @@
-"""A response resource, as far as it is used."""
+"""The response resource."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ _CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": 
 
 
 class Response(QuietStruct, dict=True, frozen=True):
-    """A response resource. Immutable; only used fields are declared, and odd values of the others do no harm.
+    """A response resource. Immutable.
+
+    Only the fields that are used are declared; ``id`` and ``output`` are required to have their documented
+    types, and other fields with another type count as missing.
 
     Attributes:
         id: the response's id.
-        encoded_output: the output items, each as its bytes.
+        encoded_output: the output items, each as JSON.
+        encoded_usage: the usage as JSON.
+        encoded_error: the error as JSON.
+        encoded_incomplete_details: the details of an incomplete response as JSON.
     """
 
     id: str
@@ -37,25 +43,25 @@ class Response(QuietStruct, dict=True, frozen=True):
 
     def __post_init__(self) -> None:
         if not all(isinstance(item, dict) for item in self.output):
-            raise ValueError("an output item is an object")
+            raise ValueError("an output item is not an object")
 
     def with_output(self, items: Sequence[Raw]) -> Response:
-        """The same with these output items: some gateways leave them out of the final event."""
+        """A copy with other output items, because some gateways omit them in the final event."""
         return msgspec.structs.replace(self, encoded_output=list(items))
 
     @property
     def status(self) -> str | None:
-        """``completed``, ``failed``, ``incomplete``, ``in_progress``, ``queued``, or a status added later."""
+        """``completed``, ``failed``, ``incomplete``, ``in_progress``, ``queued``, or a newer status."""
         return _text_or_none(self._status)
 
     @property
     def model(self) -> str | None:
-        """The model that answered, as the service names it."""
+        """The name of the model, as the service gives it."""
         return _text_or_none(self._model)
 
     @property
     def store(self) -> bool | None:
-        """Whether the service stores the response; ``None`` if it does not say."""
+        """Whether the service stores the response; ``None`` if unknown."""
         return self._store if isinstance(self._store, bool) else None
 
     @property
@@ -70,17 +76,17 @@ class Response(QuietStruct, dict=True, frozen=True):
 
     @cached_property
     def usage(self) -> JSON | None:
-        """Tokens counted by the service, as plain JSON; ``None`` when it did not say."""
+        """The token counts, as plain JSON; ``None`` if unknown."""
         return _object_or_none(self.encoded_usage)
 
     @cached_property
     def error(self) -> JSON | None:
-        """Why the response failed, as plain JSON (``code`` and ``message``)."""
+        """The error of a failed response, as plain JSON with ``code`` and ``message``."""
         return _object_or_none(self.encoded_error)
 
     @cached_property
     def incomplete_details(self) -> JSON | None:
-        """Why the response is incomplete, as plain JSON (``reason``)."""
+        """The details of an incomplete response, as plain JSON with ``reason``."""
         return _object_or_none(self.encoded_incomplete_details)
 
     @property
@@ -90,13 +96,13 @@ class Response(QuietStruct, dict=True, frozen=True):
 
     @cached_property
     def parsed(self) -> Any:
-        """The output text as a value of the type that was given as ``text_format``.
+        """The text of the last output message, parsed as the type given as ``text_format``.
 
-        ``None`` without a ``text_format``, while or where the response is not complete, and where the model
-        refused or wrote no text. Of several messages the last one counts.
+        ``None`` without a ``text_format``, if the response is not completed, and if the message is a refusal
+        or has no text.
 
         Raises:
-            ValueError: the text does not fit the type, which a service that ignores ``strict`` may send.
+            ValueError: the text does not match the type, because the service ignored ``strict``.
         """
         parse: Callable[[str], Any] | None = self.__dict__.get(_PARSE)
         messages = [item for item in self.output if item.get("type") == "message"]
@@ -106,15 +112,15 @@ class Response(QuietStruct, dict=True, frozen=True):
         return parse(text) if text else None
 
     def parse_with(self, parse: Callable[[str], Any]) -> None:
-        """Let ``parsed`` be what this function makes of the text."""
+        """Set the function that computes ``parsed`` from the text."""
         self.__dict__[_PARSE] = parse
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The finished calls of function and custom tools, as plain JSON, in the order of the output.
+        """The completed calls of function and custom tools, as plain JSON, in the order of the output.
 
-        Each has its ``call_id``, ``name`` and ``arguments`` (or ``input``) as strings; a call without a
-        ``call_id`` cannot be answered and is not among them.
+        Each has ``call_id``, ``name`` and ``arguments`` (or ``input``) as strings. Calls without a
+        ``call_id`` are omitted, because no output can refer to them.
         """
         return [call for item in self.output if (call := _call_to_answer(item)) is not None]
 
@@ -147,6 +153,7 @@ def _call_to_answer(item: JSON) -> ToolCall | None:
         return None
     if not isinstance(item.get("call_id"), str):
         return None
+    # Missing strings become empty ones, so that callers can rely on the keys.
     odd = {name: "" for name in fields if not isinstance(item.get(name), str)}
     return cast(ToolCall, {**item, **odd} if odd else item)
 
