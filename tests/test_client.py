@@ -449,6 +449,12 @@ async def test_no_key_and_no_content_in_reprs_errors_and_logs(caplog: pytest.Log
 # Settings of one turn and of the client.
 
 
+@pytest.mark.parametrize("given", [5, None, {"role", "content"}])
+async def test_a_history_that_is_no_list_is_refused(client: trunkline.Client, given: Any) -> None:
+    with pytest.raises(trunkline.ConfigurationError, match=r"input is .*: give a string, an item"):
+        client.stream(model="echo", input=given, key="k")
+
+
 async def test_a_keyed_turn_may_have_its_own_policy(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         emulator.faults.add("reject", request=1, status=503)

@@ -22,9 +22,12 @@ FLOORS = (
     "otel",
     "client",
     "conversation",
+    "keyed",
     "run",
-    "transcript",
+    "tool_calls",
     "stream",
+    "transcript",
+    "heard",
     "text_format",
     "request_fields",
     "_turns",
@@ -39,7 +42,7 @@ FLOORS = (
     "errors",
 )
 """The library's files and folders; each may import those that follow it. "" is the package's own file."""
-MAY_USE_TOOLS = {"", "client", "conversation", "run", "text_format", "request_fields"}
+MAY_USE_TOOLS = {"", "client", "conversation", "run", "tool_calls", "text_format", "request_fields"}
 """Modules that define or execute Python functions as tools; modules that send requests do not."""
 PURE = ("errors", "arguments", "events", "_protocol", "options", "_decisions")
 """Files and folders without event loop, socket, clock or randomness."""

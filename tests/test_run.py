@@ -164,7 +164,7 @@ async def test_a_run_starts_when_it_is_entered(emulator: Emulator, chat: trunkli
     assert (emulator.requests, repr(run)) == ([], "<ConversationRun: new>")
     async with run:
         await until(lambda: len(emulator.requests) == 1, "the request is sent")
-        assert repr(run) == "<ConversationRun: open>"
+        assert repr(run) == "<ConversationRun: streaming>"
         with pytest.raises(trunkline.UsageError, match="already entered"):
             await run.__aenter__()
     assert repr(run) == "<ConversationRun: ended>"

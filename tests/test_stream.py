@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from .talk import (
     stall_in_mid_answer,
     texts,
     types_of,
+    user,
 )
 from .waiting import runs_briefly, soon, until
 
@@ -120,6 +122,19 @@ async def test_a_closed_stream_cannot_be_entered(emulator: Emulator, chat: trunk
         await stream.__aenter__()
     assert emulator.requests == []
     assert chat.items == []
+
+
+async def test_a_stream_that_is_being_entered_cannot_be_read_by_another_task(emulator: Emulator) -> None:
+    emulator.faults.add("ignore_upgrade")
+    async with client_of(emulator) as client:
+        stream = client.conversation(model="echo").send("hello")
+        entering = asyncio.ensure_future(stream.__aenter__())
+        await until(lambda: client.connections == 1, "it dials")
+        with pytest.raises(trunkline.UsageError, match="another task is already entering"):
+            await soon(anext(stream))
+        entering.cancel()
+        await asyncio.wait([entering])
+        assert emulator.requests == []
 
 
 async def test_a_stream_that_is_never_entered_sends_nothing_and_does_not_warn(
@@ -292,6 +307,26 @@ async def test_a_garbage_collected_stream_frees_its_conversation_if_warnings_are
     unraisable.clear()
     assert texts(chat.items) == ["user: one two three", "assistant: one"]
     assert client.metrics.abandoned == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*neither read to its end nor left:ResourceWarning")
+async def test_a_stream_that_another_thread_collects_does_not_undo_a_later_change(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    stall_in_mid_answer(emulator)
+    cycle: list[Any] = [await chat.send("one two three").__aenter__()]
+    cycle.append(cycle)  # only the collector frees it, and takes its weak references before
+    await first_text(cycle[0])
+    dropped = weakref.ref(cycle[0])
+    del cycle
+    collector = threading.Thread(target=gc.collect)
+    collector.start()
+    collector.join()  # the event loop is blocked, and cannot close the stream yet
+    assert dropped() is None
+    chat.replace([user("a new beginning")])
+    await asyncio.sleep(0)
+    assert texts(chat.items) == ["user: a new beginning"]
+    assert_kept(emulator, chat, (await ask(chat, "again")).response)
 
 
 async def test_a_stream_that_was_read_or_left_is_collected_without_a_warning(

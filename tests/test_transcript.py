@@ -1,95 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
-from trunkline.errors import ConversationBusy
-from trunkline.transcript import Transcript, as_heard
+from trunkline.errors import ConversationBusy, UsageError
+from trunkline.transcript import Claim, Ending, Transcript
 
-from .talk import assistant, user
-
-REASONING: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
-CALL = {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": "{}"}
-OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "snow"}
-RUN = [assistant("One moment. "), CALL, OUTPUT, assistant("It snows in Oslo.")]
-
-
-def heard(output: list[dict[str, Any]], text: str) -> list[str]:
-    """The kept items: texts of messages, and types of other items."""
-    kept = as_heard([Item.of(item) for item in output], text)
-    return [item.joinable_text if item.joinable_text is not None else item.kind for item in kept]
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("One moment. It snows in Oslo.", ["One moment. ", *RUN[1:3], "It snows in Oslo."]),
-        ("One moment. It snows", ["One moment. ", *RUN[1:3], "It snows"]),
-        ("One moment. ", ["One moment. ", *RUN[1:3]]),
-        ("One mo", ["One mo", *RUN[1:3]]),
-        ("", RUN[1:3]),
-    ],
-)
-def test_messages_are_cut_to_the_heard_text_in_order(text: str, kept: list[Any]) -> None:
-    expected = [item if isinstance(item, str) else item["type"] for item in kept]
-    assert heard(RUN, text) == expected
-
-
-def test_a_text_that_is_no_prefix_replaces_the_last_message() -> None:
-    assert heard(RUN, "It snows") == ["function_call", "function_call_output", "It snows"]
-    assert heard([assistant("one")], "eins") == ["eins"]
-    assert heard(RUN, "One moment. It snows in Oslo. And more") == [
-        "function_call",
-        "function_call_output",
-        "One moment. It snows in Oslo. And more",
-    ]
-
-
-@pytest.mark.parametrize("between", ["", " ", "\n"])
-def test_white_space_between_messages_makes_no_difference(between: str) -> None:
-    output = [assistant("One moment."), CALL, OUTPUT, assistant("It snows.")]
-    assert heard(output, f"One moment.{between}It") == [
-        "One moment.",
-        "function_call",
-        "function_call_output",
-        "It",
-    ]
-    assert heard(output, f"One moment.{between}") == ["One moment.", "function_call", "function_call_output"]
-
-
-def test_a_message_that_was_heard_in_full_is_unchanged() -> None:
-    parts = [{"type": "output_text", "text": "one two", "annotations": []}]
-    item = Item.of({"type": "message", "role": "assistant", "content": parts})
-    assert as_heard([item], "one two ") == [item]
-    assert as_heard([item], "one two ")[0].json()["content"] == parts
-
-
-def test_reasoning_is_kept_before_calls_or_if_all_was_heard() -> None:
-    last = [REASONING, assistant("It snows.")]
-    output = [REASONING, assistant("One moment."), CALL, OUTPUT, *last]
-    first = ["reasoning", "One moment.", "function_call", "function_call_output"]
-    assert heard(output, "One moment.It") == [*first, "It"]
-    assert heard(output, "One moment.It snows.") == [*first, "reasoning", "It snows."]
-    assert heard(last, "") == []
-
-
-def test_without_a_message_the_heard_text_comes_last() -> None:
-    assert heard([REASONING, CALL, OUTPUT], "Hm.") == [
-        "reasoning",
-        "function_call",
-        "function_call_output",
-        "Hm.",
-    ]
-    assert heard([REASONING], "") == []
-    assert heard([], "Hm.") == ["Hm."]
-
-
-def test_refusals_and_other_items_are_kept() -> None:
-    refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
-    assert heard([assistant("one two"), refusal], "one") == ["one", "message"]
+from .talk import texts, user
 
 
 class Turn:
@@ -117,3 +35,73 @@ def test_a_dropped_turn_no_longer_holds_the_transcript() -> None:
     transcript.claim(turn)
     del turn
     transcript.check_idle()
+
+
+def received(transcript: Transcript, words: str, text: str) -> Ending:
+    """The end of a turn that was closed early."""
+    context = transcript.history.extended([Item.of(user(words))])
+    return Ending(answer=None, context=context, text=text, steers=[])
+
+
+def dropped_in_mid_answer(transcript: Transcript) -> tuple[Claim, Ending]:
+    """A turn of which only the end, in its event loop, is still to come."""
+    turn = Turn()
+    claim = transcript.claim(turn)
+    ending = received(transcript, "first", "one")
+    del turn
+    return claim, ending
+
+
+def test_a_dropped_turn_that_ends_before_anything_else_is_kept() -> None:
+    transcript = Transcript(History())
+    transcript.end(*dropped_in_mid_answer(transcript))
+    assert texts(transcript.history.json()) == ["user: first", "assistant: one"]
+
+
+def test_a_dropped_turn_that_ends_after_the_next_one_changes_nothing() -> None:
+    transcript = Transcript(History())
+    claim, ending = dropped_in_mid_answer(transcript)
+    following = Turn()
+    latest = transcript.claim(following)
+    transcript.end(latest, received(transcript, "second", "two"))
+    transcript.end(claim, ending)
+    transcript.add_outputs(claim, [Item.of(user("no output"))])
+    assert texts(transcript.history.json()) == ["user: second", "assistant: two"]
+    following.close()
+    transcript.heard_of(latest, "tw")
+    with pytest.raises(UsageError, match="too late"):
+        transcript.heard_of(claim, "on")
+    assert texts(transcript.history.json()) == ["user: second", "assistant: tw"]
+
+
+def test_a_dropped_turn_that_ends_after_a_replacement_changes_nothing() -> None:
+    transcript = Transcript(History())
+    claim, ending = dropped_in_mid_answer(transcript)
+    transcript.replace(History.of([Item.of(user("another history"))]))
+    transcript.end(claim, ending)
+    assert texts(transcript.history.json()) == ["user: another history"]
+
+
+def test_a_dropped_turn_that_ends_after_heard_changes_nothing() -> None:
+    transcript = Transcript(History())
+    turn = Turn()
+    transcript.end(transcript.claim(turn), received(transcript, "zeroth", "none"))
+    turn.close()
+    claim, ending = dropped_in_mid_answer(transcript)
+    transcript.heard("no")
+    transcript.end(claim, ending)
+    assert texts(transcript.history.json()) == ["user: zeroth", "assistant: no"]
+
+
+def test_a_warm_up_adds_nothing_and_holds_the_transcript_during_heard() -> None:
+    transcript = Transcript(History())
+    turn, warm_up = Turn(), Turn()
+    transcript.end(transcript.claim(turn), received(transcript, "first", "one"))
+    turn.close()
+    claim = transcript.claim(warm_up, warms_up=True)
+    transcript.heard("on")
+    with pytest.raises(ConversationBusy):
+        transcript.check_idle()
+    warm_up.close()
+    transcript.end(claim, received(transcript, "nothing", ""))
+    assert texts(transcript.history.json()) == ["user: first", "assistant: on"]

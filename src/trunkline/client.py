@@ -1,34 +1,30 @@
-"""The client: credentials, one pool of sockets, and the conversations over it."""
+"""The client: one endpoint, one credential, and the connections that all its turns share."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
-from ._decisions.placement import Owner
-from ._decisions.request import Request
+from ._network.assembly import assembled
 from ._network.credentials import ApiKey, Credentials
-from ._network.dialler import Dialler
 from ._network.endpoint import Endpoint, check_proxy
-from ._network.http import HttpTransport
-from ._network.pool import Pool
-from ._network.transports import Transport, Transports
-from ._network.wakeups import Wakeups
+from ._network.loop_affinity import LoopAffinity
+from ._network.transports import Transport
 from ._network.world import World
 from ._observe.hooks import Hooks
-from ._observe.metrics import PoolCounters, PoolMetrics, PoolState
-from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls
+from ._observe.metrics import PoolMetrics, PoolState
+from ._protocol.fields import Fields, check_calls
 from ._protocol.history import History
 from ._protocol.items import ItemInput, TurnInput, items_of, user_message
-from ._turns.turn import Turn, TurnSettings, check_turn
+from ._turns.factory import TurnFactory
+from ._turns.turn import TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
-from .errors import ConfigurationError, WrongEventLoop
+from .errors import ConfigurationError
+from .keyed import KeyedHistories, KeyedHistory
 from .options import Deadlines, Policy, PoolLimits
 from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
@@ -39,33 +35,40 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 class Client:
-    """Conversations over few warm WebSockets to one endpoint, with one credential.
+    """Many conversations with one Responses API over few WebSockets.
 
     A client belongs to the event loop in which it is first used. Use it as ``async with``, or `close` it.
 
     Args:
-        api_key: the key, or a function that returns it, called at each dial and awaited if it is async; by
-            default OPENAI_API_KEY.
-        base_url: such as ``https://api.openai.com/v1``; by default OPENAI_BASE_URL.
+        api_key: the API key, or a function, sync or async, that returns it; the function is called for each
+            dial and each HTTP request. Default: the environment variable OPENAI_API_KEY.
+        base_url: the URL of the API, without ``/responses``. Default: the environment variable
+            OPENAI_BASE_URL, or ``https://api.openai.com/v1``.
         organization: the ``OpenAI-Organization`` header.
         project: the ``OpenAI-Project`` header.
-        headers: further headers of the upgrade request; an ``Authorization`` or ``api-key`` given here
-            takes the place of ``api_key``.
-        lanes: whether the endpoint knows ``stream_id``; by default only ``api.openai.com`` is taken to.
-        deadlines: how long turns wait.
-        policy: how often they are asked again.
-        limits: bounds of the pool.
-        hooks: functions to be called when turns begin and end.
-        max_buffered_events: how many events of one stream may wait for its reader.
-        replay_actions: also ask again, after a failure, when hosted tools act (``mcp``).
-        transport: ``auto`` goes over WebSocket, and over HTTP as long as WebSocket cannot be had.
-        ping_interval_s: an idle socket is pinged after so many seconds, and dropped when it does not answer.
-        ssl_context: for certificates of one's own; by default they are verified as usual.
-        proxy: a proxy's URL; by default the environment decides; empty for none.
-        log_content: where the logger ``trunkline.wire`` is at DEBUG, it shows what is said too.
+        headers: further headers of upgrade and HTTP requests. An ``Authorization`` or ``api-key`` header
+            replaces ``api_key``.
+        lanes: whether the service supports several responses per socket (``stream_id``). Default: only for
+            the host ``api.openai.com``.
+        deadlines: the time limits of turns.
+        policy: the bounds of retries within a turn.
+        limits: the bounds of the connection pool.
+        hooks: functions called when turns begin and end.
+        max_buffered_events: the number of unread events of one stream above which it fails with
+            `SlowConsumer`.
+        replay_actions: also repeat failed requests whose hosted tools act (``mcp``), though an action may
+            happen twice.
+        transport: ``websocket``, ``http``, or ``auto``: WebSocket, and HTTP while WebSocket is unavailable.
+        ping_interval_s: the interval of pings on an idle socket, in seconds; a socket that does not answer
+            is closed.
+        ssl_context: a custom TLS context. Default: ``ssl.create_default_context()``.
+        proxy: the URL of a proxy, or an empty string for none. Default: the proxy variables of the
+            environment.
+        log_content: the logger ``trunkline.wire`` shows content at level DEBUG.
+        world: clock, chance and network, for tests.
 
     Raises:
-        ConfigurationError: something is missing or wrong; the message says what to give.
+        ConfigurationError: an argument is wrong or missing.
     """
 
     def __init__(
@@ -90,14 +93,9 @@ class Client:
         log_content: bool = False,
         world: World | None = None,
     ) -> None:
+        limits_remedy = "give trunkline.PoolLimits(max_connections=8), for example"
         check_turn(deadlines, policy)
-        check_kind(
-            limits,
-            "limits",
-            PoolLimits,
-            "give trunkline.PoolLimits(max_connections=8), for example",
-            optional=True,
-        )
+        check_kind(limits, "limits", PoolLimits, limits_remedy, optional=True)
         check_kind(hooks, "hooks", Hooks, "give trunkline.Hooks(turn_finished=…)", optional=True)
         check_flag(lanes, "lanes", optional=True)
         check_count(max_buffered_events, "max_buffered_events")
@@ -106,19 +104,8 @@ class Client:
         check_kind(ssl_context, "ssl_context", ssl.SSLContext, "give an ssl.SSLContext", optional=True)
         check_proxy(proxy)
         check_flag(log_content, "log_content")
-        mode = _mode(transport)
-        if base_url == "":
-            refuse(
-                "base_url",
-                base_url,
-                "give a URL such as https://api.openai.com/v1, or None for OPENAI_BASE_URL",
-            )
-        self._limits = limits or PoolLimits()
-        self._endpoint = Endpoint.of(
-            base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL, lanes=lanes
-        )
-        self._credentials = Credentials(api_key, organization, project, headers or {})
-        self._settings = TurnSettings(
+        check_kind(world, "world", World, "give a trunkline.World", optional=True)
+        settings = TurnSettings(
             deadlines=deadlines or Deadlines(),
             policy=policy or Policy(),
             max_buffered_events=max_buffered_events,
@@ -126,68 +113,48 @@ class Client:
             hooks=hooks or Hooks(),
             log_content=log_content,
         )
-        world, wakeups, self._counters = world or World(), Wakeups(), PoolCounters()
-        dialler = Dialler(
-            self._credentials,
-            wakeups,
-            world,
-            ssl_context=ssl_context,
+        limits = limits or PoolLimits()
+        self._endpoint = Endpoint.of(_url_or_default(base_url), lanes=lanes)
+        self._transports = assembled(
+            self._endpoint,
+            Credentials(api_key, organization, project, headers or {}),
+            _mode_of(transport),
+            limits=limits,
+            connect_s=settings.deadlines.connect,
             ping_interval_s=ping_interval_s,
-            proxy=proxy,
-        )
-        pool = Pool(
-            dialler,
-            named_lanes=self._endpoint.lanes,
-            limits=self._limits,
-            connect_s=self._settings.deadlines.connect,
-            counters=self._counters,
-            world=world,
-            log_content=log_content,
-        )
-        http = HttpTransport(
-            self._endpoint.http_url,
-            self._credentials.headers,
-            connect_s=self._settings.deadlines.connect,
             ssl_context=ssl_context,
             proxy=proxy,
             log_content=log_content,
+            world=world or World(),
         )
-        self._transports = Transports(
-            pool,
-            http,
-            mode,
-            counters=self._counters,
-            wakeups=wakeups,
-            world=world,
-        )
-        self._pool = pool
-        self._keyed: OrderedDict[Hashable, _Keyed] = OrderedDict()
-        self._fields: Fields | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = LoopAffinity(self._transports.begin)
+        self._turns = TurnFactory(self._transports, self._endpoint, settings, self._loop)
+        self._keyed = KeyedHistories(limits.max_keys)
+        self._fields: Fields | None = None  # those made last, for `_shared`
 
     @property
     def metrics(self) -> PoolMetrics:
-        """The counts of this client at this moment."""
-        return self._counters.snapshot()
+        """The counters of this client: a copy."""
+        return self._transports.counters.snapshot()
 
     def state(self) -> PoolState:
-        """What the connections do at this moment: sockets, lanes, turns in flight."""
+        """The sockets, lanes and running turns at this moment."""
         return self._transports.state()
 
     @property
     def url(self) -> str:
-        """Where responses are created, such as ``https://api.openai.com/v1/responses``."""
+        """The URL of HTTP requests, such as ``https://api.openai.com/v1/responses``."""
         return self._endpoint.http_url
 
     @property
     def deadlines(self) -> Deadlines:
-        """How long turns wait that are not told otherwise."""
-        return self._settings.deadlines
+        """The time limits of turns without deadlines of their own."""
+        return self._turns.settings.deadlines
 
     @property
     def connections(self) -> int:
-        """How many connections are open or being dialled."""
-        return len(self._pool.connections)
+        """The number of connections that are open or being dialled."""
+        return len(self._transports.pool.connections)
 
     def conversation(
         self,
@@ -199,18 +166,18 @@ class Client:
         extra_fields: Mapping[str, Any] | None = None,
         **fields: Unpack[RequestFields],
     ) -> Conversation:
-        """A conversation that keeps its own history.
+        """A conversation, which keeps its own history.
 
         Args:
-            model: the model's name.
-            instructions: sent with each turn.
+            model: the name of the model.
+            instructions: the instructions of each turn.
             tools: Python functions, which ``run`` executes, and tool definitions as the API documents them.
-            items: a history to begin with, as ``Conversation.items`` gave it.
-            extra_fields: fields that `RequestFields` does not know, for each turn.
-            fields: further fields of the Responses API, for each turn.
+            items: the initial history, such as the ``items`` of an earlier conversation.
+            extra_fields: request fields that `RequestFields` does not have, for each turn.
+            fields: further request fields, for each turn.
 
         Raises:
-            ConfigurationError: something given is wrong.
+            ConfigurationError: an argument is wrong.
         """
         toolbox = Toolbox.of(tools or ())
         values = {
@@ -219,9 +186,8 @@ class Client:
             "tools": toolbox.definitions or None,
             **fields,
         }
-        values = with_extra(values, extra_fields)
-        history = History.of(items_of(items, "items"))
-        return Conversation(self._turn, self._shared_fields(values), toolbox, history)
+        fields_of_all = self._shared(with_extra(values, extra_fields))
+        return Conversation(self._turns, fields_of_all, toolbox, History.of(items_of(items, "items")))
 
     def stream(
         self,
@@ -237,25 +203,28 @@ class Client:
         extra_fields: Mapping[str, Any] | None = None,
         **fields: Unpack[RequestFields],
     ) -> ResponseStream:
-        """One turn of a history that is kept elsewhere: give all of it; the wire carries what is new.
+        """One turn of a history that the application keeps.
+
+        The whole history is given; only the items that are new since the previous turn of the same key are
+        sent, if the service still has the rest.
 
         Args:
-            model: the model's name.
-            input: the whole history and the new items.
-            key: whose history it is. Turns of one key are chained; without a key nothing is. As many keys
-                are remembered as ``PoolLimits.max_keys`` says.
-            tools: Python functions (not executed here) and tool definitions.
-            deadlines: how long this turn waits, instead of the client's.
-            policy: how often this turn is asked again, instead of the client's.
+            model: the name of the model.
+            input: the whole history, the new items included.
+            key: identifies the history across turns. Turns without a key are sent in full. The number of
+                keys remembered is ``PoolLimits.max_keys``.
+            tools: Python functions, which are not executed here, and tool definitions.
+            deadlines: the time limits of this turn, instead of the client's.
+            policy: the bounds of retries of this turn, instead of the client's.
             text_format: as for `Conversation.send`.
-            instructions: sent with this turn.
-            extra_fields: fields that `RequestFields` does not know.
-            fields: further fields of the Responses API.
+            instructions: the instructions of this turn.
+            extra_fields: request fields that `RequestFields` does not have.
+            fields: further request fields.
 
         Raises:
-            ConfigurationError: something given is wrong; nothing was sent.
+            ConfigurationError: an argument is wrong; nothing was sent.
+            WrongEventLoop: the client belongs to another event loop.
         """
-        check_turn(deadlines, policy)
         check_kind(key, "key", Hashable, "give a string or another hashable value", optional=True)
         form = TextFormat.of(text_format) if text_format is not None else None
         given = {
@@ -265,58 +234,59 @@ class Client:
             "tools": Toolbox.of(tools).definitions or None if tools is not None else None,
         }
         values = with_format(with_extra(given, extra_fields), None, form)
-        whole = _as_items(input)
-        known = self._known(key) if key is not None else _Keyed()
-        if known.fields is None:
-            known.fields = self._shared_fields(values)
-        else:
-            known.fields = known.fields.following(values)
-        known.history = known.history.following(whole)
+        items = _whole_history(input)
+        known = self._keyed.of(key) if key is not None else KeyedHistory()
+        known.fields = known.fields.following(values) if known.fields is not None else self._shared(values)
+        known.history = known.history.following(items)
         check_calls(known.history, known.fields)
         owner = known.owner if key is not None else None
-        turn = self._turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)
+        turn = self._turns.turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)
         return ResponseStream(turn, text_format=form)
 
     def forget(self, key: Hashable) -> None:
-        """Forget what is known of a key. Its next turn is sent in full."""
-        self._keyed.pop(key, None)
+        """Forget the history of a key. The next turn of the key is sent in full."""
+        self._keyed.forget(key)
 
     async def warm(self, *, model: str, connections: int = 1) -> None:
-        """Have sockets ready before they are needed.
+        """Open sockets before they are needed.
 
         Args:
-            model: the model's name; gateways see it at the upgrade.
-            connections: how many.
+            model: the name of the model, which gateways read from the URL of the upgrade.
+            connections: the number of sockets that are open afterwards, at least.
 
         Raises:
-            NetworkError: one of them could not be made.
-            DeadlineExceeded: one of them was not made in time.
+            NetworkError: a dial failed.
+            DeadlineExceeded: a dial took longer than ``Deadlines.connect``.
+            WrongEventLoop: the client belongs to another event loop.
         """
         check_kind(model, "model", str, "give the name of a model")
         check_count(connections, "connections")
-        self._check_loop()
-        failure = await self._pool.warm(self._endpoint.websocket_url_for(model), connections)
+        self._loop.check()
+        url = self._endpoint.websocket_url_for(model)
+        failure = await self._transports.pool.warm(url, connections)
         if failure is not None:
             raise failure.exception()
 
     async def close(self, within_s: float = 5.0) -> None:
-        """End every turn and close every socket. Streams that are open end with an error.
+        """Close every socket. Open streams fail with `ClientClosed` or `ConnectionLost`. Idempotent.
+
+        Cancelling drops the sockets that are still open.
 
         Args:
-            within_s: sockets that take longer are dropped, in seconds.
+            within_s: the time limit of closing handshakes, in seconds; other sockets are dropped then.
 
         Raises:
-            WrongEventLoop: this is not the client's event loop.
+            WrongEventLoop: the client belongs to another event loop, which is running.
         """
         check_number(within_s, "within_s")
-        if self._loop is not None and not self._loop.is_running():
+        if self._loop.is_stopped:
             self._transports.end()
             return
-        self._check_loop()
+        self._loop.check()
         await self._transports.close(within_s)
 
     async def __aenter__(self) -> Self:
-        self._check_loop()
+        self._loop.check()
         return self
 
     async def __aexit__(
@@ -324,60 +294,24 @@ class Client:
     ) -> None:
         await self.close()
 
-    def _turn(
-        self,
-        fields: Fields,
-        asked: History,
-        owner: Owner | None,
-        *,
-        generate: bool = True,
-        deadlines: Deadlines | None = None,
-        policy: Policy | None = None,
-    ) -> Turn:
-        self._check_loop()
-        if not self._transports.keeps_responses:
-            fields = fields.including(ENCRYPTED_REASONING)
-        url = self._endpoint.websocket_url_for(fields.model)
-        settings = self._settings.varied(deadlines, policy)
-        return Turn(self._transports, Request(url, fields, asked, owner, generate), settings)
-
-    def _shared_fields(self, values: Mapping[str, Any]) -> Fields:
-        """The fields of a new conversation or key. Those of one application share what is equal in them."""
+    def _shared(self, values: Mapping[str, Any]) -> Fields:
+        """The fields of a new conversation or key, which share what is equal with those made before."""
         known = self._fields
         self._fields = known.following(values) if known is not None else Fields.of(values)
         return self._fields
-
-    def _known(self, key: Hashable) -> _Keyed:
-        known = self._keyed.setdefault(key, _Keyed())
-        self._keyed.move_to_end(key)
-        if len(self._keyed) > self._limits.max_keys:
-            self._keyed.popitem(last=False)
-        return known
-
-    def _check_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            self._transports.begin()
-        elif self._loop is not loop:
-            raise WrongEventLoop("this client belongs to another event loop; create one client for each loop")
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.host}: {self.connections} connections>"  # never the key
 
 
-class _Keyed:
-    """What is known of the history behind a key."""
-
-    __slots__ = ("fields", "history", "owner")
-
-    def __init__(self) -> None:
-        self.owner = Owner()
-        self.history = History()
-        self.fields: Fields | None = None
+def _url_or_default(base_url: str | None) -> str:
+    if base_url == "":
+        remedy = f"give a URL such as {DEFAULT_BASE_URL}, or None for OPENAI_BASE_URL"
+        refuse("base_url", base_url, remedy)
+    return base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
 
 
-def _mode(transport: str) -> Transport:
+def _mode_of(transport: str) -> Transport:
     try:
         return Transport(transport)
     except ValueError:
@@ -386,7 +320,13 @@ def _mode(transport: str) -> Transport:
         ) from None
 
 
-def _as_items(value: TurnInput) -> Sequence[ItemInput]:
-    if isinstance(value, str):
-        return [user_message(value)]
-    return [value] if isinstance(value, Mapping) else value
+def _whole_history(given: TurnInput) -> Sequence[ItemInput]:
+    if isinstance(given, str):
+        return [user_message(given)]
+    if isinstance(given, Mapping):
+        return [given]
+    check_kind(given, "input", Sequence, "give a string, an item or a list of items")
+    return given
+
+
+__all__ = ["DEFAULT_BASE_URL", "Client"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 from ._decisions.placement import Owner
 from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls
@@ -13,80 +13,73 @@ from ._protocol.history import History
 from ._protocol.items import Item, ItemInput, TurnInput, items_of
 from ._protocol.json import JSON
 from ._protocol.response import Response
-from ._turns.turn import Turn, check_turn
+from ._turns.factory import TurnFactory
+from ._turns.turn import check_turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
 from .stream import EventHook, ResponseStream
 from .text_format import TextFormat, with_format
-from .tools import OnToolError, Tool, Toolbox, ToolThreads
-from .transcript import Transcript
+from .tools import OnToolError, Toolbox, ToolThreads
+from .transcript import Claim, Transcript
 
 DEFAULT_MAX_TURNS = 10
 DEFAULT_TOOL_TIMEOUT_S = 30.0
 
 
-class Asks(Protocol):
-    """What makes a turn of a question: the client."""
-
-    def __call__(
-        self,
-        fields: Fields,
-        asked: History,
-        owner: Owner | None,
-        *,
-        generate: bool = True,
-        deadlines: Deadlines | None = None,
-        policy: Policy | None = None,
-    ) -> Turn:
-        """A turn that has not started."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A request that has been checked and not been sent.
+    """A checked request that was not sent.
 
     Attributes:
-        fields: everything but the items.
-        items: the input.
-        history: the history it was checked with.
-        asked: that history and the input.
+        fields: the fields of the request, without its input.
+        items: the new items.
+        history: the history that they follow.
+        whole: the history and the new items: the input of the request.
     """
 
     fields: Fields
     items: Sequence[Item]
     history: History
-    asked: History
+    whole: History
 
     @classmethod
-    def of(cls, fields: Fields, history: History, items: Sequence[Item]) -> _Draft:
-        """The request of this input after this history.
+    def of(cls, fields: Fields, items: Sequence[Item], history: History) -> _Draft:
+        """The request with these new items after this history.
 
         Raises:
-            ConfigurationError: a tool call has no output, or an output no call.
+            ConfigurationError: a tool call has no output, or an output has no call.
         """
-        asked = history.extended(items)
-        check_calls(asked, fields)
-        return cls(fields, items, history, asked)
+        whole = history.extended(items)
+        check_calls(whole, fields)
+        return cls(fields, items, history, whole)
 
     def after(self, history: History) -> _Draft:
         """The same request after another history.
 
         Raises:
-            ConfigurationError: as `of`.
+            ConfigurationError: as for `of`.
         """
-        return self if self.history is history else _Draft.of(self.fields, history, self.items)
+        return self if self.history is history else _Draft.of(self.fields, self.items, history)
 
 
 class Conversation:
-    """A history and its turns. Made by ``Client.conversation``."""
+    """A history and its turns. Made by ``Client.conversation``.
+
+    One turn at a time runs in a conversation; `fork` it for parallel turns.
+    """
 
     def __init__(
-        self, ask: Asks, fields: Fields, tools: Toolbox, history: History, owner: Owner | None = None
+        self,
+        turns: TurnFactory,
+        fields: Fields,
+        tools: Toolbox,
+        history: History,
+        owner: Owner | None = None,
     ) -> None:
-        self._ask = ask
-        self._fields = fields.including(ENCRYPTED_REASONING) if fields.store is False else fields
+        self._turns = turns
+        self._fields = _self_contained(fields)
         self._tools = tools
         self._transcript = Transcript(history)
         self._owner = owner or Owner()
@@ -94,7 +87,7 @@ class Conversation:
 
     @property
     def items(self) -> list[JSON]:
-        """The history as plain JSON: a copy, to keep and to restore with ``client.conversation(items=…)``."""
+        """The history as plain JSON: a copy. ``client.conversation(items=…)`` restores it."""
         return self._transcript.history.json()
 
     def send(
@@ -109,33 +102,37 @@ class Conversation:
     ) -> ResponseStream:
         """One turn: the history so far and this input.
 
-        The turn begins when the stream is entered, with the history as it is then. A stream that is never
-        entered changes nothing.
+        Nothing is sent before the stream is entered. The turn then begins with the history as it is at that
+        moment. A stream that is never entered changes nothing.
 
         Args:
-            input: a string (a user message), an item, or a list of items, tool outputs among them.
-            deadlines: how long this turn waits, instead of the client's.
-            policy: how often this turn is retried, instead of the client's.
+            input: a string (a user message), an item, or a list of items, tool outputs included.
+            deadlines: the time limits of this turn, instead of the client's.
+            policy: the bounds of retries of this turn, instead of the client's.
             text_format: a pydantic model, dataclass, msgspec struct or TypedDict; the output text is JSON of
                 this type, and ``response.parsed`` is its value.
-            extra_fields: fields that `TurnFields` does not know, for this turn.
-            fields: fields of the Responses API, for this turn instead of the conversation's.
+            extra_fields: request fields that `TurnFields` does not have, for this turn.
+            fields: further request fields, for this turn instead of the conversation's.
 
         Raises:
             ConfigurationError: an argument is wrong; nothing was sent.
-            ConversationBusy: a turn of this conversation is running; also when the stream is entered.
+            ConversationBusy: a turn of this conversation is running. Entering the stream raises it too.
+            WrongEventLoop: the client belongs to another event loop.
         """
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        overrides = with_extra(fields, extra_fields)
-        draft = self._draft(items_of(input), self._fields_with(overrides, form))
+        settled, _ = self._settled(with_extra(fields, extra_fields), form)
+        draft = _Draft.of(settled, items_of(input), self._transcript.history)
+        turn = self._turns.turn(settled, draft.whole, self._owner, deadlines=deadlines, policy=policy)
 
-        def begin(stream: ResponseStream, turn: Turn) -> None:
-            asked = draft.after(self._transcript.history).asked
-            self._transcript.claim(stream)
-            turn.request = replace(turn.request, asked=asked)
+        def begin(stream: ResponseStream) -> Claim:
+            # The history may have changed since the draft was checked.
+            whole = draft.after(self._transcript.history).whole
+            claim = self._transcript.claim(stream)
+            turn.request = replace(turn.request, asked=whole)
+            return claim
 
-        return self._stream(draft, deadlines, policy, form, begin)
+        return ResponseStream(turn, text_format=form, transcript=self._transcript, begin=begin)
 
     def run(
         self,
@@ -151,26 +148,26 @@ class Conversation:
         extra_fields: Mapping[str, Any] | None = None,
         **fields: Unpack[TurnFields],
     ) -> ConversationRun:
-        """Send, execute the Python tools that the model calls, and send their outputs, until it is done.
+        """Send, execute the Python tools that the model calls and send their outputs, until it calls none.
 
-        Await the run for the final response, or iterate it for each event of each response; to leave it
+        Await the run for the final response, or iterate it for each event of each response. To leave it
         early, iterate it in an ``async with`` block. It starts when it is awaited, entered or iterated.
 
-        The calls of one response run together. A tool that raises, takes too long or gets arguments that do
-        not fit is reported to the model as an error; its traceback goes to the logger ``trunkline.tools``.
-        Calls of tools that are no Python functions end the run: answer them with the next ``send``.
+        The calls of one response run concurrently. If a tool raises, times out, or gets arguments that do not
+        fit its signature, the model gets an error as the result; the logger ``trunkline.tools`` gets the
+        traceback. A response that calls a tool without a Python function ends the run: send the output with
+        the next turn.
 
-        Leaving the block early, or cancelling the task that awaits the run, is barge-in: the answer is left,
-        and calls that had begun are cancelled and reported so.
+        Leaving the block early, or cancelling the task that awaits the run, is barge-in: the answer ends, and
+        running calls are cancelled and reported to the model as cancelled.
 
         Args:
             input: as for `send`.
-            max_turns: the highest number of responses.
-            tool_timeout_s: how long one call may take, in seconds, unless the tool has a time of its own.
-            on_tool_error: returns what the model gets when a call fails, unless the tool has an ``on_error``
-                of its own; by default the model gets the type of the exception and not its message.
-            on_event: called with each event, in order; awaited if it returns an awaitable. See
-                `ResponseStream.finish`.
+            max_turns: the number of responses above which `MaxTurnsExceeded` is raised.
+            tool_timeout_s: the time limit of one call, in seconds, for tools without a limit of their own.
+            on_tool_error: a function that returns the model's result for a failed call, for tools without an
+                ``on_error``. By default the result names the type of the exception, without its message.
+            on_event: called with each event, in order; see `ResponseStream.finish`.
             deadlines: as for `send`, for each turn.
             policy: as for `send`, for each turn.
             text_format: as for `send`, for each turn.
@@ -179,7 +176,7 @@ class Conversation:
 
         Raises:
             ConfigurationError: an argument is wrong; nothing was sent.
-            ConversationBusy: a turn of this conversation is running; also when the run starts.
+            ConversationBusy: a turn of this conversation is running. Starting the run raises it too.
         """
         check_turn(deadlines, policy)
         check_count(max_turns, "max_turns")
@@ -188,15 +185,17 @@ class Conversation:
         check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        overrides = with_extra(fields, extra_fields)
-        tools, settled = self._tools_with(overrides), self._fields_with(overrides, form)
-        draft: _Draft | None = self._draft(items_of(input), settled)
+        settled, tools = self._settled(with_extra(fields, extra_fields), form)
+        first: _Draft | None = _Draft.of(settled, items_of(input), self._transcript.history)
 
-        def send() -> ResponseStream:
-            nonlocal draft
-            first, draft = draft, None
-            following = first or self._draft((), settled)
-            return self._stream(following.after(self._transcript.history), deadlines, policy, form)
+        def send(claim: Claim) -> ResponseStream:
+            nonlocal first
+            history = self._transcript.history  # after the first turn it ends with the outputs of calls
+            draft = first.after(history) if first is not None else _Draft.of(settled, (), history)
+            first = None
+            turn = self._turns.turn(settled, draft.whole, self._owner, deadlines=deadlines, policy=policy)
+            transcript = self._transcript
+            return ResponseStream(turn, text_format=form, transcript=transcript, begin=lambda _: claim)
 
         return ConversationRun(
             self._transcript,
@@ -208,17 +207,19 @@ class Conversation:
         )
 
     def heard(self, text: str) -> None:
-        """Replace what the assistant said since the last user input by what the listener heard.
+        """Replace the assistant's text since the last user input by the part that the listener heard.
 
-        Speech is slower than text, and a listener who interrupts has heard less than was received. The text
-        may be given until the next turn begins, also when the turn had completed, and after `warm`; giving it
-        again replaces it again. A turn that is still running is left first.
+        May be called until the next turn begins, also after a completed turn and after `warm`, and again to
+        correct the text. A turn that is running is closed first.
 
-        ``text`` covers all responses since the last message that is not the assistant's, such as those of a
-        run before and after its tool calls. Where it is the beginning of their text, white space between two
-        messages aside, each message keeps what was heard of it; otherwise ``text`` takes the place of the
-        last message and the others are removed. An empty text removes all. Tool calls and their outputs
-        stay. Reasoning stays where calls came of it, or where everything was heard.
+        ``text`` covers all responses since the last message that is not the assistant's, such as the
+        responses of a run before and after its tool calls. If it is the beginning of their text (white space
+        between two messages is not compared), each message keeps its part. Otherwise it replaces the last
+        message, and the others are removed. Tool calls and their outputs stay. Reasoning stays if all text
+        was heard; otherwise it stays only in responses with calls.
+
+        Args:
+            text: the text that was heard; empty for none.
 
         Raises:
             ConfigurationError: the text is not a string.
@@ -228,61 +229,69 @@ class Conversation:
         self._transcript.heard(text)
 
     async def warm(self, *, deadlines: Deadlines | None = None) -> Response:
-        """Let the service prepare instructions, tools and history (``generate: false``), without an answer.
+        """Prepare the service for the next turn (``generate: false``).
 
-        The service bills these input tokens as any others. The last answer stays open to `heard`.
+        Instructions, tools and history are sent, and no answer is generated. The service bills the input
+        tokens. `heard` can still change the last answer. Cancelling ends the wait only.
+
+        Args:
+            deadlines: the time limits of the warm-up, instead of the client's.
+
+        Returns:
+            the response, which has no output.
+
+        Raises:
+            ConversationBusy: a turn of this conversation is running.
+            TurnError: the warm-up failed.
         """
         self._transcript.check_idle()
-        draft = self._draft((), self._fields)
-        turn = self._ask(draft.fields, draft.asked, self._owner, generate=False, deadlines=deadlines)
-        stream = ResponseStream(turn)
-        self._transcript.claim(stream, warms_up=True)
-        async with stream:
+        draft = _Draft.of(self._fields, (), self._transcript.history)
+        turn = self._turns.turn(draft.fields, draft.whole, self._owner, generate=False, deadlines=deadlines)
+        transcript = self._transcript
+
+        def begin(stream: ResponseStream) -> Claim:
+            return transcript.claim(stream, warms_up=True)
+
+        async with ResponseStream(turn, transcript=transcript, begin=begin) as stream:
             return await stream.finish()
 
     def fork(self) -> Conversation:
-        """A conversation that goes on from here by itself; both may run at the same time."""
+        """A conversation with the same history and settings. Both can run at the same time."""
         owner = Owner(self._owner.baselines.copy())
-        return Conversation(self._ask, self._fields, self._tools, self._transcript.history, owner)
+        return Conversation(self._turns, self._fields, self._tools, self._transcript.history, owner)
 
     def replace(self, items: Sequence[ItemInput]) -> None:
-        """Put these items in place of the history.
+        """Replace the history.
 
-        What still equals the beginning of what the service remembers is not sent again.
+        The next turn sends only the items after the beginning that the old and new history share, if the
+        service still has that beginning.
+
+        Args:
+            items: the new history.
 
         Raises:
-            ConfigurationError: something given is no item.
+            ConfigurationError: one of them is not an item.
             ConversationBusy: a turn of this conversation is running.
         """
         self._transcript.check_idle()
         self._transcript.replace(self._transcript.history.following(items, "items"))
 
-    def _draft(self, items: Sequence[Item], fields: Fields) -> _Draft:
-        return _Draft.of(fields, self._transcript.history, items)
-
-    def _stream(
-        self,
-        draft: _Draft,
-        deadlines: Deadlines | None,
-        policy: Policy | None,
-        form: TextFormat | None,
-        begin: Callable[[ResponseStream, Turn], None] | None = None,
-    ) -> ResponseStream:
-        turn = self._ask(draft.fields, draft.asked, self._owner, deadlines=deadlines, policy=policy)
-        return ResponseStream(turn, begin, self._transcript.end, self._transcript.heard_of, form)
-
-    def _tools_with(self, overrides: dict[str, Any]) -> Toolbox:
-        return self._tools if overrides.get("tools") is None else Toolbox.of(overrides["tools"])
-
-    def _fields_with(self, overrides: dict[str, Any], form: TextFormat | None) -> Fields:
+    def _settled(self, overrides: dict[str, Any], form: TextFormat | None) -> tuple[Fields, Toolbox]:
+        """The fields and tools of a turn: those of the conversation, some of them overridden."""
+        tools = self._tools
         overrides = with_format(overrides, self._fields.get("text"), form)
         if overrides.get("tools") is not None:
-            overrides = {**overrides, "tools": Toolbox.of(overrides["tools"]).definitions}
-        fields = self._fields.overridden(overrides)
-        return fields.including(ENCRYPTED_REASONING) if fields.store is False else fields
+            tools = Toolbox.of(overrides["tools"])
+            overrides = {**overrides, "tools": tools.definitions}
+        return _self_contained(self._fields.overridden(overrides)), tools
 
     def __repr__(self) -> str:
         return f"<Conversation {self._fields.model}: {len(self._transcript.history)} items>"
 
 
-__all__ = ["Conversation", "Tool"]
+def _self_contained(fields: Fields) -> Fields:
+    """The fields, which ask for encrypted reasoning if the service does not store the response."""
+    return fields.including(ENCRYPTED_REASONING) if fields.store is False else fields
+
+
+__all__ = ["Conversation"]

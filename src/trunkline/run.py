@@ -1,4 +1,4 @@
-"""A run: responses in a row, with the calls of Python tools executed between them.
+"""Run of a conversation: consecutive responses, with the calls of Python tools executed between them.
 
 ::
 
@@ -10,7 +10,16 @@
     run.response, run.metrics
 
 A run is a coroutine, an asynchronous iterator and a context manager. It starts when it is awaited, iterated
-or entered. Leaving its block early, or cancelling the task that awaits it, is barge-in.
+or entered. Leaving its block early, or cancelling the task that awaits it, is barge-in. States of a run::
+
+    NEW ──start──▶ SENDING ──turn──▶ STREAMING ──calls──▶ CALLING
+                      ▲                  │                   │
+                      └──────────────────│──────outputs──────┤
+                                         ▼                   ▼
+                                       ENDED ◀──outputs── LEAVING
+
+A turn that fails, and a response without calls of Python tools, end the run. `close` ends it in every state;
+calls that are running are cancelled in LEAVING, and their outputs still go into the history.
 """
 
 from __future__ import annotations
@@ -19,46 +28,90 @@ import asyncio
 import contextlib
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from enum import Enum, auto
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from ._network.background import call_in, cancel, ended, in_background
+from ._network.background import call_in
 from ._observe.metrics import TurnMetrics
 from ._protocol.events import ServerEvent
-from ._protocol.item_types import FunctionCall
-from ._protocol.items import Item, function_call_output
 from ._protocol.response import Response
 from .errors import MaxTurnsExceeded, TrunklineError, UsageError
 from .stream import EventHook, ResponseStream, TextPieces
+from .tool_calls import CallTool, ToolCalls, calls_to_execute
 from .tools import Toolbox
-from .transcript import Transcript
+from .transcript import Claim, Transcript
 
-_CANCELLED: Final = '{"error":"Cancelled: the user interrupted before the tool had finished"}'
+
+class _State(Enum):
+    """The states of a run."""
+
+    NEW = auto()
+    """Not started: nothing was sent."""
+
+    SENDING = auto()
+    """The next request is to be sent."""
+
+    STREAMING = auto()
+    """A response is read, or its stream is being entered."""
+
+    CALLING = auto()
+    """The calls of the last response are executed."""
+
+    LEAVING = auto()
+    """The run was closed, and its calls were cancelled; their outputs are not in the history yet."""
+
+    ENDED = auto()
+    """There are no further events."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further request is sent."""
+        return self is _State.LEAVING or self is _State.ENDED
+
+
+class _Reader(Enum):
+    """The task that reads a run."""
+
+    NONE = auto()
+    READING = auto()
+    CANCELLED = auto()
+    """Its last wait was cancelled, so that dropping the run is no mistake."""
 
 
 class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent]):
     """The responses to one input, until one calls no Python tool. Made by ``Conversation.run``.
 
-    Awaiting it gives the final response; `asyncio.create_task` takes it as it takes any coroutine. Iterating
-    gives each event of each response in order. Calls are executed when the event that ends their response has
-    been taken. Cancelling a wait for an event loses nothing; cancelling ``await`` leaves the run.
+    Awaiting it returns the final response; `asyncio.create_task` accepts it. Iterating gives each event of
+    each response in order. Calls are executed once the event that ends their response has been read.
+    Cancelling the wait for an event loses no event; cancelling ``await`` closes the run.
 
-    A run that is dropped before its end is left, with a ``ResourceWarning``.
+    A run that is garbage-collected before its end is closed, with a ``ResourceWarning``.
+
+    Args:
+        transcript: the history that the run extends.
+        send: makes the stream of the next turn, under the claim of the run.
+        tools: the tools of the model.
+        call_tool: executes one call.
+        max_turns: the number of responses above which the run fails.
+        on_event: called with each event.
 
     Raises, from awaiting, iterating or entering:
-        ConversationBusy: a turn of the conversation is running.
+        ConversationBusy: another turn of the conversation is running.
         MaxTurnsExceeded: the model still calls tools after ``max_turns`` responses.
         TurnError: a turn ended without a response; see `trunkline.errors`.
+        ClientClosed: the client was closed.
+        UsageError: another task is reading the run, or closed it while it was awaited.
     """
 
     def __init__(
         self,
         transcript: Transcript,
-        send: Callable[[], ResponseStream],
+        send: Callable[[Claim], ResponseStream],
         tools: Toolbox,
-        call: Callable[[str, str], Coroutine[Any, Any, str]],
+        call_tool: CallTool,
         *,
         max_turns: int,
         on_event: EventHook | None,
@@ -66,20 +119,18 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         self._transcript = transcript
         self._send = send
         self._tools = tools
-        self._call = call
+        self._call_tool = call_tool
         self._max_turns = max_turns
         self._on_event = on_event
-        self._metrics: list[TurnMetrics] = []
-        self._turns = 0
-        self._stream: ResponseStream | None = None
-        self._calls: _Calls | None = None
-        self._response: Response | None = None
+        self._state = _State.NEW
+        self._reader = _Reader.NONE
         self._loop: asyncio.AbstractEventLoop
+        self._claim: Claim  # this and the loop are set when it starts
+        self._metrics: list[TurnMetrics] = []
+        self._stream: ResponseStream | None = None
+        self._calls: ToolCalls | None = None
+        self._response: Response | None = None
         self._driver: Generator[Any, Any, Response] | None = None
-        self._started = False
-        self._ended = False
-        self._reading = False
-        self._cancelled = False
 
     @property
     def response(self) -> Response:
@@ -89,55 +140,61 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
             UsageError: the run has not ended in a response.
         """
         if self._response is None:
-            how = "left or failed before its end" if self._ended else "not at its end yet: await it first"
-            raise UsageError(f"the run has no final response: it is {how}")
+            reason = (
+                "it was left or failed" if self._state.is_over else "it is not at its end; await it first"
+            )
+            raise UsageError(f"the run has no final response: {reason}")
         return self._response
 
     @property
     def metrics(self) -> list[TurnMetrics]:
-        """The figures of its turns so far, one for each response, in order."""
+        """The metrics of its turns so far, one for each response, in order."""
         return [*self._metrics, *([self._stream.metrics] if self._stream is not None else [])]
 
     @property
     def is_ended(self) -> bool:
-        """Whether it was read to its end, failed, or was left."""
-        return self._ended and self._calls is None
+        """Whether the run was read to its end, failed or was closed."""
+        return self._state is _State.ENDED
 
     def text(self) -> AsyncIterator[str]:
-        """The text of all responses alone, piece by piece, as it comes."""
+        """An iterator over the text deltas of all responses."""
         return TextPieces(self)
 
     def close(self) -> None:
-        """Leave the run, without waiting for tools that are being cancelled. May be called again.
+        """End the run, without waiting for tools that are being cancelled. Idempotent.
 
-        The rest of the answer drains unseen. Calls without a result are reported to the model as cancelled.
-        A task that awaits the run gets a `UsageError`; one that iterates it, the end.
+        The rest of the answer is dropped as it arrives. Calls without a result are reported to the model as
+        cancelled. A task that awaits the run gets a `UsageError`; a task that iterates it gets no further
+        events.
         """
-        try:
-            self._leave()
-        finally:
-            self._settle()
+        self._leave()
+        self._take_outputs()
 
     async def aclose(self) -> None:
-        """Leave the run, and wait until the tools that were cancelled have ended. May be called again."""
+        """End the run, and wait until its cancelled tools have ended. Idempotent.
+
+        Cancelling ends the wait; the run is closed nevertheless.
+        """
         self._leave()
         try:
             if self._calls is not None:
-                await self._calls.over()
+                await self._calls.ended()
         finally:
-            self._settle()
+            self._take_outputs()
 
     # As an iterator and a context manager.
 
     async def __aenter__(self) -> Self:
-        if self._started or self._ended:
+        if self._state is not _State.NEW:
             raise UsageError("this run was already entered or read; call run() again for another one")
-        self._start()
+        self._begin_reading()
         try:
-            await self._current()
+            await self._next_stream()
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            self._reader = _Reader.NONE
         return self
 
     async def __aexit__(
@@ -151,28 +208,30 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
     async def __anext__(self) -> ServerEvent:
         self._begin_reading()
         try:
-            stream = await self._current()
+            stream = await self._next_stream()
             if stream is None:
                 raise StopAsyncIteration
             event = await anext(stream)
-            self._cancelled = False
-            self._take_calls()
+            self._take_response()  # before the hook, which may raise or be cancelled
             if self._on_event is not None:
                 result = self._on_event(event)
                 if result is not None and isawaitable(result):
                     await result
-            self._begin_calls()
+            self._start_calls()
             return event
         except asyncio.CancelledError:
-            self._cancelled = True
+            self._reader = _Reader.CANCELLED
             raise
         except TrunklineError:
-            self._ended |= self._stream is not None and self._stream.is_ended
+            if self._stream is not None and self._stream.is_ended:  # not an error of the hook
+                self._state = _State.ENDED
             raise
         finally:
-            self._reading = False
+            if self._reader is _Reader.READING:
+                self._reader = _Reader.NONE
 
-    # As a coroutine. Nothing is made before it starts, so that a run that is dropped leaves nothing behind.
+    # As a coroutine. The driver is made when the coroutine starts: dropping a coroutine that was made and
+    # never started causes a warning.
 
     __name__ = "ConversationRun"  # for the repr of a task
 
@@ -180,7 +239,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         return (yield from self._to_end().__await__())
 
     def send(self, value: Any, /) -> Any:
-        """Go on, as every coroutine does."""
+        """Resume the coroutine."""
         return self._driving().send(value)
 
     def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None, /) -> Any:
@@ -199,192 +258,136 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
     async def _to_end(self) -> Response:
         self._begin_reading()
         try:
-            while (stream := await self._current()) is not None:
-                await self._finish(stream)
-        except GeneratorExit:  # its event loop is gone: nothing can be awaited
+            while (stream := await self._next_stream()) is not None:
+                try:
+                    await stream.finish(self._on_event)
+                except UsageError:  # the stream has no response
+                    if not self._state.is_over:  # otherwise another task closed the run
+                        raise
+                self._take_response()
+                self._start_calls()
+        except GeneratorExit:  # the event loop was closed, so nothing can be awaited
             self.close()
             raise
         except BaseException:
             await self.aclose()
             raise
         finally:
-            self._reading = False
+            self._reader = _Reader.NONE
         return self.response
 
-    async def _finish(self, stream: ResponseStream) -> None:
-        try:
-            await stream.finish(self._on_event)
-        except UsageError:  # there is no response
-            if not self._ended:
-                raise
-        self._take_calls()
-        self._begin_calls()
-
-    # Its states: between two turns, a stream that is open, calls that are executed, and the end.
+    # The transitions.
 
     def _begin_reading(self) -> None:
-        if self._reading:
+        if self._reader is _Reader.READING:
             raise UsageError("another task is already reading this run; read each run from one task")
-        self._start()
-        self._reading = True
-
-    def _start(self) -> None:
-        if not self._started and not self._ended:
-            self._transcript.claim(self)
+        if self._state is _State.NEW:
+            self._claim = self._transcript.claim(self)
             self._loop = asyncio.get_running_loop()
-            self._started = True
+            self._state = _State.SENDING
+        self._reader = _Reader.READING
 
-    async def _current(self) -> ResponseStream | None:
-        """The stream to read from; ``None`` at the end. Executes what was called, and sends the outputs."""
-        while not self._ended:
-            if self._calls is not None:
-                self._calls.begin()
-                await self._calls.executed()
-                self._settle()
-            elif self._stream is not None:
+    async def _next_stream(self) -> ResponseStream | None:
+        """The stream to read from; ``None`` at the end. Executes calls and sends their outputs first."""
+        while not self._state.is_over:
+            if self._stream is not None:
                 return self._stream
+            if self._calls is not None:
+                self._calls.start()
+                await self._calls.executed()
+                self._take_outputs()
             else:
                 await self._enter()
         return None
 
     async def _enter(self) -> None:
         try:
-            self._stream = stream = self._send()
-            await stream.__aenter__()
+            self._stream = self._send(self._claim)
+            self._state = _State.STREAMING
+            await self._stream.__aenter__()
         except asyncio.CancelledError:
-            # Nothing was sent, and the input is in the history: the next wait sends it.
-            self._stream = None
+            # The stream added its input to the history, so that the next wait sends an empty one.
+            if not self._state.is_over:
+                self._stream = None
+                self._state = _State.SENDING
             raise
         except BaseException:
-            self._ended = True
+            self._state = _State.ENDED
             raise
 
-    def _take_calls(self) -> None:
-        """Where the stream has ended in a response: its calls come next, or the run is over."""
+    def _take_response(self) -> None:
+        """If the stream has ended in a response, go on to its calls, or to the end."""
         stream = self._stream
         if stream is None or not stream.has_response:
             return
-        self._turns += 1
-        self._metrics.append(stream.metrics)
-        self._stream = None
-        calls = [
-            call
-            for call in stream.response.tool_calls
-            if call["type"] == "function_call" and _is_ours(call, self._tools)
-        ]
+        self._drop_stream(stream)
+        calls = calls_to_execute(stream.response, self._tools)
         if calls:
-            self._calls = _Calls(stream.response, calls, self._call)
-        elif not self._ended:
+            self._calls = ToolCalls(stream.response, calls, self._call_tool)
+            self._state = _State.CALLING
+        else:
             self._conclude(stream.response)
 
-    def _begin_calls(self) -> None:
-        if self._calls is not None and not self._ended:
-            self._calls.begin()
+    def _start_calls(self) -> None:
+        if self._state is _State.CALLING and self._calls is not None:
+            self._calls.start()
 
-    def _settle(self) -> None:
-        """Put the outputs of the calls into the history. Those without a result count as cancelled."""
-        if self._calls is None:
-            return
+    def _take_outputs(self) -> None:
+        """Add the outputs of the calls to the history, and decide what follows. Does nothing without calls.
+
+        Raises:
+            MaxTurnsExceeded: no further turn is allowed.
+            BaseException: the `ToolCalls.fault`.
+        """
         calls, self._calls = self._calls, None
-        self._transcript.add_outputs(calls.outputs())
-        if self._ended:
-            calls.cancel()
+        if calls is None:
+            return
+        self._transcript.add_outputs(self._claim, calls.outputs())
+        if self._state is _State.LEAVING:
+            self._state = _State.ENDED
         elif (fault := calls.fault) is not None:
             calls.cancel()
-            self._ended = True
+            self._state = _State.ENDED
             raise fault
-        elif self._transcript.history.open_calls:  # calls that the caller answers
+        elif self._transcript.history.open_calls:  # the application answers the other calls
             self._conclude(calls.response)
-        elif self._turns >= self._max_turns:
-            self._ended = True
+        elif len(self._metrics) >= self._max_turns:
+            self._state = _State.ENDED
             raise MaxTurnsExceeded(self._max_turns)
+        else:
+            self._state = _State.SENDING
 
     def _conclude(self, response: Response) -> None:
         self._response = response
-        self._ended = True
+        self._state = _State.ENDED
 
     def _leave(self) -> None:
-        self._take_calls()
-        self._ended = True
+        self._take_response()  # its end may have been read
+        self._state = _State.ENDED if self._calls is None else _State.LEAVING
         if self._stream is not None:
             self._stream.close()
-            self._metrics.append(self._stream.metrics)
-            self._stream = None
+            self._drop_stream(self._stream)
         if self._calls is not None:
             self._calls.cancel()
 
+    def _drop_stream(self, stream: ResponseStream) -> None:
+        self._metrics.append(stream.metrics)
+        self._stream = None
+
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Bound as a default, because the interpreter empties modules at its end.
-        if not self._started or self.is_ended or is_finalizing():
+        # The default binds the function now: the interpreter clears modules when it exits.
+        if self._state is _State.NEW or self._state is _State.ENDED or is_finalizing():
             return
         try:
-            if not self._cancelled:
-                words = f"{self!r} was dropped before its end: use async with to leave it early"
-                warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
+            if self._reader is not _Reader.CANCELLED:
+                message = f"{self!r} was dropped before its end: use async with to leave it early"
+                warnings.warn(message, ResourceWarning, stacklevel=2, source=self)  # a filter may raise it
         finally:
-            with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, and all its sockets are gone
                 call_in(self._loop, self.close)
 
     def __repr__(self) -> str:
-        state = "ended" if self.is_ended else "open" if self._started else "new"
-        return f"<ConversationRun: {state}>"
-
-
-class _Calls:
-    """Calls of one response, executed together."""
-
-    def __init__(
-        self,
-        response: Response,
-        calls: Sequence[FunctionCall],
-        call: Callable[[str, str], Coroutine[Any, Any, str]],
-    ) -> None:
-        self.response = response
-        self._calls = calls
-        self._call = call
-        self._tasks: list[asyncio.Task[str]] = []
-
-    def begin(self) -> None:
-        """Start them. May be called again."""
-        if not self._tasks:
-            self._tasks = [
-                in_background(self._call(call["name"], call["arguments"]), "trunkline tool")
-                for call in self._calls
-            ]
-
-    async def executed(self) -> None:
-        """Wait until all have ended, or one has ended the program. Cancelling the wait cancels none."""
-        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-
-    async def over(self) -> None:
-        """Wait until all have ended."""
-        await ended(self._tasks)
-
-    def cancel(self) -> None:
-        """Cancel those that still run."""
-        cancel(self._tasks)
-
-    @property
-    def fault(self) -> BaseException | None:
-        """What is no error of a tool: the exception that ends the program."""
-        ended = (task for task in self._tasks if task.done() and not task.cancelled())
-        return next(filter(None, (task.exception() for task in ended)), None)
-
-    def outputs(self) -> list[Item]:
-        """One output for each call."""
-        results: list[asyncio.Task[str] | None] = [*self._tasks] or [None] * len(self._calls)
-        return [_output_of(call, task) for call, task in zip(self._calls, results, strict=True)]
-
-
-def _is_ours(call: FunctionCall, tools: Toolbox) -> bool:
-    """A call of a Python function, or of a name that the model made up: that is reported to it."""
-    name = call["name"]
-    return tools.get(name) is not None or name not in tools.names
-
-
-def _output_of(call: FunctionCall, task: asyncio.Task[str] | None) -> Item:
-    has_result = task is not None and task.done() and not task.cancelled() and task.exception() is None
-    return function_call_output(call["call_id"], task.result() if task and has_result else _CANCELLED)
+        return f"<ConversationRun: {self._state.name.lower()}>"
 
 
 __all__ = ["ConversationRun"]

@@ -1,4 +1,4 @@
-"""What a caller iterates: the events of one turn.
+"""Stream of the events of one turn.
 
 ::
 
@@ -7,7 +7,14 @@
             ...
     stream.response, stream.metrics
 
-Leaving the block early is barge-in: the answer drains unseen, and the next turn does not wait for it.
+Leaving the block early is barge-in: the service finishes the answer, its remaining events are dropped, and
+the next turn does not wait for them. States of a stream::
+
+    NEW ──enter──▶ SENDING ──sent──▶ OPEN ──terminal event, close──▶ ENDED
+                      ▲                │
+                      └────failure─────┘
+
+A failure that cannot be recovered ends the stream in SENDING; `close` ends it in every state.
 """
 
 from __future__ import annotations
@@ -18,8 +25,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, auto
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -33,102 +39,99 @@ from ._protocol.events import (
     ResponseIncomplete,
     ServerEvent,
 )
-from ._protocol.history import History
-from ._protocol.items import Item, TurnInput
+from ._protocol.items import TurnInput
 from ._protocol.response import Response
 from ._turns.inbox import Inbox
 from ._turns.turn import Answer, Turn
 from .arguments import check_function, check_kind, is_async
 from .errors import ClientClosed, TurnError, UsageError
 from .text_format import TextFormat
+from .transcript import Claim, Ending, Transcript
 
 EventHook: TypeAlias = Callable[[ServerEvent], object]
-"""A function that is called with each event. If it returns an awaitable, that is awaited before the next."""
+"""A function that takes each event. An awaitable that it returns is awaited before the next event."""
 
 _NOTHING: Final[deque[ServerEvent]] = deque()
 
 
-class Outcome(Enum):
-    """How a stream ended."""
+class _State(Enum):
+    """The states of a stream."""
 
-    ANSWERED = "answered"
-    LEFT = "left"
-    FAILED = "failed"
+    NEW = auto()
+    """Not entered: nothing was sent."""
 
+    SENDING = auto()
+    """A task sends the request, for the first time or again after a failure."""
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What is left of a turn.
+    OPEN = auto()
+    """The request was sent, and events can be read."""
 
-    Attributes:
-        outcome: how it ended.
-        answer: what it brought, when it was answered.
-        asked: the context of the response that the caller read last.
-        text: the text of that response that the caller received.
-        said: what the service had accepted into it, or after it.
-        output_seen: the caller received a part of the answer.
-    """
-
-    outcome: Outcome
-    answer: Answer | None
-    asked: History
-    text: str = field(repr=False)
-    said: list[Item]
-    output_seen: bool
+    ENDED = auto()
+    """Read to the end, failed or closed: there are no further events."""
 
 
 class ResponseStream:
     """The events of one turn, as an asynchronous iterator inside an ``async with`` block.
 
     Entering the block sends the request. Iterating gives every event in order, unknown ones included, and
-    ends after the terminal one. Cancelling a wait for an event loses nothing. Leaving the block before the
-    end is barge-in. A stream that is neither read nor left is ended when it is garbage-collected.
+    ends after the terminal event. Cancelling the wait for an event loses no event. Leaving the block before
+    the end is barge-in. A stream that is garbage-collected before its end is closed, with a
+    ``ResourceWarning``.
+
+    Recovery happens in the task that reads: a failed request is sent again while the stream is entered or
+    read.
+
+    Args:
+        turn: the turn, which has not started.
+        text_format: the type of the output text, for ``response.parsed``.
+        transcript: the history that the turn extends; ``None`` if the application keeps the history.
+        begin: called when the stream is entered; returns the claim under which the turn extends the
+            transcript. What it raises is raised by entering.
 
     Raises, from entering or iterating:
+        ConversationBusy: another turn of the conversation is running.
         TurnError: the turn ended without a response; see `trunkline.errors`.
+        ClientClosed: the client was closed.
+        UsageError: the stream was not entered, was entered before, or another task is reading it.
     """
 
     __slots__ = (
         "__weakref__",
-        "_ended",
-        "_entered",
+        "_begin",
+        "_claim",
         "_events",
         "_inbox",
-        "_on_begin",
-        "_on_end",
         "_on_event",
-        "_on_heard",
-        "_recovering",
         "_response",
         "_responses",
+        "_state",
         "_text",
         "_text_before",
         "_text_format",
+        "_transcript",
         "_turn",
     )
 
     def __init__(
         self,
         turn: Turn,
-        on_begin: Callable[[ResponseStream, Turn], None] | None = None,
-        on_end: Callable[[Ending], None] | None = None,
-        on_heard: Callable[[ResponseStream, str], None] | None = None,
+        *,
         text_format: TextFormat | None = None,
+        transcript: Transcript | None = None,
+        begin: Callable[[ResponseStream], Claim] | None = None,
     ) -> None:
         self._turn = turn
-        self._inbox: Inbox | None = None
-        self._on_begin = on_begin
-        self._on_end = on_end
-        self._on_heard = on_heard
         self._text_format = text_format
-        self._on_event: EventHook | None = None
+        self._transcript = transcript
+        self._begin = begin
+        self._claim: Claim | None = None
+        self._state = _State.NEW
+        self._inbox: Inbox | None = None
         self._events: deque[ServerEvent] = _NOTHING
-        self._text = bytearray()  # UTF-8: as a list of pieces it would take up ten times as much
-        self._text_before = 0
+        self._on_event: EventHook | None = None
+        self._text = bytearray()  # UTF-8: a list of pieces takes ten times as much memory
+        self._text_before = 0  # the size of the text of all responses but the last one
         self._responses = 0
-        self._entered = False
-        self._recovering = False
-        self._ended = False
         self._response: Response | None = None
 
     @property
@@ -144,41 +147,48 @@ class ResponseStream:
 
     @property
     def has_response(self) -> bool:
-        """Whether it has ended in a response."""
+        """Whether the stream has ended with a response."""
         return self._response is not None
 
     @property
     def metrics(self) -> TurnMetrics:
-        """The turn's figures, so far."""
+        """The metrics of the turn at this moment: a copy."""
         return self._turn.metrics
 
     @property
     def waiting(self) -> int:
-        """How many events have come already: so many can be read without a wait."""
+        """The number of events that can be read without waiting."""
         return len(self._events)
 
     @property
     def is_ended(self) -> bool:
-        """Whether it was read to its end, failed, or was left."""
-        return self._ended
+        """Whether the stream was read to its end, failed or was closed."""
+        return self._state is _State.ENDED
 
     @property
     def received_text(self) -> str:
-        """The text that was received until now."""
+        """The text read so far, of all responses of the turn."""
         return self._text.decode()
 
     def text(self) -> AsyncIterator[str]:
-        """The text alone, piece by piece, as it comes."""
+        """An iterator over the text deltas alone."""
         return TextPieces(self)
 
     async def finish(self, on_event: EventHook | None = None) -> Response:
         """Read to the end and return the final response.
 
+        Cancelling loses no event: reading can be continued. If another task closes the stream meanwhile, this
+        raises `UsageError`.
+
         Args:
-            on_event: called with each event, in order; awaited if it returns an awaitable. Text reaches a
-                function that is not async as soon as it has been read from the socket, without waking the
-                task that waits here: with many answers at once, this is the cheapest way to read. It has to
-                return soon, because everything else waits meanwhile. What it raises is raised here.
+            on_event: called with each event, in order; an awaitable that it returns is awaited. While
+                ``finish`` waits, a function that is not async gets text deltas directly from the socket
+                callback, without a task switch. This is the cheapest way to read many streams; the function
+                must return quickly, because it delays all other streams. Its exceptions are raised here.
+
+        Raises:
+            TurnError: the turn ended without a response.
+            UsageError: the stream is not open, or was closed before its end.
         """
         check_function(on_event, "on_event", "give a function that takes an event")
         self._listen(on_event if not is_async(on_event) else None)
@@ -191,7 +201,7 @@ class ResponseStream:
                             if result is not None and isawaitable(result):
                                 await result
                     break
-                except _Pending as pending:  # from `_hear`, where nothing can be awaited
+                except _Pending as pending:  # from `_hear`
                     awaitable = pending.awaitable
                 await awaitable
         finally:
@@ -199,68 +209,80 @@ class ResponseStream:
         return self.response
 
     async def steer(self, input: TurnInput) -> None:  # noqa: A002 - the name of the Responses API
-        """Say something into the running answer. It goes on in this stream, as a response of its own.
+        """Add a user message while the model is still answering.
 
-        Returns when the service has accepted it. Should it hand the input back later, that is an event
-        ``response.steer.failed``, and the input is in `returned_steers`.
+        The answer continues in this stream, as a further response. Returns when the service has accepted the
+        steer. The service may still return an accepted steer later: an event ``response.steer.failed``
+        reports it, and `returned_steers` lists it. Cancelling the wait does not withdraw the steer.
 
         Args:
             input: a string or user messages.
 
         Raises:
-            SteerRefused: the service handed the input back; the answer goes on without it.
-            UsageError: no response runs here, or it runs over HTTP.
-            TurnError: the connection was lost; what became of the steer is not known.
+            SteerRefused: the service returned the steer; the answer continues without it.
+            UsageError: no response is running, the response runs over HTTP, or the stream was closed first.
+            TurnError: the connection failed; whether the service accepted the steer is unknown.
         """
         self._check_open()
         await asyncio.shield(self._turn.steer(input))
 
     @property
     def returned_steers(self) -> list[Any]:
-        """Steers that were handed back after they had been accepted."""
+        """The inputs of steers that the service returned after it had accepted them."""
         return self._turn.returned_steers
 
     def heard(self, text: str) -> None:
-        """Replace the text of this answer in the history by what the listener heard, or by nothing.
+        """Replace the text of this answer in the history by the part that the listener heard.
 
-        `Conversation.heard` does the same for everything since the last user input, such as the responses
-        before and after tool calls. Speech is slower than text, so this may be called after the end as well,
-        until the conversation's next turn. A stream that is still open is left.
+        `Conversation.heard` does the same for all text since the last user input, such as that of responses
+        before and after tool calls. May be called until the conversation's next turn begins, also after the
+        end of the stream. A stream that is open is closed first.
+
+        Args:
+            text: the text that was heard; empty for none.
 
         Raises:
-            UsageError: the stream is not a conversation's, or its conversation has gone on.
+            ConfigurationError: the text is not a string.
+            UsageError: the stream is not a conversation's, was never entered, or the next turn has begun.
         """
-        if self._on_heard is None:
+        if self._transcript is None:
             raise UsageError(
-                "heard() needs the stream of a Conversation, and the caller keeps this history; "
-                "give it with the text that was heard in the next turn"
+                "heard() needs a stream of a Conversation, but the application keeps this history; "
+                "replace the text in the input of the next turn"
             )
         check_kind(text, "text", str, "give the text that was heard, empty for nothing")
+        if self._claim is None:
+            raise UsageError("heard() has no answer to change: the stream was never entered")
         self.close()
-        self._on_heard(self, text)
+        self._transcript.heard_of(self._claim, text)
 
     def close(self) -> None:
-        """Leave the stream. The rest of the answer drains unseen. May be called again."""
-        self._end(Outcome.LEFT)
+        """End the stream. The rest of the answer is dropped as it arrives. Idempotent.
+
+        A task that is reading the stream gets no further events.
+        """
+        self._end()
 
     async def aclose(self) -> None:
         """The same as `close`, for `contextlib.aclosing`."""
         self.close()
 
     async def __aenter__(self) -> Self:
-        if self._entered or self._ended:
+        if self._state is not _State.NEW:
             raise UsageError("this stream was already entered; call send() again for another turn")
-        if self._on_begin is not None:
-            self._on_begin(self, self._turn)
-        self._entered = True
+        if self._begin is not None:
+            self._claim = self._begin(self)
+        self._state = _State.SENDING
         try:
             await self._turn.start()
         except (TurnError, ClientClosed):
-            self._end(Outcome.FAILED)
+            self._end(failed=True)
             raise
         except BaseException:
-            self._end(Outcome.LEFT)
+            self._end()
             raise
+        if self._state is _State.SENDING:  # not closed by another task
+            self._state = _State.OPEN
         return self
 
     async def __aexit__(
@@ -272,8 +294,7 @@ class ResponseStream:
         return self
 
     async def __anext__(self) -> ServerEvent:
-        # The inbox is set once the caller has taken an event of it, when no replay can exchange it: see
-        # `_next`.
+        # `_next` sets the inbox when the first event is read: from then on recovery cannot replace it.
         if not self._events:
             inbox = self._inbox
             if inbox is not None and not inbox.is_over:
@@ -284,7 +305,8 @@ class ResponseStream:
         if type(event) is OutputTextDelta:
             self._text += event.delta.encode()
         elif type(event) is ResponseCreated:
-            self._begin_response()
+            self._responses += 1
+            self._text_before = len(self._text)
         return event
 
     def _listen(self, on_event: EventHook | None) -> None:
@@ -293,7 +315,7 @@ class ResponseStream:
             self._inbox.on_text = self._hear if on_event is not None else None
 
     def _hear(self, event: OutputTextDelta) -> None:
-        """Text that came while `finish` waited."""
+        """Take a text delta from the socket callback while `finish` waits."""
         on_event, inbox = self._on_event, self._inbox
         assert on_event is not None  # see `_listen`
         assert inbox is not None
@@ -304,23 +326,18 @@ class ResponseStream:
             inbox.wait.end_with(error)
             return
         if result is not None and isawaitable(result):
-            inbox.wait.end_with(
-                _Pending(result)
-            )  # `finish` awaits it; text that follows is buffered meanwhile
-
-    def _begin_response(self) -> None:
-        self._responses += 1
-        self._text_before = len(self._text)
+            inbox.wait.end_with(_Pending(result))  # `finish` awaits it; later text is buffered meanwhile
 
     def _check_open(self) -> None:
-        if not self._entered:
+        if self._state is _State.NEW:
             raise UsageError("the stream is not open; enter it first with 'async with'")
 
     async def _next(self) -> ServerEvent:
+        """The next event if none is buffered: wait, recover, or end."""
         self._check_open()
-        while not self._ended:
+        while self._state is not _State.ENDED:
             inbox = self._turn.inbox
-            if inbox is None or self._turn.is_asking:  # an earlier wait was cancelled between two attempts
+            if inbox is None or self._turn.is_asking:  # an earlier wait was cancelled during recovery
                 await self._recover()
             elif inbox.events:
                 self._inbox, self._events = inbox, inbox.take()
@@ -335,60 +352,62 @@ class ResponseStream:
         raise StopAsyncIteration
 
     async def _recover(self) -> None:
-        if self._recovering:
-            raise UsageError("another task is already reading this stream; read each stream from one task")
-        self._recovering = True
+        if self._state is _State.SENDING:
+            raise UsageError(
+                "another task is already entering or reading this stream; read each stream from one task"
+            )
+        self._state = _State.SENDING
         try:
             await self._turn.recover()
         except (TurnError, ClientClosed):
-            self._end(Outcome.FAILED)
+            self._end(failed=True)
             raise
-        finally:
-            self._recovering = False
+        finally:  # also if it was cancelled: the next wait for an event continues the recovery
+            if self._state is _State.SENDING:
+                self._state = _State.OPEN
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
         self._response = final.response
         if self._text_format is not None:
             final.response.parse_with(self._text_format.parse)
-        self._end(Outcome.ANSWERED, self._turn.conclude(final))
+        self._end(self._turn.conclude(final))
         return final
 
-    def _end(self, outcome: Outcome, answer: Answer | None = None) -> None:
-        if self._ended:
+    def _end(self, answer: Answer | None = None, *, failed: bool = False) -> None:
+        if self._state is _State.ENDED:
             return
-        self._ended = True
+        self._state = _State.ENDED
         self._listen(None)
         self._inbox = None
-        output_seen = self._turn.output_seen
-        self._turn.leave()
         self._events = _NOTHING
-        if self._on_end is not None and self._entered:
-            self._on_end(self._ending(outcome, answer, output_seen))
+        # A turn that fails before any output can be sent again, so that the history stays as it was.
+        is_unsent = failed and not self._turn.output_seen
+        self._turn.leave()
+        if self._transcript is not None and self._claim is not None and not is_unsent:
+            self._transcript.end(self._claim, self._ending(answer))
 
-    def _ending(self, outcome: Outcome, answer: Answer | None, output_seen: bool) -> Ending:
+    def _ending(self, answer: Answer | None) -> Ending:
         steered = max(0, self._responses - 1)
         text = self._text[self._text_before :].decode()
-        said = self._turn.said_after(steered)
-        return Ending(outcome, answer, self._turn.asked_until(steered), text, said, output_seen)
+        return Ending(answer, self._turn.asked_until(steered), text, self._turn.said_after(steered))
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Bound as a default, because the interpreter empties modules at its end.
-        if not self._entered or self._ended or is_finalizing():
+        # The default binds the function now: the interpreter clears modules when it exits.
+        if self._state is _State.NEW or self._state is _State.ENDED or is_finalizing():
             return
-        words = f"{self!r} was neither read to its end nor left"
+        message = f"{self!r} was neither read to its end nor left"
         try:
-            warnings.warn(words, ResourceWarning, stacklevel=2, source=self)  # may be made to raise
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)  # a filter may raise it
         finally:
-            with contextlib.suppress(RuntimeError):  # its event loop is closed, and all on it is gone already
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, and all its sockets are gone
                 call_in(self._turn.loop, self.close)
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended else "open" if self._entered else "new"
-        return f"<ResponseStream: {state}>"
+        return f"<ResponseStream: {self._state.name.lower()}>"
 
 
 class _Pending(Exception):
-    """An awaitable that an event function returned where nothing can be awaited."""
+    """Carries an awaitable from the socket callback, where nothing can be awaited, to `finish`."""
 
     def __init__(self, awaitable: Awaitable[object]) -> None:
         super().__init__()
@@ -396,10 +415,9 @@ class _Pending(Exception):
 
 
 class TextPieces(AsyncIterator[str]):
-    """The text among events.
+    """The text deltas among events.
 
-    Not an asynchronous generator: the event loop would have to finish one that is dropped, and may not be
-    able to.
+    Not an asynchronous generator: the event loop has to finish a dropped generator, and a closed loop cannot.
     """
 
     __slots__ = ("_events",)
@@ -414,7 +432,7 @@ class TextPieces(AsyncIterator[str]):
                 return event.delta
 
     async def aclose(self) -> None:
-        """For ``contextlib.aclosing``; the stream or run itself stays open."""
+        """Do nothing: for `contextlib.aclosing`. The stream or run itself stays open."""
 
 
-__all__ = ["Ending", "EventHook", "Outcome", "ResponseStream", "TextPieces"]
+__all__ = ["EventHook", "ResponseStream", "TextPieces"]

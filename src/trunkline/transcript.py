@@ -1,20 +1,21 @@
-"""The history of a conversation, which turn extends it, and which answer `heard` may still change.
+"""The history of a conversation, the one turn that may extend it, and the answer that `heard` may change.
 
-The history changes when a turn ends: an answered turn adds its input and output, a turn that fails before
-any output changes nothing, and a turn that is left early adds its input and the text received.
+The history changes when a turn ends. An answered turn adds its input and output. A turn that fails before any
+output adds nothing. A turn that is closed early, or fails later, adds its input and the received text.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ._protocol.history import History
 from ._protocol.items import Item, assistant_message
+from ._turns.turn import Answer
 from .errors import ConversationBusy, UsageError
-from .stream import Ending, Outcome
+from .heard import as_heard
 
 
 class Claimant(Protocol):
@@ -22,50 +23,79 @@ class Claimant(Protocol):
 
     @property
     def is_ended(self) -> bool:
-        """Whether it extends the transcript no more."""
+        """Whether it will not extend the transcript any more."""
 
     def close(self) -> None:
-        """Leave it: what was received until now goes into the transcript."""
+        """End it now: the text received so far goes into the transcript."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """The right of one claimant to extend a transcript.
+
+    Attributes:
+        claimant: the stream or run. The reference is weak, so that a dropped one is noticed.
+        warms_up: the claimant is a warm-up, which adds nothing and is no turn for `Transcript.heard`.
+    """
+
+    claimant: weakref.ref[Claimant]
+    warms_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """The last answer, for `heard`.
+class Ending:
+    """The end of one turn, as the transcript needs it.
+
+    Attributes:
+        answer: the answer; ``None`` if the turn was closed early or failed.
+        context: the context of the response that the caller read last.
+        text: the text of that response that the caller received.
+        steers: the steers that the service had accepted into that response, or after it.
+    """
+
+    answer: Answer | None
+    context: History
+    text: str = field(repr=False)
+    steers: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The last answer, for `Transcript.heard`.
 
     Attributes:
         history: the history with the answer as it was received.
-        output_at: where the output of the last response begins in it.
-        source: the stream or run that received it.
+        output_at: the position of the output of the last response in it.
+        claim: the claim under which it was added.
     """
 
     history: History
     output_at: int
-    source: weakref.ref[Claimant] | None
+    claim: Claim
 
 
 class Transcript:
-    """The history of a conversation, and the one turn that may extend it.
+    """The history of a conversation.
 
     Attributes:
         history: the items up to the last turn that ended.
     """
 
-    __slots__ = ("_answer", "_claim", "_warms_up", "history")
+    __slots__ = ("_answered", "_claim", "history")
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self._answer: _Answer | None = None
-        self._claim: weakref.ref[Claimant] | None = None
-        self._warms_up = False
+        self._answered: _Answered | None = None
+        self._claim: Claim | None = None
 
     @property
     def claimant(self) -> Claimant | None:
         """The stream or run that holds the transcript now."""
-        claimant = self._claim() if self._claim is not None else None
+        claimant = self._claim.claimant() if self._claim is not None else None
         return claimant if claimant is not None and not claimant.is_ended else None
 
     def check_idle(self) -> None:
-        """Refuse what must not happen during a turn.
+        """Check that no turn is running.
 
         Raises:
             ConversationBusy: a turn is running.
@@ -76,142 +106,104 @@ class Transcript:
                 "or fork() the conversation to send in parallel"
             )
 
-    def claim(self, claimant: Claimant, *, warms_up: bool = False) -> None:
-        """Hold the transcript until the claimant ends. A warm-up holds it and is no turn to `heard`.
+    def claim(self, claimant: Claimant, *, warms_up: bool = False) -> Claim:
+        """Hold the transcript until the claimant ends or is garbage-collected.
 
         Raises:
             ConversationBusy: a turn is running.
         """
         self.check_idle()
-        self._claim = weakref.ref(claimant)
-        self._warms_up = warms_up
+        self._claim = Claim(weakref.ref(claimant), warms_up)
+        return self._claim
 
-    def end(self, ending: Ending) -> None:
-        """Add what a turn brought."""
-        if ending.outcome is Outcome.FAILED and not ending.output_seen:
+    def end(self, claim: Claim, ending: Ending) -> None:
+        """Add a turn that has ended. Does nothing for a claim that `_holds` does not accept."""
+        if not self._holds(claim):
             return
         if (answer := ending.answer) is not None:
-            asked = answer.asked
+            context = answer.asked
             output = [item for item in answer.output if item.is_resendable and not _is_unfinished(item)]
             output += answer.waiting
         else:
-            asked = ending.asked
+            context = ending.context
             output = [assistant_message(ending.text)] if ending.text else []
-            output += ending.said
-        self.history = asked.extended(output)
-        self._answer = _Answer(self.history, len(asked), self._claim)
+            output += ending.steers
+        self.history = context.extended(output)
+        self._answered = _Answered(self.history, len(context), claim)
 
-    def add_outputs(self, outputs: Sequence[Item]) -> None:
-        """Add the outputs of the last response's tool calls."""
+    def add_outputs(self, claim: Claim, outputs: Sequence[Item]) -> None:
+        """Add the outputs of the last response's tool calls. Ignores superseded claims, as `end` does."""
+        if not self._holds(claim):
+            return
         self.history = self.history.extended(outputs)
-        if self._answer is not None:
-            self._answer = replace(self._answer, history=self.history)
+        if self._answered is not None:
+            self._answered = replace(self._answered, history=self.history)
 
     def replace(self, history: History) -> None:
-        """Put another history in place of this one. No answer of the old one can be changed any more."""
+        """Put another history in place of this one. `heard` needs a new turn afterwards."""
         self.history = history
-        self._answer = None
+        self._answered = None
+        self._claim = None  # see `_holds`
 
     def heard(self, text: str) -> None:
-        """Put what the listener heard in place of the assistant's text since the last user input.
+        """Replace the assistant's text since the last user input by the part that the listener heard.
 
-        A turn that is still running is left first; a warm-up is not.
+        A running turn is closed first; a warm-up is not.
 
         Raises:
             UsageError: no turn has ended since the conversation began or its history was replaced.
         """
-        claimant = self.claimant
-        if claimant is not None and not self._warms_up:
+        claimant = self._turn
+        if claimant is not None:
             claimant.close()
-        answer = self._answer
-        if answer is None:
+        answered = self._answered
+        if answered is None:
             raise UsageError(
                 "heard() has no answer to change: call it after a turn, and before replace() or a restart"
             )
-        self._hear(answer, _end_of_input(answer), text)
+        self._hear(answered, _end_of_input(answered), text)
 
-    def heard_of(self, source: Claimant, text: str) -> None:
-        """The same for the text of one stream, which has ended.
+    def heard_of(self, claim: Claim, text: str) -> None:
+        """The same for the last response of one stream, which has ended.
 
         Raises:
             UsageError: a later turn has begun, or the history was replaced.
         """
-        answer, claimant = self._answer, self.claimant
-        is_last = answer is not None and answer.source is not None and answer.source() is source
-        if answer is None or not is_last or (claimant is not None and not self._warms_up):
-            raise UsageError("heard() comes too late: the next turn of the conversation has begun")
-        self._hear(answer, answer.output_at, text)
+        answered = self._answered
+        if answered is None or answered.claim is not claim or self._turn is not None:
+            raise UsageError(
+                "heard() comes too late: the next turn has begun, or the history was replaced; "
+                "call it before the next turn"
+            )
+        self._hear(answered, answered.output_at, text)
 
-    def _hear(self, answer: _Answer, start: int, text: str) -> None:
-        output = answer.history.items(start)
+    @property
+    def _turn(self) -> Claimant | None:
+        """The stream or run of a turn that is running. A warm-up is no turn."""
+        return self.claimant if self._claim is not None and not self._claim.warms_up else None
+
+    def _holds(self, claim: Claim) -> bool:
+        """Whether an ending under this claim extends the history that the claimant began with.
+
+        A stream that another thread garbage-collects loses its claim there, but ends later, in its event
+        loop. A new turn, `replace` or `heard` may have changed the history meanwhile, and the late ending
+        must not undo that.
+        """
+        return claim is self._claim and not claim.warms_up
+
+    def _hear(self, answered: _Answered, start: int, text: str) -> None:
+        output = answered.history.items(start)
         kept = as_heard(output, text)
-        self.history = answer.history if kept == output else answer.history.prefix(start).extended(kept)
+        self.history = answered.history if kept == output else answered.history.prefix(start).extended(kept)
+        if self.claimant is None:  # otherwise a warm-up is running, and the conversation stays busy
+            self._claim = None  # see `_holds`
 
 
-def as_heard(output: Sequence[Item], text: str) -> list[Item]:
-    """The output of one or more responses with its text replaced by what the listener heard.
-
-    The messages keep as much of their text as was heard, in order; white space between two messages makes
-    no difference. A text that does not begin so takes the place of the last message, and the other messages
-    are dropped. Calls and their outputs stay. Reasoning belongs to what was said: of a response that was
-    not heard whole, it stays only where calls came of it.
-    """
-    texts = [item.joinable_text for item in output if item.joinable_text is not None]
-    if not texts:
-        return [*_without_reasoning(output), *([assistant_message(text)] if text else [])]
-    parts = _distributed(text, texts)
-    if parts == texts:
-        return list(output)
-    rest = iter(parts if parts is not None else ["" for _ in texts[1:]] + [text])
-    kept: list[Item] = []
-    for item in output:
-        if item.joinable_text is None:
-            kept.append(item)
-        elif (part := next(rest)) != "":
-            kept.append(item if part == item.joinable_text else assistant_message(part))
-    return _without_reasoning(kept)
-
-
-def _distributed(heard: str, texts: Sequence[str]) -> list[str] | None:
-    """The part of each text that was heard; ``None`` where the texts do not begin so."""
-    parts: list[str] = []
-    for text in texts:
-        if not heard.startswith(text) and not text.startswith(heard):
-            heard = heard.lstrip() if parts else heard
-        part = text if heard.startswith(text) else heard
-        if not text.startswith(part):
-            return None
-        parts.append(part)
-        heard = heard[len(part) :]
-    return parts if not heard.strip() else None
-
-
-def _without_reasoning(output: Sequence[Item]) -> list[Item]:
-    """The output without reasoning, except in responses with calls.
-
-    A response ends where outputs of calls begin.
-    """
-    kept: list[Item] = []
-    response: list[Item] = []
-    for item in output:
-        if item.is_call_output:
-            kept += [*_of_calls(response), item]
-            response = []
-        else:
-            response.append(item)
-    return kept + _of_calls(response)
-
-
-def _of_calls(response: Sequence[Item]) -> list[Item]:
-    has_calls = any(item.is_call for item in response)
-    return [item for item in response if has_calls or not item.is_server_only]
-
-
-def _end_of_input(answer: _Answer) -> int:
-    """Where the last message that is not the assistant's ends, among what was sent."""
-    position = answer.output_at
+def _end_of_input(answered: _Answered) -> int:
+    """The position after the last message of the request that is not the assistant's."""
+    position = answered.output_at
     while position:
-        (item,) = answer.history.items(position - 1, position)
+        (item,) = answered.history.items(position - 1, position)
         if item.kind == "message" and item.joinable_text is None and item.json().get("role") != "assistant":
             break
         position -= 1
@@ -219,5 +211,8 @@ def _end_of_input(answer: _Answer) -> int:
 
 
 def _is_unfinished(item: Item) -> bool:
-    """A call that was cut off is no call."""
+    """Whether it is a call whose arguments were cut off."""
     return item.is_call and item.json().get("status") == "incomplete"
+
+
+__all__ = ["Claim", "Claimant", "Ending", "Transcript"]

@@ -109,7 +109,7 @@ async def test_one_that_is_dropped_in_another_thread_ends_in_its_own(emulator: E
     box = [client_of(emulator)]
     await ask(box[0].conversation(model="echo"), "hello")
     loop, ends = asyncio.get_running_loop(), []
-    pool = box[0]._pool
+    pool = box[0]._transports.pool
     end = pool.end
     pool.end = lambda: (ends.append(threading.current_thread()), end())  # type: ignore[assignment, func-returns-value, method-assign]
     with pytest.warns(ResourceWarning, match=FORGOTTEN):

@@ -1,0 +1,75 @@
+"""Assembly of a client's transports: dialler, pool and HTTP transport, with shared counters and clocks."""
+
+from __future__ import annotations
+
+import ssl
+
+from .._observe.metrics import PoolCounters
+from ..options import PoolLimits
+from .credentials import Credentials
+from .dialler import Dialler
+from .endpoint import Endpoint
+from .http import HttpTransport
+from .pool import Pool
+from .transports import Transport, Transports
+from .wakeups import Wakeups
+from .world import World
+
+
+def assembled(
+    endpoint: Endpoint,
+    credentials: Credentials,
+    mode: Transport,
+    *,
+    limits: PoolLimits,
+    connect_s: float | None,
+    ping_interval_s: float,
+    ssl_context: ssl.SSLContext | None,
+    proxy: str | None,
+    log_content: bool,
+    world: World,
+) -> Transports:
+    """The transports of one endpoint. Nothing is dialled yet.
+
+    Args:
+        endpoint: the URLs, and whether the service supports lanes.
+        credentials: the source of the headers.
+        mode: which transports are used.
+        limits: the bounds of the pool.
+        connect_s: the time limit of one dial, in seconds; ``None`` for none.
+        ping_interval_s: the interval of pings, in seconds.
+        ssl_context: as for `Client`.
+        proxy: as for `Client`.
+        log_content: as for `Client`.
+        world: clock, chance and network.
+    """
+    wakeups, counters = Wakeups(), PoolCounters()
+    dialler = Dialler(
+        credentials,
+        wakeups,
+        world,
+        ssl_context=ssl_context,
+        ping_interval_s=ping_interval_s,
+        proxy=proxy,
+    )
+    pool = Pool(
+        dialler,
+        named_lanes=endpoint.lanes,
+        limits=limits,
+        connect_s=connect_s,
+        counters=counters,
+        world=world,
+        log_content=log_content,
+    )
+    http = HttpTransport(
+        endpoint.http_url,
+        credentials.headers,
+        connect_s=connect_s,
+        ssl_context=ssl_context,
+        proxy=proxy,
+        log_content=log_content,
+    )
+    return Transports(pool, http, mode, counters=counters, wakeups=wakeups, world=world)
+
+
+__all__ = ["assembled"]

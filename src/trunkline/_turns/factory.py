@@ -1,0 +1,66 @@
+"""Factory of the turns of one client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._decisions.placement import Owner
+from .._decisions.request import Request
+from .._network.endpoint import Endpoint
+from .._network.loop_affinity import LoopAffinity
+from .._network.transports import Transports
+from .._protocol.fields import ENCRYPTED_REASONING, Fields
+from .._protocol.history import History
+from ..options import Deadlines, Policy
+from .turn import Turn, TurnSettings
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TurnFactory:
+    """Makes turns. A client and its conversations share one.
+
+    Attributes:
+        transports: the transports of the turns.
+        endpoint: the URLs of the requests.
+        settings: the settings of turns without settings of their own.
+        loop: the event loop in which turns are made and run.
+    """
+
+    transports: Transports
+    endpoint: Endpoint
+    settings: TurnSettings
+    loop: LoopAffinity
+
+    def turn(
+        self,
+        fields: Fields,
+        history: History,
+        owner: Owner | None,
+        *,
+        generate: bool = True,
+        deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
+    ) -> Turn:
+        """A turn that has not started.
+
+        Args:
+            fields: the fields of the request, without its input.
+            history: the whole input.
+            owner: the owner of the history; ``None`` for a turn that is not chained.
+            generate: ``False`` for a warm-up.
+            deadlines: the time limits of this turn, instead of those in `settings`.
+            policy: the bounds of recovery of this turn, instead of those in `settings`.
+
+        Raises:
+            ConfigurationError: ``deadlines`` or ``policy`` is of another type.
+            WrongEventLoop: another event loop is running.
+        """
+        self.loop.check()
+        settings = self.settings.varied(deadlines, policy)
+        if not self.transports.keeps_responses:  # reasoning that the service loses comes back from the caller
+            fields = fields.including(ENCRYPTED_REASONING)
+        url = self.endpoint.websocket_url_for(fields.model)
+        return Turn(self.transports, Request(url, fields, history, owner, generate), settings)
+
+
+__all__ = ["TurnFactory"]
