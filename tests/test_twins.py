@@ -14,6 +14,7 @@ from .test_layers import LIBRARY, TRUNKLINE
 TESTS = Path(__file__).parent
 TESTED_IN = {
     "events": "test_exports.py",  # names only
+    "_network.assembly": "_network/test_transports.py",
     "_network.dialler": "_network/test_credentials.py",
     "_network.exchange": "_turns/test_turn.py",
     "_network.receiver": "_network/test_listener.py",
