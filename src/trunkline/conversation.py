@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
+
+from msgspec.structs import replace
 
 from ._decisions.placement import Owner
 from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls

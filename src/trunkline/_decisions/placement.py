@@ -7,11 +7,11 @@ Pure: `assign` decides from the state of the lanes, without changing it. The cal
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from .._protocol.history import History
 from .._protocol.lane import Lane, LaneGroup
+from .._protocol.quiet import QuietStruct
 from .baselines import Baseline, Baselines, Plan
 
 
@@ -46,8 +46,7 @@ class Candidate(Protocol):
         """Whether it takes new turns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(QuietStruct, frozen=True):
     """A turn that needs a seat.
 
     Attributes:
@@ -63,8 +62,7 @@ class Asking:
     avoiding: Collection[Candidate] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(QuietStruct, frozen=True):
     """What the pool allows at this moment.
 
     Attributes:
@@ -78,8 +76,7 @@ class Bounds:
     max_draining: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(QuietStruct, frozen=True):
     """A place on an existing connection.
 
     Attributes:
@@ -95,8 +92,7 @@ class Seat:
     fork_of: Lane | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(QuietStruct, frozen=True):
     """The decision for one turn.
 
     Attributes:
@@ -212,8 +208,7 @@ def _seat(turn: Asking, connections: Sequence[Candidate], *, may_evict: bool) ->
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(QuietStruct, frozen=True):
     """A lane that may be taken; ``None`` for a new one."""
 
     lane: Lane | None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from .._protocol.fields import Fields
 from .._protocol.history import History
+from .._protocol.quiet import QuietStruct
 from .baselines import Baseline, Plan
 from .placement import Owner, can_continue
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(QuietStruct, frozen=True):
     """The request of one turn.
 
     Attributes:
@@ -23,7 +22,7 @@ class Request:
         generate: ``False`` for a warm-up.
     """
 
-    url: str = field(repr=False)
+    url: str
     fields: Fields
     asked: History
     owner: Owner | None

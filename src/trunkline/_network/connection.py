@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final, TypeAlias
 
 from .._decisions.recovery import CONNECTION_LIMIT
@@ -36,8 +36,8 @@ from .world import Receiver, Socket, World
 Connect: TypeAlias = Callable[[Receiver], Awaitable[Socket]]
 
 
-class ConnectionState(Enum):
-    """How far a connection has come."""
+class ConnectionState(IntEnum):
+    """How far a connection has come, in this order."""
 
     DIALLING = auto()
     READY = auto()
@@ -58,6 +58,11 @@ _TRANSITIONS: Final = {
     ConnectionState.CLOSING: {ConnectionState.CLOSED},
     ConnectionState.CLOSED: set[ConnectionState](),
 }
+
+
+# Bound once: looking up a member of an enumeration costs more than comparing it.
+_READY: Final = ConnectionState.READY
+_RETIRED: Final = ConnectionState.RETIRED
 
 
 class Connection:
@@ -104,12 +109,12 @@ class Connection:
     @property
     def is_ready(self) -> bool:
         """Whether requests can be sent."""
-        return self._state is ConnectionState.READY
+        return self._state is _READY
 
     @property
     def takes_turns(self) -> bool:
         """Whether new turns may be placed here."""
-        return self._state is ConnectionState.READY or self._state is ConnectionState.DIALLING
+        return self._state <= _READY
 
     @property
     def is_dialling(self) -> bool:
@@ -340,7 +345,7 @@ class Connection:
         self._on_change(self)
 
     def _close_if_unused(self) -> None:
-        if self._state is ConnectionState.RETIRED and not self.lanes.in_flight and self._socket is not None:
+        if self._state is _RETIRED and not self.lanes.in_flight and self._socket is not None:
             self._enter(ConnectionState.CLOSING)
             self.lanes.close()
             self._socket.close()

@@ -16,12 +16,12 @@ from .._protocol.failure import Failure
 from .._protocol.frames import frame, steer_frame
 from .._protocol.items import TurnInput
 from .._protocol.lane import Lane, Run, RunState
+from .._protocol.quiet import QuietStruct
 from ..errors import UsageError
 from .connection import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(QuietStruct, frozen=True):
     """What was sent, and where.
 
     Attributes:

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Hashable, Iterator
 from enum import IntEnum, auto
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .sink import Sink
 
@@ -35,7 +35,7 @@ class LaneGroup(Protocol):
 
 
 class RunState(IntEnum):
-    """How far a run has come."""
+    """How far a run has come, in this order."""
 
     RESERVED = auto()
     """It has a place on its lane, and its request has not been sent."""
@@ -55,10 +55,10 @@ class RunState(IntEnum):
     WITHDRAWN = auto()
     """It gave its place back before its request was sent."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more follows."""
-        return self is RunState.ENDED or self is RunState.WITHDRAWN
+
+# Bound once: looking up a member of an enumeration costs more than comparing it.
+_SENT: Final = RunState.SENT
+_ENDED: Final = RunState.ENDED
 
 
 class Run:
@@ -102,7 +102,7 @@ class Run:
     @property
     def was_sent(self) -> bool:
         """Whether its request was handed to the socket."""
-        return self.state is not RunState.RESERVED and self.state is not RunState.WITHDRAWN
+        return _SENT <= self.state <= _ENDED
 
     @property
     def has_started(self) -> bool:
@@ -112,7 +112,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether nothing more follows."""
-        return self.state.is_over
+        return self.state >= _ENDED
 
     def __repr__(self) -> str:
         return f"<Run on {self.lane.name or 'the default lane'}: {self.state.name}>"

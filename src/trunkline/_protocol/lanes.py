@@ -113,7 +113,11 @@ _EVENTS: Final[Mapping[RunState | None, Mapping[EventKind, Move]]] = {
 
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
+_IN_PROGRESS: Final = EventKind.IN_PROGRESS
 _STARTED: Final = RunState.STARTED
+_BEGIN: Final = Move.BEGIN
+_SUCCEED: Final = Move.SUCCEED
+_STRAY: Final = Move.STRAY
 
 
 class Lanes:
@@ -212,7 +216,7 @@ class Lanes:
             self._end(run)
             return
         self.draining += 1
-        if run.state is RunState.STARTED:  # another run of the lane may be the one that is answered
+        if run.state is _STARTED:  # another run of the lane may be the one that is answered
             self.delta_sinks.pop(run.lane.name, None)
 
     def refuse_unstarted(self) -> list[Run]:
@@ -260,8 +264,8 @@ class Lanes:
                 return self._stray()
             if kind is EventKind.OUTPUT or kind is EventKind.OTHER:
                 return self._stray()
-        move = _EVENTS[run.state if run is not None else None].get(kind, Move.STRAY)
-        if run is None or move is Move.STRAY:
+        move = _EVENTS[run.state if run is not None else None].get(kind, _STRAY)
+        if run is None or move is _STRAY:
             return self._stray_response(lane, event) if isinstance(event, ResponseEvent) else self._stray()
         if isinstance(event, ResponseEvent):
             return self._on_response(lane, run, event, move)
@@ -275,17 +279,17 @@ class Lanes:
     def _on_response(self, lane: Lane, run: Run, event: ResponseEvent, move: Move) -> Run | None:
         """A life-cycle event of the response that the run expects, or of one before it."""
         response_id = event.response.id
-        if move is Move.BEGIN or move is Move.SUCCEED:
+        if move is _BEGIN or move is _SUCCEED:
             if response_id in (lane.last_ended, lane.stray):
                 return self._stray_response(lane, event)
-            if move is Move.SUCCEED and not self._is_successor(run, event):
+            if move is _SUCCEED and not self._is_successor(run, event):
                 return self._stray()
             self._begin(run, response_id)
         elif response_id != run.response_id:
             return self._stray()
         if event.kind.is_terminal:
             self._finish(run, event)
-        elif event.kind is EventKind.IN_PROGRESS:
+        elif event.kind is _IN_PROGRESS:
             self._release_fork(run)
         return run
 
@@ -301,7 +305,7 @@ class Lanes:
             lane.latest = None
         else:
             lane.stray = None
-        run.state = RunState.STARTED
+        run.state = _STARTED
         run.response_id = response_id
         if run.sink is not None:
             self.delta_sinks[lane.name] = run.sink.deliver_delta
@@ -344,7 +348,7 @@ class Lanes:
         """A known event that cannot be read: it concerns the run that it would have concerned."""
         kind = event.intended_kind
         is_end = kind.is_terminal or kind is EventKind.ERROR
-        if run is None or run.state is not RunState.STARTED:
+        if run is None or run.state is not _STARTED:
             if lane.stray is not None:
                 if is_end:
                     lane.end_stray()
@@ -384,7 +388,7 @@ class Lanes:
         lane = run.lane
         if run.was_sent and run.sink is None:
             self.draining -= 1
-        if run.state is RunState.STARTED:
+        if run.state is _STARTED:
             self.delta_sinks.pop(lane.name, None)
         run.state = RunState.ENDED if run.was_sent else RunState.WITHDRAWN
         lane.runs.remove(run)

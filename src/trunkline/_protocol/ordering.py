@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from array import array
 from enum import Enum, auto
+from typing import Final
 
 from .events import EventKind, ReceivedEvent
 
@@ -35,6 +36,11 @@ class Numbers(Enum):
     IGNORED = auto()
 
 
+# Bound once: looking up a member of an enumeration costs more than comparing it.
+_TRUSTED: Final = Numbers.TRUSTED
+_UNPROVEN: Final = Numbers.UNPROVEN
+
+
 class Ordering:
     """Puts the events of one response in order.
 
@@ -51,7 +57,7 @@ class Ordering:
     __slots__ = ("_expected", "_last", "expected_now", "held", "numbers", "recent")
 
     def __init__(self) -> None:
-        self.numbers = Numbers.UNPROVEN
+        self.numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
         self._last: int | None = None
@@ -86,20 +92,20 @@ class Ordering:
 
     def restart(self) -> None:
         """Begin anew: the successor of a steered response counts from its own start."""
-        self.numbers = Numbers.UNPROVEN
+        self.numbers = _UNPROVEN
         self.held.clear()
         self._last = None
         self.expected_now = _NONE
 
     def _offer_shortcut(self) -> None:
-        is_open = self.numbers is Numbers.TRUSTED and not self.held
+        is_open = self.numbers is _TRUSTED and not self.held
         self.expected_now = self._expected if is_open else _NONE
 
     def _admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         number = event.sequence_number
         if not isinstance(number, int) or self.numbers is Numbers.IGNORED:
             return [event]
-        if self.numbers is Numbers.UNPROVEN:
+        if self.numbers is _UNPROVEN:
             return self._prove(number, event)
         if event.kind in (EventKind.ERROR, EventKind.STEER):
             # These answer requests of ours and may count apart, so they wait for nothing and are never
@@ -117,7 +123,7 @@ class Ordering:
         if number == self._last and event.kind.is_beginning:
             return []
         if self._last is not None and number == self._last + 1:
-            self.numbers = Numbers.TRUSTED
+            self.numbers = _TRUSTED
             self._expected = number + 1
         self._last = number
         self.recent[number & RECENT] = hash(event.raw)

@@ -51,7 +51,7 @@ MAX_HELD_BACK: Final = 1024
 
 
 class ReceptionPhase(IntEnum):
-    """How far a response has come."""
+    """How far a response has come, in this order."""
 
     WAITING = auto()
     BEGUN = auto()
@@ -62,12 +62,13 @@ class ReceptionPhase(IntEnum):
     @property
     def is_over(self) -> bool:
         """Whether no further event is visible."""
-        return self is ReceptionPhase.ENDED or self is ReceptionPhase.FAILED
+        return self >= _ENDED
 
 
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
+_ENDED: Final = ReceptionPhase.ENDED
 
 
 class Reception:

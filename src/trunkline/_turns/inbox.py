@@ -141,20 +141,22 @@ class Inbox:
         """Take one event."""
         now = self.progress_at = self._clock()
         self.received_bytes += len(event.raw)
-        reception, exchange, kind = self.reception, self._exchange, event.kind
+        reception, kind = self.reception, event.kind
         phase = reception.phase
         if kind is _OUTPUT and not reception.ordering.held:
             visible = reception.receive(event, now)
         else:  # only these can end a response
+            exchange = self._exchange
             visible = reception.receive(
                 event,
                 now,
                 epoch_s=self._wall_clock() if kind is _ERROR else 0.0,
                 may_go_on=exchange is not None and exchange.may_go_on,
             )
-        if len(self.events) + len(visible) > self._max_events:
-            self._overflow()
-        elif visible:
+        if visible:
+            if len(self.events) + len(visible) > self._max_events:
+                self._overflow()
+                return
             self.events.extend(visible)
         if kind is _STEER:
             self._acknowledge()

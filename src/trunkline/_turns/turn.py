@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
@@ -107,6 +107,11 @@ class TurnState(Enum):
     ENDED = auto()
 
 
+# Bound once: looking up a member of an enumeration costs more than comparing it.
+_ASKING: Final = TurnState.ASKING
+_ENDED: Final = TurnState.ENDED
+
+
 class Turn:
     """A request, and the attempts to get it answered.
 
@@ -147,12 +152,12 @@ class Turn:
     @property
     def is_asking(self) -> bool:
         """Whether no request is on its way: `recover` sends it."""
-        return self._state is TurnState.ASKING
+        return self._state is _ASKING
 
     @property
     def is_ended(self) -> bool:
         """Whether it was answered, failed or left."""
-        return self._state is TurnState.ENDED
+        return self._state is _ENDED
 
     @property
     def output_seen(self) -> bool:
@@ -196,7 +201,7 @@ class Turn:
         Raises:
             TurnError: the failure itself, if no further attempt is possible or permitted.
         """
-        if self._state is not TurnState.ASKING:
+        if self._state is not _ASKING:
             assert self.inbox is not None
             assert self.inbox.reception.failure is not None
             self._prepare_again(self.inbox.reception.failure)
@@ -299,7 +304,7 @@ class Turn:
     # Attempts.
 
     async def _ask(self) -> None:
-        self._state = TurnState.ASKING
+        self._state = _ASKING
         while True:
             try:
                 failure = await self._attempt()
@@ -394,7 +399,7 @@ class Turn:
         self.inbox = None
         self._attempts += 1
         self._again_at = self._clock() + decision.delay_s
-        self._state = TurnState.ASKING
+        self._state = _ASKING
 
     def _facts(self, failure: Failure, parent: Baseline | None) -> Facts:
         inbox, settings = self.inbox, self._settings
@@ -453,10 +458,10 @@ class Turn:
         raise failure.exception(output_seen=output_seen)
 
     def _end(self, outcome: TurnOutcome, error: str = "", code: str | None = None) -> None:
-        if self._state is TurnState.ENDED:
+        if self._state is _ENDED:
             return
         has_begun = self._state is not TurnState.NEW
-        self._state = TurnState.ENDED
+        self._state = _ENDED
         self._outcome = outcome
         self._error = (error, code)
         self._ended_at = self._clock()
