@@ -148,7 +148,7 @@ def test_a_successor_of_a_steered_response_goes_on_in_the_same_reception() -> No
     reception = Reception()
     reception.receive(life("created", "r1"), 0.0)
     reception.receive(text("a"), 0.0)
-    steer = reception.steers.add("go", steer_items("go"))
+    steer = reception.steer("go", steer_items("go"))
     accepted = event("response.steer.accepted", steer={"id": "s1", "previous_response_id": "r1"})
     assert types(reception.receive(accepted, 0.0)) == ["steer.accepted"]
     steered = life("incomplete", "r1", incomplete_details={"reason": "steered"})

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 import trunkline
 from trunkline import Cause, Deadlines, Policy, PoolLimits
+from trunkline._turns.inbox import Inbox
+from trunkline._turns.turn import Turn
 from trunkline.emulator import Emulator, assert_context
 from trunkline.emulator.pace import Pace
 
@@ -436,3 +439,23 @@ async def test_an_interrupted_answer_is_no_parent(emulator: Emulator, client: tr
     final = await ask(chat, "four")
     assert record_of(emulator, final).previous_response_id == after.response.id
     assert_kept(emulator, chat, final.response)
+
+
+async def test_a_finished_turn_is_freed_without_the_collector(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    """Collections delay every turn of the process, so that no turn may leave a reference cycle."""
+    chat = client.conversation(model="echo")
+    await ask(chat, "hello")
+    gc.collect()
+    gc.disable()
+    try:
+        for words in ("one", "two"):
+            await ask(chat, words)
+        async with client.conversation(model="words-5").send("go") as left:
+            await first_text(left)
+        del left
+        await until(lambda: client.state().in_flight == 0, "the answer has drained")
+        assert [kept for kept in gc.get_objects() if isinstance(kept, Inbox | Turn)] == []
+    finally:
+        gc.enable()

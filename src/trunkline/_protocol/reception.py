@@ -41,10 +41,11 @@ from .events import (
     SteerEvent,
 )
 from .failure import Failure
+from .items import Item, TurnInput
 from .ordering import Ordering
 from .refusals import failed_response, refusal
 from .response import Response
-from .steers import Steers
+from .steers import NO_STEERS, Steer, Steers
 
 MAX_HELD_BACK: Final = 1024
 """Events without output that a response may have before its first output."""
@@ -117,9 +118,11 @@ class Reception:
         self.first_output_at: float | None = None
         self.first_text_at: float | None = None
         self.ordering = Ordering()
-        self.steers = Steers()
-        self._held_back: list[ServerEvent] = []
-        self._done_items: list[Raw] = []
+        # Most responses are never steered, and hold nothing back once output is visible. What would be empty
+        # all the time is not made: objects that the collector tracks delay all turns when it runs.
+        self.steers = NO_STEERS
+        self._held_back: list[ServerEvent] | None = None
+        self._done_items: list[Raw] | None = None
         # The response has ended, and a steer may bring a successor.
         self._ended: ResponseCompleted | ResponseIncomplete | None = None
 
@@ -148,13 +151,22 @@ class Reception:
             in_order = [*self.ordering.flush(), *in_order]
         return self._show(in_order, now, epoch_s, may_go_on)
 
+    def steer(self, given: TurnInput, items: list[Item]) -> Steer:
+        """Record a steer that was sent."""
+        return self._own_steers().add(given, items)
+
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
         if not self.phase.is_over:
             self.phase = ReceptionPhase.FAILED
             self.failure = failure
             self.is_speaking = False
-            self._held_back.clear()
+            self._held_back = None
+
+    def _own_steers(self) -> Steers:
+        if self.steers is NO_STEERS:
+            self.steers = Steers()
+        return self.steers
 
     def _show(
         self, in_order: list[ReceivedEvent], now: float, epoch_s: float, may_go_on: bool
@@ -198,10 +210,10 @@ class Reception:
         self.response = event.response
         visible: list[ServerEvent] = []
         if self._ended is not None:
-            self.steers.succeed(self._ended)
+            self._own_steers().succeed(self._ended)
             visible += self._pass_on(self._ended, now)
             self._ended = None
-            self._done_items.clear()
+            self._done_items = None
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
@@ -215,7 +227,8 @@ class Reception:
             return []
         self.first_output_at = now
         self.phase = _IN_OUTPUT
-        visible, self._held_back = [*self._held_back, event], []
+        visible = self._taken_back()
+        visible.append(event)
         return visible
 
     def _note_output(self, event: ReceivedEvent, now: float) -> None:
@@ -225,10 +238,14 @@ class Reception:
             if self.first_text_at is None:
                 self.first_text_at = now
         elif kind is OutputItemDone:
+            if self._done_items is None:
+                self._done_items = []
             self._done_items.append(event.encoded_item)  # type: ignore[union-attr]
 
     def _hold_back(self, event: ServerEvent) -> None:
         self.phase = ReceptionPhase.BEGUN
+        if self._held_back is None:
+            self._held_back = []
         self._held_back.append(event)
         if len(self._held_back) > MAX_HELD_BACK:
             problem = f"the server sent {MAX_HELD_BACK} events of a response and no output"
@@ -248,8 +265,11 @@ class Reception:
         self.phase = ReceptionPhase.ENDED
         self.is_speaking = False
         self._ended = None
-        visible, self._held_back = self._held_back, []
-        return visible
+        return self._taken_back()
+
+    def _taken_back(self) -> list[ServerEvent]:
+        held_back, self._held_back = self._held_back, None
+        return held_back or []
 
     def __repr__(self) -> str:
         return f"<Reception {self.phase.name}>"

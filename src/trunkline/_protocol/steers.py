@@ -15,9 +15,9 @@ Steers without an id are answered in the order in which they were sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ConfigurationError
 from .events import (
@@ -81,8 +81,8 @@ class Steers:
         segments: the steered responses, oldest first.
     """
 
-    all: list[Steer] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
+    all: tuple[Steer, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Steers: {len(self.all)} sent>"
@@ -104,8 +104,9 @@ class Steers:
 
     def add(self, given: TurnInput, items: list[Item]) -> Steer:
         """Record a steer that is about to be sent."""
+        assert self is not NO_STEERS
         steer = Steer(given, items)
-        self.all.append(steer)
+        self.all = (*self.all, steer)
         return steer
 
     def resolve(self, event: SteerAccepted | SteerFailed | SteerPending) -> None:
@@ -126,7 +127,8 @@ class Steers:
 
     def succeed(self, ended: ResponseCompleted | ResponseIncomplete) -> None:
         """The successor of ``ended`` begins; every accepted steer is part of it."""
-        self.segments.append(Segment(ended, self._items(SteerState.ACCEPTED)))
+        assert self is not NO_STEERS
+        self.segments = (*self.segments, Segment(ended, self._items(SteerState.ACCEPTED)))
         for steer in self.all:
             if steer.state is SteerState.ACCEPTED:
                 steer.state = SteerState.USED
@@ -142,6 +144,10 @@ class Steers:
 
     def _items(self, state: SteerState) -> list[Item]:
         return [item for steer in self.all if steer.state is state for item in steer.items]
+
+
+NO_STEERS: Final = Steers()
+"""The steers of an attempt into which none was sent. Never changed."""
 
 
 def steer_items(given: TurnInput) -> list[Item]:

@@ -97,9 +97,9 @@ class Inbox:
         self._wall_clock = world.wall_clock
         self._ordering = self.reception.ordering
         self.progress_at = started_at
-        self._watch = Watch(deadlines, started_at, world, self._latest, self._on_due)
+        self._watch = Watch(deadlines, started_at, world, self)
         self._exchange: Exchange | None = None
-        self._acknowledgements: list[tuple[Steer, asyncio.Future[None]]] = []
+        self._acknowledgements: tuple[tuple[Steer, asyncio.Future[None]], ...] = ()
 
     def listen_to(self, exchange: Exchange) -> None:
         """The request was sent: events of this exchange follow."""
@@ -173,6 +173,13 @@ class Inbox:
         self._on_phase()
         self.wait.end()
 
+    # The watch.
+
+    def on_due(self, due: Due) -> None:
+        """Nothing arrived in time."""
+        started = self.reception.has_started
+        self.fail(Failure.deadline(due.phase, due.waited_s, sent=True, started=started))
+
     # The turn.
 
     def take(self) -> deque[ServerEvent]:
@@ -182,12 +189,13 @@ class Inbox:
 
     def leave(self) -> None:
         """The caller left: the answer drains."""
-        self._watch.stop()
+        self._watch.end()
         self._lose_steers(
             UsageError("the stream was closed before the service accepted or refused the steer")
         )
-        if self._exchange is not None:
-            self._exchange.abandon()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
         self.wait.end()  # another task may wait for an event that will not come
 
     def steer(self, given: TurnInput, items: list[Item]) -> asyncio.Future[None]:
@@ -196,9 +204,9 @@ class Inbox:
         It ends with a `SteerRefused` if the input was handed back, with a `TurnError` if the attempt failed,
         and with a `UsageError` if the stream was closed before.
         """
-        steer = self.reception.steers.add(given, items)
+        steer = self.reception.steer(given, items)
         acknowledged = asyncio.get_running_loop().create_future()
-        self._acknowledgements.append((steer, acknowledged))
+        self._acknowledgements = (*self._acknowledgements, (steer, acknowledged))
         return acknowledged
 
     def _overflow(self) -> None:
@@ -211,33 +219,27 @@ class Inbox:
             self._watch.enter(_WATCHED[reception.phase])
             return
         self.is_over = True
-        self._watch.stop()
+        self._watch.end()
         failure = reception.failure
         if failure is None:
+            self._exchange = None  # its run refers to this inbox
             return
         self._lose_steers(failure.exception())
         if not self.was_read:
             self.events.clear()  # the request may be sent again
         if failure.kind in _FOUND_HERE:
             self.leave()
-
-    def _latest(self) -> float:
-        return self.progress_at
-
-    def _on_due(self, due: Due) -> None:
-        started = self.reception.has_started
-        self.fail(Failure.deadline(due.phase, due.waited_s, sent=True, started=started))
+        self._exchange = None
 
     def _acknowledge(self) -> None:
-        for entry in list(self._acknowledgements):
-            steer, acknowledged = entry
-            if steer.state is SteerState.OPEN:
-                continue
-            self._acknowledgements.remove(entry)
-            _settle(acknowledged, _refusal(steer) if steer.state is SteerState.REFUSED else None)
+        waiting = self._acknowledgements
+        self._acknowledgements = tuple(one for one in waiting if one[0].state is SteerState.OPEN)
+        for steer, acknowledged in waiting:
+            if steer.state is not SteerState.OPEN:
+                _settle(acknowledged, _refusal(steer) if steer.state is SteerState.REFUSED else None)
 
     def _lose_steers(self, error: TurnError | UsageError) -> None:
-        lost, self._acknowledgements = self._acknowledgements, []
+        lost, self._acknowledgements = self._acknowledgements, ()
         for _, acknowledged in lost:
             _settle(acknowledged, error)
 

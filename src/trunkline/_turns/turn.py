@@ -120,6 +120,33 @@ class Turn:
         inbox: the inbox of the current attempt, or of the last one.
     """
 
+    __slots__ = (
+        "_again_at",
+        "_attempts",
+        "_avoiding",
+        "_bytes_received",
+        "_bytes_sent",
+        "_clock",
+        "_connected_at",
+        "_ended_at",
+        "_error",
+        "_exchange",
+        "_first_event_at",
+        "_in_full",
+        "_key",
+        "_outcome",
+        "_over_http",
+        "_recoveries",
+        "_response",
+        "_sent",
+        "_settings",
+        "_started_at",
+        "_state",
+        "_transports",
+        "inbox",
+        "request",
+    )
+
     def __init__(self, transports: Transports, request: Request, settings: TurnSettings) -> None:
         self.request = request
         self.inbox: Inbox | None = None
@@ -130,7 +157,7 @@ class Turn:
         self._key = TurnKey(0)
         # The attempts: how many, and what the next one has to regard.
         self._attempts = 0
-        self._avoiding: list[Candidate] = []
+        self._avoiding: tuple[Candidate, ...] = ()
         self._over_http = False
         self._in_full = False
         self._again_at = 0.0
@@ -138,7 +165,7 @@ class Turn:
         self._exchange: Exchange | None = None
         self._sent: Sent | None = None
         # What the figures are made of.
-        self._recoveries: list[Cause] = []
+        self._recoveries: tuple[Cause, ...] = ()
         self._started_at = 0.0
         self._connected_at: float | None = None
         self._first_event_at: float | None = None
@@ -346,7 +373,7 @@ class Turn:
         )
         if isinstance(exchange, NotOpened):
             if exchange.connection is not None:
-                self._avoiding.append(exchange.connection)
+                self._avoiding = (*self._avoiding, exchange.connection)
             return exchange.failure
         if self.is_ended:  # what is sent now would have no reader
             exchange.abandon()
@@ -380,7 +407,7 @@ class Turn:
             self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
         if decision.action is Action.RAISE or decision.cause is None:
             self._raise(failure)
-        self._recoveries.append(decision.cause)
+        self._recoveries = (*self._recoveries, decision.cause)
         self._transports.counters.add_recovery(decision.cause)
         connection = self._sent.connection if self._sent is not None else None
         log_recovery(self._key.number, self._attempts, connection, failure, decision)
@@ -392,7 +419,7 @@ class Turn:
             self._over_http = True
             self._transports.counters.add("fallbacks")
         elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
-            self._avoiding.append(exchange.connection)
+            self._avoiding = (*self._avoiding, exchange.connection)
         if inbox is not None:
             self._bytes_received += inbox.received_bytes
             self._first_event_at = self._first_event_at or inbox.reception.first_event_at

@@ -5,10 +5,23 @@ One timer, moved on when it fires: an event costs nothing but the note of its ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from .._network.world import Timer, World
 from ..options import Deadlines, Due, Phase
+
+
+class Watched(Protocol):
+    """An attempt under watch.
+
+    Attributes:
+        progress_at: when the latest event arrived.
+    """
+
+    progress_at: float
+
+    def on_due(self, due: Due) -> None:
+        """A deadline has passed. Called once."""
 
 
 class Watch:
@@ -18,52 +31,44 @@ class Watch:
         deadlines: the limits.
         started_at: the start of the turn, for the limit ``total``.
         world: the clock and its timers.
-        latest: gives the time of the latest event.
-        on_due: called once, with the deadline that passed.
+        attempt: the attempt under watch.
     """
 
-    __slots__ = ("_deadlines", "_latest", "_on_due", "_phase", "_started_at", "_timer", "_world")
+    __slots__ = ("_attempt", "_deadlines", "_phase", "_started_at", "_timer", "_world")
 
-    def __init__(
-        self,
-        deadlines: Deadlines,
-        started_at: float,
-        world: World,
-        latest: Callable[[], float],
-        on_due: Callable[[Due], None],
-    ) -> None:
-        self._latest = latest
+    def __init__(self, deadlines: Deadlines, started_at: float, world: World, attempt: Watched) -> None:
         self._deadlines = deadlines
         self._started_at = started_at
         self._world = world
-        self._on_due = on_due
+        self._attempt: Watched | None = attempt
         self._phase = Phase.FIRST_EVENT
         self._timer: Timer | None = None
 
     def enter(self, phase: Phase) -> None:
         """Watch over another phase from now on: its limit may be shorter, or the first that is set."""
-        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._phase = phase
-        self._plan()
+        self._look()
 
-    def stop(self) -> None:
-        """Call back no more."""
+    def end(self) -> None:
+        """Call back no more. The attempt is forgotten, so that the two are freed without the collector."""
+        self._attempt = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _plan(self) -> None:
-        due = self._due()
-        if due is not None:
-            self._timer = self._world.call_later(due.at - self._world.clock(), self._look)
-
     def _look(self) -> None:
-        due = self._due()
-        if due is None or self._world.clock() < due.at:
-            self._plan()
+        """Call back if the deadline has passed, else look again when it is due."""
+        self._timer = None
+        attempt = self._attempt
+        if attempt is None:
+            return
+        due = self._deadlines.due(self._phase, self._started_at, attempt.progress_at)
+        if due is None:
+            return
+        remaining_s = due.at - self._world.clock()
+        if remaining_s > 0:
+            self._timer = self._world.call_later(remaining_s, self._look)
         else:
-            self._timer = None
-            self._on_due(due)
-
-    def _due(self) -> Due | None:
-        return self._deadlines.due(self._phase, self._started_at, self._latest())
+            attempt.on_due(due)
