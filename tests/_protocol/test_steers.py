@@ -85,7 +85,7 @@ def test_a_steer_may_wait_for_the_next_request() -> None:
 def test_an_outcome_of_no_steer_of_this_attempt_changes_nothing() -> None:
     steers = Steers()
     steers.resolve(outcome("accepted", "s1"))
-    assert (steers.all, steers.returned, steers.waiting) == ([], [], [])
+    assert (steers.all, steers.returned, steers.waiting) == ((), [], [])
 
 
 # Successors
