@@ -13,19 +13,13 @@ from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
 from trunkline._protocol.lane import Lane
 
+from ..items import assistant, call, output, user
+
 JSON = dict[str, Any]
 
 
-def user(text: str) -> JSON:
-    return {"type": "message", "role": "user", "content": text}
-
-
-def assistant(text: str) -> JSON:
-    return {"type": "message", "role": "assistant", "content": text}
-
-
 def answer(text: str, **more: Any) -> JSON:
-    """An assistant's message as a service makes it."""
+    """An assistant's message in the form of the service."""
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     return {
         "type": "message",
@@ -35,14 +29,6 @@ def answer(text: str, **more: Any) -> JSON:
         "content": [part],
         **more,
     }
-
-
-def call(call_id: str, arguments: str = "{}") -> JSON:
-    return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": arguments}
-
-
-def output(call_id: str, text: str = "ok") -> JSON:
-    return {"type": "function_call_output", "call_id": call_id, "output": text}
 
 
 def reasoning(name: str) -> JSON:
@@ -72,7 +58,7 @@ def anything(_: Baseline) -> bool:
 
 
 def delta(request: Sequence[JSON], made: Sequence[JSON], asked: Sequence[JSON]) -> list[JSON] | None:
-    """What is sent after this one response; ``None`` for everything."""
+    """The items sent after this one response; ``None`` for a full request."""
     kept = Baselines()
     kept.commit(baseline(request, made))
     plan = kept.plan(of(*asked), "m", anything)
@@ -91,10 +77,10 @@ REFUSAL = {"type": "message", "role": "assistant", "content": [{"type": "refusal
 HOSTED = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": "q"}}
 
 
-# The table of the module, row by row
+# Cases of the table in the module's docstring
 
 
-def test_what_follows_the_answer_is_sent() -> None:
+def test_items_after_the_answer_are_sent() -> None:
     assert delta([U1], [A], [U1, A, U2]) == [U2]
 
 
@@ -102,7 +88,7 @@ def test_the_first_turn_is_sent_in_full() -> None:
     assert Baselines().plan(of(U1), "m", anything) == Plan(None, [Item.of(U1)])
 
 
-def test_nothing_new_is_no_match() -> None:
+def test_an_input_without_new_items_is_no_match() -> None:
     assert delta([U1], [A], [U1, A]) is None
 
 
@@ -147,7 +133,7 @@ def test_a_removed_call_is_no_match() -> None:
     assert delta([U1], [C1, C2], [U1, C1, O1, U2]) is None
 
 
-def test_the_same_question_again_goes_on_from_the_response_before() -> None:
+def test_a_regenerated_answer_continues_the_previous_response() -> None:
     kept = Baselines()
     kept.commit(baseline([U1], [A], response_id="first"))
     kept.commit(baseline([U1, A, U2], [B], response_id="second"))
@@ -184,7 +170,7 @@ def test_equal_items_after_the_block_are_new() -> None:
     assert delta([U1], [A, A], [U1, A, U2]) is None
 
 
-def test_a_call_is_what_it_was_by_its_id_name_and_arguments() -> None:
+def test_a_call_matches_by_its_id_name_and_arguments() -> None:
     sent = {**call("1", '{"a":1}'), "id": "fc_1", "status": "completed"}
     assert delta([U1], [sent], [U1, call("1", '{"a":1}'), O1]) == [O1]
     for edited in (call("1", '{"a":2}'), call("2", '{"a":1}'), {**call("1", '{"a":1}'), "name": "g"}):
@@ -207,7 +193,7 @@ def test_a_call_is_what_it_was_by_its_id_name_and_arguments() -> None:
     ],
     ids=lambda item: item["type"],
 )
-def test_whatever_an_application_can_hold_must_be_there(held: JSON) -> None:
+def test_items_that_applications_hold_must_be_present(held: JSON) -> None:
     assert delta([U1], [held], [U1, held, U2]) == [U2]
     assert delta([U1], [A, held], [U1, A, U2]) is None
 
@@ -222,7 +208,7 @@ def test_whatever_an_application_can_hold_must_be_there(held: JSON) -> None:
     ],
     ids=lambda item: item["type"],
 )
-def test_what_an_application_cannot_hold_may_be_absent_or_there(hosted: JSON) -> None:
+def test_server_only_items_may_be_absent_or_present(hosted: JSON) -> None:
     assert delta([U1], [hosted, A], [U1, A, U2]) == [U2]
     assert delta([U1], [hosted, A], [U1, A, hosted, U2]) == [U2]
 
@@ -242,7 +228,7 @@ def test_the_outputs_of_every_kind_of_call_are_the_delta() -> None:
     assert delta([U1], [local[0], C2], [U1, *local, C2, O2]) == [local[1], O2]
 
 
-def test_an_answer_without_text_must_be_there_too() -> None:
+def test_an_answer_without_text_must_be_present() -> None:
     assert delta([U1], [answer("")], [U1, assistant(""), U2]) == [U2]
     assert delta([U1], [answer("")], [U1, U2]) is None
     assert delta([U1], [A, answer("")], [U1, assistant("A"), U2]) == [U2]
@@ -252,7 +238,7 @@ def test_an_answer_without_text_must_be_there_too() -> None:
 
 
 def test_a_response_without_output_is_a_parent() -> None:
-    """A warm-up: the request is prepared, and whatever follows it is new."""
+    """A warm-up prepares a request; all items after it are new."""
     assert delta([U1], [], [U1, U2]) == [U2]
     assert delta([], [], [U1]) == [U1]
     assert delta([U1], [], [U1]) is None
@@ -268,7 +254,7 @@ def test_texts_of_the_request_may_be_joined_as_well() -> None:
     ]
 
 
-def test_a_text_that_the_application_joined_across_the_border_is_no_match() -> None:
+def test_a_text_joined_across_request_and_answer_is_no_match() -> None:
     assert delta([U1, assistant("x")], [A], [U1, assistant("xA"), U2]) is None
 
 
@@ -290,7 +276,7 @@ def test_the_longest_baseline_that_can_be_named_is_the_parent() -> None:
     assert plan.delta == [Item.of(value) for value in (U2, B, user("u3"))]
 
 
-def test_a_parent_that_can_no_longer_be_named_is_left_for_the_full_input() -> None:
+def test_without_a_nameable_parent_the_full_input_is_sent() -> None:
     kept = Baselines()
     kept.commit(baseline([U1], [A]))
     plan = kept.plan(of(U1, A, U2), "m", lambda _: False)
@@ -305,7 +291,7 @@ def test_another_model_has_no_parent() -> None:
     assert not kept.plan(of(U1, A, U2), "m", anything).is_full
 
 
-def test_two_parallel_turns_each_go_on_from_their_own_answer() -> None:
+def test_two_parallel_turns_each_continue_their_own_answer() -> None:
     kept = Baselines()
     kept.commit(baseline([U1], [A], response_id="one"))
     kept.commit(baseline([U1], [B], response_id="two"))
@@ -325,13 +311,13 @@ def test_of_equal_answers_the_newest_is_named() -> None:
     assert plan.parent.response_id == "third"
 
 
-def test_two_owners_with_equal_words_never_meet_in_one_response() -> None:
+def test_two_owners_with_equal_histories_never_share_a_parent() -> None:
     mine, theirs = Baselines(), Baselines()
     mine.commit(baseline([U1], [A]))
     assert theirs.plan(of(U1, A, U2), "m", anything).is_full
 
 
-def test_a_handful_is_kept_and_the_oldest_dropped() -> None:
+def test_baselines_are_bounded_and_the_oldest_is_dropped() -> None:
     kept = Baselines()
     for number in range(MAX_BASELINES + 3):
         kept.commit(baseline([user(str(number))], [A], response_id=f"resp_{number}"))
@@ -343,7 +329,7 @@ def test_a_handful_is_kept_and_the_oldest_dropped() -> None:
     assert [known.response_id for known in few] == ["two"]
 
 
-def test_what_is_forgotten_is_not_named_again() -> None:
+def test_a_forgotten_response_is_not_named_again() -> None:
     kept = Baselines()
     kept.commit(baseline([U1], [A], response_id="one"))
     kept.forget("unknown")
@@ -361,7 +347,7 @@ def test_committing_again_replaces_and_renews() -> None:
     assert [known.response_id for known in kept] == ["one", "three"]
 
 
-def test_a_branch_has_the_same_memories_and_its_own_future() -> None:
+def test_a_copy_has_the_same_baselines_and_changes_separately() -> None:
     kept = Baselines()
     kept.commit(baseline([U1], [A], response_id="one"))
     branch = kept.copy()
@@ -371,7 +357,7 @@ def test_a_branch_has_the_same_memories_and_its_own_future() -> None:
     assert len(kept) == 0
 
 
-def test_a_plan_can_distrust_that_its_parent_is_stored() -> None:
+def test_a_plan_can_treat_its_parent_as_unstored() -> None:
     kept = baseline([U1], [A], stored=True)
     plan = Plan(kept, [Item.of(U2)])
     doubted = plan.unstored()
@@ -383,14 +369,14 @@ def test_a_plan_can_distrust_that_its_parent_is_stored() -> None:
     assert full.unstored() is full
 
 
-# Against a model: the context that the server would have is the context that was asked for
+# Against a model: the server's context equals the requested input
 
 
 SERVER_ONLY = ("reasoning", "web_search_call")
 
 
 def form(item: JSON) -> tuple[Any, ...]:
-    """An item by the rules of equality, written apart from the library's."""
+    """An item by the rules of equality, independent of the library's."""
     if item["type"] == "message":
         content = item["content"]
         parts = [content] if isinstance(content, str) else content
@@ -423,7 +409,7 @@ def without(items: Iterable[JSON], kinds: Sequence[str]) -> list[JSON]:
 def equals_but_for_the_order_in_the_block(
     request: Sequence[JSON], made: Sequence[JSON], sent: Sequence[JSON], asked: Sequence[JSON]
 ) -> bool:
-    """Whether request + output + delta says what was asked: the server's order stands inside the block."""
+    """Whether request + output + delta equals the input, up to the server's order inside the block."""
     for start in range(len(asked) + 1):
         if joined(asked[:start]) != joined(request):
             continue
@@ -437,7 +423,7 @@ def equals_but_for_the_order_in_the_block(
 
 
 def block_says(block: Sequence[JSON], made: Sequence[JSON], outputs: Sequence[JSON]) -> bool:
-    """The block holds the response's output, but for what only servers hold, and outputs of its calls."""
+    """Whether the block has the response's output, except server-only items, and outputs of its calls."""
 
     def texts(items: Sequence[JSON]) -> str:
         return "".join(found[2] for found in map(form, items) if is_text(found))
@@ -492,7 +478,7 @@ EDITS = st.sampled_from(
 
 
 def edited(data: st.DataObject, values: list[JSON], action: str, start: int) -> list[JSON]:
-    """One thing that applications, and bugs, do to a history; mostly to the part after ``start``."""
+    """One edit of a history by an application or a bug, mostly after ``start``."""
     values = list(values)
     low = start if start < len(values) and data.draw(st.booleans()) else 0
     index = data.draw(st.integers(low, max(low, len(values) - 1)))
@@ -532,7 +518,7 @@ def edited(data: st.DataObject, values: list[JSON], action: str, start: int) -> 
 
 @settings(max_examples=1000, deadline=None)
 @given(REQUESTS, OUTPUTS, NEW, st.lists(EDITS, max_size=3), st.data())
-def test_what_the_server_would_have_is_what_was_asked_for(
+def test_the_servers_context_equals_the_requested_input(
     request_items: list[JSON], made: list[JSON], new: list[JSON], edits: list[str], data: st.DataObject
 ) -> None:
     asked = request_items + made + new
@@ -547,7 +533,7 @@ def test_what_the_server_would_have_is_what_was_asked_for(
 
 @settings(max_examples=400, deadline=None)
 @given(REQUESTS, OUTPUTS, st.data())
-def test_whatever_changes_only_what_may_change_is_a_match(
+def test_permitted_changes_of_an_answer_are_a_match(
     request_items: list[JSON], made: list[JSON], data: st.DataObject
 ) -> None:
     texts = [item for item in made if form(item)[0] == "text"]
@@ -564,7 +550,7 @@ def test_whatever_changes_only_what_may_change_is_a_match(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(REQUESTS, OUTPUTS), min_size=1, max_size=4), NEW, st.sets(st.integers(0, 3)))
-def test_a_conversation_goes_on_from_the_newest_response_that_can_be_named(
+def test_a_conversation_continues_the_newest_response_that_can_be_named(
     turns: list[tuple[list[JSON], list[JSON]]], new: list[JSON], gone: set[int]
 ) -> None:
     kept, context = Baselines(), list[JSON]()

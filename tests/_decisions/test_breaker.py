@@ -1,42 +1,42 @@
-"""When WebSocket is tried again: pure, on a clock of the test's own."""
+"""Probes of WebSocket after a failure, with the time as an argument."""
 
 from __future__ import annotations
 
 from trunkline._decisions.breaker import Breaker
 
 
-def test_it_is_closed_until_something_fails() -> None:
+def test_a_breaker_is_closed_until_a_failure() -> None:
     breaker = Breaker()
     assert breaker.is_closed
-    assert not breaker.should_probe(1e9), "there is nothing to try"
+    assert not breaker.should_probe(1e9), "a closed breaker needs no probe"
     breaker.failed(0.0)
     assert not breaker.is_closed
 
 
-def test_while_it_is_open_nothing_is_tried_before_its_time() -> None:
+def test_an_open_breaker_probes_only_after_its_cooling_time() -> None:
     breaker = Breaker(cool_s=10)
     breaker.failed(100.0)
     assert [breaker.should_probe(at) for at in (100.0, 109.9)] == [False, False]
     assert breaker.should_probe(110.0)
 
 
-def test_one_is_tried_at_a_time() -> None:
+def test_one_probe_runs_at_a_time() -> None:
     breaker = Breaker(cool_s=10)
     breaker.failed(0.0)
     assert [breaker.should_probe(20.0) for _ in range(3)] == [True, False, False]
 
 
-def test_a_trial_that_succeeds_closes_it() -> None:
+def test_a_successful_probe_closes_the_breaker() -> None:
     breaker = Breaker(cool_s=10)
     breaker.failed(0.0)
     assert breaker.should_probe(10.0)
     breaker.succeeded()
     assert breaker.is_closed
     breaker.failed(50.0)
-    assert breaker.should_probe(60.0), "after a success it waits as short as at first"
+    assert breaker.should_probe(60.0), "after a success the wait is as short as at first"
 
 
-def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
+def test_a_failed_probe_doubles_the_wait_up_to_a_bound() -> None:
     breaker = Breaker(cool_s=10, longest_s=35)
     now = 0.0
     breaker.failed(now)
@@ -47,14 +47,14 @@ def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
         breaker.failed(now)
 
 
-def test_many_failures_at_once_count_as_one() -> None:
+def test_concurrent_failures_count_as_one() -> None:
     breaker = Breaker(cool_s=10)
     for _ in range(100):
         breaker.failed(0.0)
     assert breaker.should_probe(10.0)
 
 
-def test_it_is_never_open_for_ever() -> None:
+def test_probes_never_stop() -> None:
     breaker = Breaker(cool_s=10, longest_s=300)
     now = 0.0
     breaker.failed(now)
@@ -64,7 +64,7 @@ def test_it_is_never_open_for_ever() -> None:
         breaker.failed(now)
 
 
-def test_its_repr_tells_the_state() -> None:
+def test_its_repr_shows_the_state() -> None:
     breaker = Breaker(cool_s=10)
     shown = [repr(breaker)]
     breaker.failed(0.0)

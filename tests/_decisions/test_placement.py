@@ -24,7 +24,7 @@ def lanes_of(lane: Lane) -> Lanes:
 
 
 class Connection:
-    """A connection, as far as placement sees it."""
+    """A connection, as placement sees it."""
 
     def __init__(self, *, named: bool = True, is_ready: bool = True, **limits: int) -> None:
         self._lanes = Lanes(named=named, **limits)
@@ -69,7 +69,7 @@ def place(
     *,
     may_evict: bool = True,
 ) -> Taken | None:
-    """The seat of a turn where no further connection may be made."""
+    """The seat of a turn when no other connection may be dialled."""
     bounds = Bounds(may_dial=False, may_evict=may_evict, max_draining=99)
     seat = assign(Asking(owner, asked, plans), connections, bounds).seat
     return Taken(seat) if seat is not None else None
@@ -95,7 +95,7 @@ def tell(run: Run, kind: str, response_id: str, stored: bool = False) -> None:
 
 
 def finish(owner: Owner | None, run: Run, response_id: str, stored: bool = False) -> Baseline:
-    """Send and answer it, and remember the answer."""
+    """Send and complete the run, and commit its response as a baseline."""
     if not run.was_sent:
         lanes_of(run.lane).sending(run)
     tell(run, "created", response_id)
@@ -120,12 +120,12 @@ def plans(owner: Owner | None) -> list[Plan]:
 
 
 def answered(connection: Connection, response_id: str = "r", stored: bool = False) -> tuple[Owner, Baseline]:
-    """Somebody with a home on this connection and an answer there."""
+    """An owner with a home lane and a completed response on this connection."""
     owner = Owner()
     return owner, finish(owner, sit(owner, turn(owner, [connection])), response_id, stored)
 
 
-# What a parent needs
+# Parents
 
 
 def test_a_stored_parent_is_named_from_anywhere() -> None:
@@ -146,7 +146,7 @@ def test_an_unstored_parent_is_continued_on_its_own_lane() -> None:
     assert (seat.plan.parent, seat.lane, seat.fork_of) == (parent, parent.lane, None)
 
 
-def test_an_unstored_parent_on_a_lane_of_somebody_else_is_forked_on_the_same_connection() -> None:
+def test_an_unstored_parent_on_a_lane_of_another_owner_is_forked_on_the_same_connection() -> None:
     connection, other = Connection(), Connection()
     owner, parent = answered(connection)
     branch = Owner(owner.baselines.copy())
@@ -238,7 +238,7 @@ def test_of_stored_and_unstored_parents_the_first_candidate_that_has_a_seat_is_t
 # Which lane
 
 
-def test_a_conversation_goes_home_when_its_lane_is_free() -> None:
+def test_a_conversation_returns_to_its_home_lane_if_it_is_free() -> None:
     busy, home = Connection(), Connection()
     for _ in range(3):
         sit(None, turn(None, [busy]))
@@ -259,7 +259,7 @@ def test_while_an_abandoned_answer_drains_the_next_turn_takes_another_lane_of_th
     assert seat.lane.lanes is connection.lanes
 
 
-def test_after_an_abandoned_answer_the_older_parent_is_named_as_long_as_its_lane_keeps_it() -> None:
+def test_after_an_abandoned_answer_the_older_stored_parent_is_named() -> None:
     connection = Connection()
     owner, parent = answered(connection, stored=True)
     run = sit(owner, turn(owner, [connection]))
@@ -281,7 +281,7 @@ def test_an_owner_whose_home_was_taken_finds_another_lane() -> None:
     assert seat.lane is second.home
 
 
-def test_an_owner_does_not_go_back_to_a_home_that_somebody_else_has() -> None:
+def test_an_owner_does_not_return_to_a_home_of_another_owner() -> None:
     connection = Connection()
     first, _ = answered(connection, "one")
     second = Owner()
@@ -301,7 +301,7 @@ def test_a_connection_where_this_owner_was_answered_comes_before_a_fuller_one() 
     assert turn(Owner(), [full, warm]).lane.lanes is full.lanes
 
 
-def test_strangers_fill_the_fullest_connection_that_has_room() -> None:
+def test_new_owners_fill_the_fullest_connection_that_has_room() -> None:
     empty, half, full = Connection(), Connection(), Connection(max_in_flight=3)
     for _ in range(3):
         sit(None, turn(None, [full]))
@@ -318,7 +318,7 @@ def test_a_connection_that_is_being_dialled_comes_last() -> None:
     assert turn(None, [dialling]).lane.lanes is dialling.lanes
 
 
-def test_where_there_is_no_room_a_new_connection_is_needed() -> None:
+def test_without_room_a_new_connection_is_needed() -> None:
     connection = Connection(max_in_flight=1)
     assert place(None, ASKED, [], []) is None
     sit(None, turn(None, [connection]))
@@ -343,7 +343,7 @@ def test_the_least_recently_used_lane_whose_owner_loses_nothing_is_taken_first()
     assert turn(Owner(), [connection]).lane is older.home
 
 
-def test_then_the_least_recently_used_lane_of_all_changes_its_owner() -> None:
+def test_if_every_owner_would_lose_the_least_recently_used_lane_is_taken() -> None:
     connection = Connection(max_names=2)
     older, _ = answered(connection, "one")
     newer, _ = answered(connection, "two")
@@ -352,7 +352,7 @@ def test_then_the_least_recently_used_lane_of_all_changes_its_owner() -> None:
     assert turn(Owner(), [connection]).lane is newer.home
 
 
-def test_an_owner_with_an_unstored_answer_keeps_its_lane_when_a_new_connection_may_be_had() -> None:
+def test_an_owner_with_an_unstored_answer_keeps_its_lane_if_another_connection_may_be_dialled() -> None:
     connection = Connection(max_names=1)
     owner, _ = answered(connection)
     assert place(Owner(), ASKED, [], [connection], may_evict=False) is None
@@ -369,7 +369,7 @@ def test_an_owner_with_an_unstored_answer_keeps_its_lane_when_a_new_connection_m
     assert forked.fork_of is parent.lane
 
 
-def test_a_lane_is_vacant_once_its_owner_is_gone() -> None:
+def test_a_lane_is_free_once_its_owner_is_collected() -> None:
     connection = Connection(max_names=1)
     owner, parent = answered(connection)
     assert place(Owner(), ASKED, [], [connection], may_evict=False) is None
@@ -399,13 +399,13 @@ def test_without_names_a_connection_serves_one_conversation_at_a_time() -> None:
     assert turn(branch, [first, second], may_evict=False).plan.is_full
 
 
-def test_a_turn_without_memory_settles_nowhere() -> None:
+def test_a_turn_without_an_owner_takes_no_home() -> None:
     connection = Connection(max_names=1)
     finish(None, sit(None, turn(None, [connection])), "r")
     assert place(Owner(), ASKED, [], [connection], may_evict=False) is not None
 
 
-# A random walk: whatever happens, a seat is one that the protocol allows
+# A random walk: the protocol allows every seat
 
 
 class Walk(RuleBasedStateMachine):
@@ -511,7 +511,7 @@ TestWalk = Walk.TestCase
 TestWalk.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-# Dials, and who waits
+# Dials and waiting turns
 
 
 FREE = Bounds(may_dial=True, may_evict=True, max_draining=1)

@@ -68,14 +68,14 @@ EVERY_FAILURE: list[Failure] = [
 # previous_response_not_found
 
 
-def test_a_parent_that_is_lost_is_forgotten_and_the_turn_asked_again_at_once() -> None:
+def test_a_lost_parent_is_forgotten_and_the_turn_is_sent_again_at_once() -> None:
     decision = after(NOT_FOUND, names_parent=True)
     assert decision == Decision(Action.AGAIN, Cause.PARENT_LOST, delay_s=0.0, forget_parent=True)
     assert after(NOT_FOUND, names_parent=True, parent_is_stored=True) == decision
     assert after(failed("previous_response_not_found"), names_parent=True) == decision
 
 
-def test_a_parent_that_the_caller_named_is_the_callers_affair() -> None:
+def test_a_lost_parent_that_the_caller_named_is_raised() -> None:
     assert after(NOT_FOUND, names_parent=False) == RAISED
 
 
@@ -105,11 +105,11 @@ def test_a_lost_socket_without_output_is_replayed_at_once_on_another_connection(
     assert after(failure) == Decision(Action.ELSEWHERE, Cause.CONNECTION)
 
 
-def test_a_socket_lost_again_is_replayed_after_a_while() -> None:
+def test_a_socket_lost_again_is_replayed_after_a_backoff() -> None:
     assert after(lost(), attempt=2).delay_s > 0
 
 
-def test_a_connection_that_cannot_be_made_is_tried_again_after_a_while() -> None:
+def test_a_failed_dial_is_retried_after_a_backoff() -> None:
     decision = after(NO_ROUTE)
     assert (decision.action, decision.cause) == (Action.ELSEWHERE, Cause.CONNECTION)
     assert decision.delay_s > 0
@@ -117,13 +117,13 @@ def test_a_connection_that_cannot_be_made_is_tried_again_after_a_while() -> None
 
 
 @pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])
-def test_when_nothing_comes_in_time_the_turn_goes_elsewhere(phase: str) -> None:
+def test_a_missed_deadline_moves_the_turn_to_another_connection(phase: str) -> None:
     failure = Failure.deadline(phase, 5.0, sent=True)
     for http_allowed in (False, True):
         assert after(failure, http_allowed=http_allowed) == Decision(Action.ELSEWHERE, Cause.STALLED)
 
 
-def test_a_connection_that_takes_too_long_is_given_up_for_another_or_for_http() -> None:
+def test_a_dial_that_times_out_is_replaced_by_another_or_by_http() -> None:
     failure = Failure.deadline("connect", 5.0)
     assert after(failure) == Decision(Action.ELSEWHERE, Cause.STALLED)
     assert after(failure, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
@@ -156,7 +156,7 @@ def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
         failed(None),
     ],
 )
-def test_what_passes_is_asked_again_after_a_while(failure: Failure) -> None:
+def test_a_transient_error_is_retried_after_a_backoff(failure: Failure) -> None:
     decision = after(failure)
     assert (decision.action, decision.cause) == (Action.AGAIN, Cause.TRANSIENT)
     assert 0 < decision.delay_s <= POLICY.backoff_s
@@ -174,14 +174,14 @@ def test_what_passes_is_asked_again_after_a_while(failure: Failure) -> None:
         failed("content_filter"),
     ],
 )
-def test_what_will_not_pass_is_raised(failure: Failure) -> None:
+def test_a_permanent_error_is_raised(failure: Failure) -> None:
     assert after(failure) == RAISED
 
 
 @pytest.mark.parametrize(
     "failure", [refused("invalid_prompt"), refused(None, 500), failed("x"), failed(None)]
 )
-def test_a_refusal_evicts_the_parent_that_only_a_lane_remembered(failure: Failure) -> None:
+def test_a_refusal_forgets_an_unstored_parent(failure: Failure) -> None:
     assert after(failure, names_parent=True).forget_parent
     assert not after(failure, names_parent=True, parent_is_stored=True).forget_parent
     assert not after(failure, names_parent=False).forget_parent
@@ -192,7 +192,7 @@ def test_a_refusal_evicts_the_parent_that_only_a_lane_remembered(failure: Failur
 @pytest.mark.parametrize(
     "failure", [lost(), Failure.deadline("first_event", 1, sent=True), Failure.violation("x")]
 )
-def test_what_is_no_refusal_leaves_the_parent_alone(failure: Failure) -> None:
+def test_other_failures_keep_the_parent(failure: Failure) -> None:
     assert not after(failure, names_parent=True).forget_parent
 
 
@@ -206,7 +206,7 @@ def test_the_service_says_how_long_to_wait(make: Any) -> None:
     assert after(make("rate_limit_exceeded", retry_after_s=-3.0)).delay_s == 0.0
 
 
-def test_a_wait_that_is_too_long_is_not_waited() -> None:
+def test_a_retry_after_beyond_the_bound_is_raised() -> None:
     assert after(refused(None, 429, retry_after_s=60.0)).delay_s == 60.0
     assert after(refused(None, 429, retry_after_s=60.5)) == RAISED
     assert after(upgrade(429, retry_after_s=86_400)) == RAISED
@@ -237,34 +237,36 @@ def test_the_backoff_doubles_up_to_its_bound_and_is_jittered_over_its_upper_half
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 426, 500, 501, 502, 503, 520])
-def test_a_refused_upgrade_is_asked_over_http_where_that_is_allowed(status: int) -> None:
+def test_a_refused_upgrade_falls_back_to_http_if_allowed(status: int) -> None:
     assert after(upgrade(status), http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 426, 501])
-def test_where_http_is_not_allowed_a_refusal_that_will_not_pass_is_raised(status: int) -> None:
+def test_without_http_a_permanent_refusal_of_the_upgrade_is_raised(status: int) -> None:
     assert after(upgrade(status)) == RAISED
 
 
 @pytest.mark.parametrize(("status", "http_allowed"), [(429, False), (429, True), (500, False), (503, False)])
-def test_a_refusal_that_passes_is_tried_again_after_a_while(status: int, http_allowed: bool) -> None:
+def test_a_transient_refusal_of_the_upgrade_is_retried_after_a_backoff(
+    status: int, http_allowed: bool
+) -> None:
     decision = after(upgrade(status, retry_after_s=3.0), http_allowed=http_allowed)
     assert decision == Decision(Action.ELSEWHERE, Cause.UPGRADE, 3.0)
     assert 0 < after(upgrade(status), http_allowed=http_allowed).delay_s <= POLICY.backoff_s
 
 
-# What holds whatever happened
+# Invariants of every failure
 
 
 @pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
 @pytest.mark.parametrize("http_allowed", [False, True])
-def test_once_output_was_seen_nothing_is_said_twice(failure: Failure, http_allowed: bool) -> None:
+def test_after_output_every_failure_is_raised(failure: Failure, http_allowed: bool) -> None:
     decision = after(failure, output_seen=True, names_parent=True, http_allowed=http_allowed)
     assert decision.action is Action.RAISE
 
 
 @pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
-def test_what_may_not_be_replayed_is_not_asked_again_once_it_was_sent(failure: Failure) -> None:
+def test_a_request_that_may_not_be_replayed_is_not_retried_once_it_has_started(failure: Failure) -> None:
     decision = after(failure, http_allowed=True, may_replay=False, names_parent=True)
     before_it_began = (
         failure.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not failure.started
@@ -304,10 +306,10 @@ def test_recovery_is_bounded(failure: Failure, policy: Policy, **facts: Any) -> 
     assert facts["names_parent"] or not decision.forget_parent
 
 
-# Callers who ask again themselves
+# Without waits
 
 
-def test_without_waits_only_what_costs_no_time_is_asked_again() -> None:
+def test_without_waits_only_immediate_retries_are_made() -> None:
     impatient = Policy(waits=False)
     assert after(NOT_FOUND, impatient, names_parent=True).action is Action.AGAIN
     assert after(refused("websocket_connection_limit_reached"), impatient).action is Action.ELSEWHERE

@@ -1,4 +1,4 @@
-"""Zero data retention that nobody tells of: what is learnt of it, and what follows."""
+"""Zero data retention that the service does not announce: its detection, and its effect on later turns."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..talk import ask, assert_kept, client_of, record_of
 from ..waiting import until
 
 
-def test_stored_is_believed_until_a_fresh_response_is_not_found() -> None:
+def test_storage_is_trusted_until_a_fresh_response_is_not_found() -> None:
     retention = Retention()
     assert retention.is_trusted(0.0)
     retention.not_found(kept_at=100.0, now=100.0 + FRESH_S - 1)
     assert not retention.is_trusted(100.0 + FRESH_S)
 
 
-def test_an_old_response_that_is_gone_proves_nothing() -> None:
+def test_a_missing_old_response_keeps_the_trust() -> None:
     retention = Retention()
     retention.not_found(kept_at=0.0, now=FRESH_S)
     assert retention.is_trusted(FRESH_S)
 
 
-def test_trust_comes_back_after_a_while() -> None:
+def test_trust_returns_after_a_time() -> None:
     retention = Retention()
     retention.not_found(kept_at=0.0, now=1.0)
     assert not retention.is_trusted(DISTRUST_S)
@@ -37,7 +37,7 @@ def test_trust_comes_back_after_a_while() -> None:
 
 @pytest.fixture
 async def silent() -> AsyncIterator[Emulator]:
-    """A service that stores nothing and says that it does."""
+    """A service that stores nothing and reports ``store: true``."""
     async with Emulator(zdr="silent") as running:
         yield running
 
@@ -47,7 +47,7 @@ async def hang_up(emulator: Emulator, client: trunkline.Client) -> None:
     await until(lambda: client.connections == 0, "the client has noticed")
 
 
-async def test_it_costs_one_resend_and_is_known_from_then_on(silent: Emulator) -> None:
+async def test_silent_zdr_costs_one_resend_and_is_then_known(silent: Emulator) -> None:
     async with client_of(silent) as client:
         one, other = (client.conversation(model="echo") for _ in range(2))
         await ask(one, "one")
@@ -57,13 +57,13 @@ async def test_it_costs_one_resend_and_is_known_from_then_on(silent: Emulator) -
         assert stream.metrics.recoveries == [Cause.PARENT_LOST]
         assert stream.metrics.mode == "full"
         assert_kept(silent, one, stream.response)
-        stream = await ask(other, "two")  # the same credential: nothing has to be learnt again
+        stream = await ask(other, "two")  # the same credential: already known
         assert (stream.metrics.recoveries, stream.metrics.mode) == ([], "full")
         assert_kept(silent, other, stream.response)
         assert client.metrics.recoveries[Cause.PARENT_LOST] == 1
 
 
-async def test_the_lane_is_still_believed(silent: Emulator) -> None:
+async def test_with_silent_zdr_lanes_are_still_continued(silent: Emulator) -> None:
     async with client_of(silent) as client:
         chat = client.conversation(model="echo")
         await ask(chat, "one")
@@ -74,7 +74,7 @@ async def test_the_lane_is_still_believed(silent: Emulator) -> None:
         assert_kept(silent, chat, stream.response)
 
 
-async def test_reasoning_is_asked_for_in_a_form_that_can_be_sent_again(silent: Emulator) -> None:
+async def test_with_silent_zdr_encrypted_reasoning_is_requested(silent: Emulator) -> None:
     async with client_of(silent) as client:
         chat = client.conversation(model="reason")
         stream = await ask(chat, "one")
@@ -86,10 +86,10 @@ async def test_reasoning_is_asked_for_in_a_form_that_can_be_sent_again(silent: E
         await hang_up(silent, client)
         stream = await ask(chat, "four")
         kinds = [item.get("type") for item in record_of(silent, stream).effective_context]
-        assert "reasoning" in kinds, "a full resend carries what was thought"
+        assert "reasoning" in kinds, "a full resend carries the reasoning"
 
 
-async def test_over_http_it_is_learnt_as_well(silent: Emulator) -> None:
+async def test_silent_zdr_is_detected_over_http_as_well(silent: Emulator) -> None:
     async with client_of(silent, transport="http") as client:
         chat = client.conversation(model="echo")
         await ask(chat, "one")
@@ -100,7 +100,7 @@ async def test_over_http_it_is_learnt_as_well(silent: Emulator) -> None:
         assert_kept(silent, chat, stream.response)
 
 
-async def test_a_service_that_says_that_it_stores_nothing_is_believed_at_once() -> None:
+async def test_announced_zdr_costs_no_resend() -> None:
     async with Emulator(zdr=True) as emulator, client_of(emulator) as client:
         chat = client.conversation(model="echo")
         await ask(chat, "one")
@@ -110,7 +110,7 @@ async def test_a_service_that_says_that_it_stores_nothing_is_believed_at_once() 
         assert_kept(emulator, chat, stream.response)
 
 
-async def test_a_parent_that_a_lane_lost_says_nothing_about_the_store(emulator: Emulator) -> None:
+async def test_a_parent_lost_by_a_lane_keeps_the_trust(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         chat = client.conversation(model="echo", store=False)
         await ask(chat, "one")

@@ -1,4 +1,4 @@
-"""Requests for tests of fields and frames, and what a server reads of them."""
+"""Requests for tests of fields and frames, and their decoding by a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def items(*values: dict[str, Any]) -> list[Item]:
 
 
 def sent(fields: Fields, *values: dict[str, Any], **envelope: Any) -> dict[str, Any]:
-    """What the server reads."""
+    """The request as a server decodes it."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         assert len({name for name, _ in pairs}) == len(pairs)

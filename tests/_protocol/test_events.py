@@ -75,7 +75,7 @@ def union_of_known() -> dict[str, type[Event]]:
 
 
 def read_everything(event: ReceivedEvent) -> None:
-    """Whatever was decoded can also be read."""
+    """Read every attribute of a decoded event."""
     repr(event)
     _ = event.kind
     match event:
@@ -108,7 +108,7 @@ def decodes_or_violates(data: bytes) -> ReceivedEvent | None:
     return event
 
 
-# What is known
+# Known events
 
 
 def test_every_known_type_has_an_example_here() -> None:
@@ -129,7 +129,7 @@ def test_the_lane_is_read_from_every_event(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fields_that_nobody_declared_are_tolerated(kind: str) -> None:
+def test_undeclared_fields_are_tolerated(kind: str) -> None:
     event = decode(frame(kind, **VALID[kind], brand_new={"deep": [1, None]}, obfuscation="xyz"))
     assert type(event) is union_of_known()[kind]
 
@@ -158,7 +158,7 @@ def test_deltas_need_neither_an_item_nor_an_index() -> None:
     assert event.item_id is None
 
 
-def test_what_is_whole_carries_its_text() -> None:
+def test_done_events_carry_the_whole_text() -> None:
     done = decode(frame("response.output_text.done", text="all"))
     arguments = decode(frame("response.function_call_arguments.done", arguments="{}"))
     assert isinstance(done, OutputTextDone)
@@ -167,7 +167,7 @@ def test_what_is_whole_carries_its_text() -> None:
     assert arguments.arguments == "{}"
 
 
-def test_an_item_is_decoded_anew_each_time() -> None:
+def test_an_item_is_decoded_on_each_access() -> None:
     event = decode(frame("response.output_item.done", item=MESSAGE))
     assert isinstance(event, OutputItemDone)
     event.item["role"] = "changed"
@@ -175,7 +175,7 @@ def test_an_item_is_decoded_anew_each_time() -> None:
     assert json.loads(bytes(event.encoded_item)) == MESSAGE
 
 
-def test_steering_events_say_which_response_they_steer() -> None:
+def test_steering_events_name_their_response() -> None:
     accepted = decode(frame("response.steer.accepted", **VALID["response.steer.accepted"]))
     failed = decode(frame("response.steer.failed", **VALID["response.steer.failed"]))
     pending = decode(frame("response.steer.pending", **VALID["response.steer.pending"]))
@@ -246,7 +246,7 @@ def test_every_part_of_an_error_may_be_missing_or_odd(
     assert (event.code, event.message, event.headers) == (code, message, {})
 
 
-# What is unknown or wrong
+# Unknown and invalid events
 
 
 def test_an_unknown_event_keeps_its_type_lane_and_raw_bytes() -> None:
@@ -266,7 +266,7 @@ def test_an_unknown_event_tells_whether_it_has_output(fields: dict[str, Any], ha
 
 
 @pytest.mark.parametrize("part", [{"item": {}}, {"item_id": "x"}, {"output_index": 0}, {"delta": ""}])
-def test_an_unknown_event_that_speaks_of_an_item_is_output(part: dict[str, Any]) -> None:
+def test_an_unknown_event_with_a_field_of_items_is_output(part: dict[str, Any]) -> None:
     assert decode(frame("response.brand_new", **part)).kind is EventKind.OUTPUT
     assert decode(frame("response.brand_new", **dict.fromkeys(part))).kind is not EventKind.OUTPUT
 
@@ -307,7 +307,7 @@ def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
     assert event.problem
 
 
-def test_what_is_wrong_is_told_without_the_content() -> None:
+def test_the_problem_of_an_invalid_event_has_no_content() -> None:
     event = decode(frame("response.output_text.delta", delta={"secret": "words"}))
     assert isinstance(event, InvalidEvent)
     assert "$.delta" in event.problem
@@ -366,7 +366,7 @@ def test_odd_fields_of_a_final_response_do_not_fail_a_turn_whose_text_was_delive
     ],
     ids=lambda data: repr(data[:40]),
 )
-def test_what_is_not_an_event_breaks_the_trust_in_the_framing(data: bytes) -> None:
+def test_data_that_is_not_an_event_is_a_protocol_violation(data: bytes) -> None:
     with pytest.raises(ProtocolViolation) as caught:
         decode(data)
     message = str(caught.value)
@@ -424,7 +424,7 @@ def test_numbers_that_python_cannot_hold_are_skipped_or_invalid() -> None:
     assert event.response.usage is None
 
 
-def test_duplicate_keys_are_read_one_way_or_another() -> None:
+def test_duplicate_keys_are_accepted() -> None:
     assert decodes_or_violates(b'{"type":"error","type":"new"}') is not None
     assert decodes_or_violates(b'{"type":"new","type":"error"}') is not None
     event = decode(
@@ -440,7 +440,7 @@ def test_a_field_named_as_the_raw_bytes_are_kept_does_no_harm() -> None:
         assert event is not None
 
 
-def test_deeply_nested_fields_that_nobody_reads_pass() -> None:
+def test_deeply_nested_undeclared_fields_pass() -> None:
     assert isinstance(decode(b'{"type":"x","deep":' + b"[" * 200 + b"]" * 200 + b"}"), UnknownEvent)
 
 
@@ -502,7 +502,7 @@ def test_a_valid_frame_with_a_few_bytes_changed_gives_an_event_or_a_protocol_vio
 
 
 def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes of a delta are looked at once: pass-through needs no second decoding."""
+    """A delta is decoded in one pass; pass-through needs no second decoding."""
     monkeypatch.setattr(msgspec.json, "decode", None)
     monkeypatch.setattr(json, "loads", None)
     monkeypatch.setattr(decoding, "_decode_envelope", None)
@@ -511,7 +511,7 @@ def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.Mo
     assert isinstance(decode(b'{"type":"response.created","response":{"id":"r"}}'), ResponseCreated)
 
 
-def test_where_a_piece_belongs_is_read_when_it_is_asked_for() -> None:
+def test_the_place_of_a_delta_is_decoded_on_access() -> None:
     frame = json.dumps(
         {"type": "response.output_text.delta", "delta": "a", "item_id": "msg_1", "content_index": 2}
     ).encode()
@@ -521,14 +521,14 @@ def test_where_a_piece_belongs_is_read_when_it_is_asked_for() -> None:
     assert "item_id" not in OutputTextDelta.__struct_fields__
 
 
-def test_a_place_that_is_none_does_not_fail_the_event() -> None:
+def test_an_invalid_place_does_not_fail_the_event() -> None:
     frame = b'{"type":"response.output_text.delta","delta":"\\ud83d","item_id":7,"output_index":"first"}'
     event = decode(frame)
     assert isinstance(event, OutputTextDelta)
     assert (event.item_id, event.output_index, event.content_index) == (None, None, None)
 
 
-# What callers may rely on
+# Guarantees for callers
 
 
 def everything_decoded() -> list[ReceivedEvent]:

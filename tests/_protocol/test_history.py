@@ -12,22 +12,7 @@ from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
 from trunkline.errors import ConfigurationError
 
-
-def user(text: str) -> dict[str, Any]:
-    return {"type": "message", "role": "user", "content": text}
-
-
-def assistant(text: str) -> dict[str, Any]:
-    return {"type": "message", "role": "assistant", "content": text}
-
-
-def call(call_id: str) -> dict[str, Any]:
-    return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"}
-
-
-def output(call_id: str) -> dict[str, Any]:
-    return {"type": "function_call_output", "call_id": call_id, "output": "o"}
-
+from ..items import assistant, call, output, user
 
 REFUSAL = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "a"}]}
 VALUES = st.sampled_from(
@@ -52,7 +37,7 @@ def history(*values: dict[str, Any]) -> History:
 
 
 def joined(made: list[Item]) -> list[object]:
-    """The join rule, spelled out: consecutive assistant texts are one."""
+    """The join rule, in its plain form: consecutive assistant texts are joined."""
     form: list[object] = []
     for item in made:
         if item.joinable_text is None:
@@ -100,7 +85,7 @@ def holds(made: History, expected: list[Item]) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(LISTS, LISTS)
-def test_marks_are_equal_exactly_when_the_contents_are(
+def test_marks_are_equal_if_and_only_if_the_contents_are(
     left: list[dict[str, Any]], right: list[dict[str, Any]]
 ) -> None:
     made = items(left), items(right)
@@ -149,11 +134,11 @@ def test_only_consecutive_assistant_texts_are_joined(
     assert history(*left).mark != history(*right).mark
 
 
-def test_half_surrogates_have_marks_too() -> None:
+def test_half_surrogates_have_different_marks() -> None:
     assert history(assistant("\ud83d")).mark != history(assistant("\ud83e")).mark
 
 
-def test_a_position_is_found_where_it_is_expected_first_and_anywhere_else_then() -> None:
+def test_a_position_is_searched_near_the_expected_place_first() -> None:
     asked = history(user("a"), assistant("x"), assistant("y"), user("b"))
     mark = history(user("a"), assistant("xy")).mark
     assert asked.position_of(mark, near=2) == 3
@@ -176,7 +161,7 @@ def test_a_position_beyond_the_end_of_this_version_is_not_found() -> None:
 
 
 class Versions(RuleBasedStateMachine):
-    """Whatever is made from a version, every other version stays as it is."""
+    """Deriving a version changes no other version."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +198,7 @@ TestVersions = Versions.TestCase
 TestVersions.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
 
 
-def test_going_on_from_the_newest_version_copies_nothing() -> None:
+def test_extending_the_newest_version_copies_nothing() -> None:
     first = history(*(user(str(number)) for number in range(50)))
     second = first.extended(items([assistant("a")]))
     assert second._log is first._log
@@ -222,7 +207,7 @@ def test_going_on_from_the_newest_version_copies_nothing() -> None:
     assert second.prefix(51) is second
 
 
-def test_two_versions_may_go_on_from_the_middle_of_joined_texts() -> None:
+def test_two_versions_may_extend_joined_texts() -> None:
     short = history(user("u"), assistant("a"), assistant("b"))
     longer = short.extended(items([assistant("c")]))
     other = short.extended(items([assistant("d")]))
@@ -231,7 +216,7 @@ def test_two_versions_may_go_on_from_the_middle_of_joined_texts() -> None:
     assert other.mark == history(user("u"), assistant("abd")).mark
 
 
-def test_the_items_are_given_as_a_list_of_ones_own() -> None:
+def test_items_returns_a_new_list() -> None:
     made = history(user("a"), user("b"), user("c"))
     made.items().clear()
     assert [item.json()["content"] for item in made.items(1)] == ["b", "c"]
@@ -240,13 +225,13 @@ def test_the_items_are_given_as_a_list_of_ones_own() -> None:
     assert made.json() == [user("a"), user("b"), user("c")]
 
 
-def test_items_of_a_later_version_are_not_given() -> None:
+def test_items_of_a_later_version_are_not_returned() -> None:
     short = history(user("a"))
     short.extended(items([user("b")]))
     assert short.items(0, 5) == short.items() == items([user("a")])
 
 
-# A history that is given whole
+# Following a whole history
 
 
 EDITS = st.sampled_from(["append", "insert", "delete", "replace", "in place", "swap", "cut", "nothing"])
@@ -254,7 +239,7 @@ EDITS = st.sampled_from(["append", "insert", "delete", "replace", "in place", "s
 
 @settings(max_examples=300, deadline=None)
 @given(LISTS, st.lists(st.tuples(EDITS, st.integers(0, 9), VALUES), max_size=4))
-def test_following_gives_what_encoding_everything_anew_gives(
+def test_following_equals_encoding_the_whole_history_again(
     values: list[dict[str, Any]], edits: list[tuple[str, int, dict[str, Any]]]
 ) -> None:
     values = copy.deepcopy(values)
@@ -282,7 +267,7 @@ def test_following_gives_what_encoding_everything_anew_gives(
         holds(before, held)
 
 
-def test_what_did_not_change_is_the_same_object() -> None:
+def test_unchanged_items_are_the_same_objects() -> None:
     values = [user("a"), assistant("b"), user("c"), assistant("d")]
     first = History().following(values)
     values.append(user("e"))
@@ -295,7 +280,7 @@ def test_what_did_not_change_is_the_same_object() -> None:
     assert second.json()[1] == assistant("b")
 
 
-def test_the_same_again_is_the_same_history() -> None:
+def test_following_an_equal_history_returns_the_same_object() -> None:
     values = [user("a"), assistant("b")]
     first = History().following(values)
     assert first.following(copy.deepcopy(values)) is first
@@ -345,7 +330,7 @@ def test_outputs_without_a_call_are_orphans_until_it_comes() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(LISTS, LISTS)
-def test_calls_are_counted_alike_at_once_and_step_by_step(
+def test_calls_are_counted_equally_in_one_step_and_in_several(
     left: list[dict[str, Any]], right: list[dict[str, Any]]
 ) -> None:
     holds(History.of(items(left)).extended(items(right)), items(left + right))

@@ -30,7 +30,7 @@ class Share(float):
 
 
 def as_json(value: object) -> Any:
-    """What the standard library makes of it."""
+    """The value as the standard library encodes and decodes it."""
     return json.loads(json.dumps(value))
 
 
@@ -53,7 +53,7 @@ def test_the_shortest_form_is_made() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"NaN", b"{", b'"\xff"', b"9" * 5000, b'"\\ud800" NaN', b"{]"])
-def test_what_cannot_be_decoded_is_a_value_error(data: bytes) -> None:
+def test_data_that_cannot_be_decoded_raises_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(data)
 
@@ -64,7 +64,7 @@ def test_half_surrogates_are_replaced_and_pairs_are_kept() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(JSON_VALUES)
-def test_a_copy_says_the_same_and_shares_no_container(value: Any) -> None:
+def test_a_copy_is_equal_and_shares_no_container(value: Any) -> None:
     copied, _ = copy_json(value, "input")
     assert repr(copied) == repr(value)
 
@@ -92,7 +92,7 @@ def test_numbers_and_booleans_are_noticed(value: object, has_numbers: bool) -> N
     assert copy_json(value, "input")[1] is has_numbers
 
 
-def test_subclasses_become_what_they_are_subclasses_of() -> None:
+def test_subclasses_become_their_base_types() -> None:
     given = MappingProxyType(
         {Colour.RED: Colour.RED, "level": Level.LOW, "share": Share(0.5), "pair": ("a", [])}
     )
@@ -118,7 +118,9 @@ def test_subclasses_become_what_they_are_subclasses_of() -> None:
         (lambda: 1j, "input[2] is a complex"),
     ],
 )
-def test_what_is_not_json_is_refused_by_place_and_type(make: Callable[[], object], problem: str) -> None:
+def test_a_value_that_is_not_json_is_refused_with_its_path_and_type(
+    make: Callable[[], object], problem: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         copy_json(make(), "input[2]")
     assert str(caught.value).startswith(problem)
@@ -126,7 +128,7 @@ def test_what_is_not_json_is_refused_by_place_and_type(make: Callable[[], object
     assert caught.value.argument == "input"
 
 
-def test_what_contains_itself_is_refused() -> None:
+def test_a_value_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["again"] = [loop]
     with pytest.raises(ConfigurationError, match="input is nested too deeply"):

@@ -280,7 +280,7 @@ def test_withdrawing_twice_gives_back_one_place() -> None:
     assert not other.is_over
 
 
-# Responses that nobody asked for
+# Responses without a create
 
 
 def test_a_successor_that_nobody_asked_for_keeps_the_lane_busy_and_reaches_nobody() -> None:

@@ -1,4 +1,4 @@
-"""What lanes remember: their latest response, and the forks that continue it elsewhere."""
+"""Memory of lanes: their latest response, and the forks that continue it on another lane."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from .lane_events import (
 
 
 class Answering:
-    """What the server does on one lane: it answers creates one after another."""
+    """Model of the server on one lane: it answers creates one after another."""
 
     def __init__(self) -> None:
         self.queue: list[Run] = []
@@ -40,7 +40,7 @@ class Answering:
 
 
 class Walk:
-    """Lanes, what the server does on each, and what should be true of the lanes then."""
+    """Lanes, a model of the server on each, and the expected state of the lanes."""
 
     def __init__(self, names: int, data: st.DataObject) -> None:
         self.draw = data.draw
@@ -117,7 +117,7 @@ class Walk:
             self.forks.pop(run, None)
 
     def begin(self, lane: Lane) -> None:
-        """The next response begins: that of the oldest create, or one that nobody asked for."""
+        """The next response begins: that of the oldest create, or one without a create."""
         server = self.server[lane]
         server.response_id = self.new_response()
         server.run = server.queue.pop(0) if server.queue else None
@@ -151,7 +151,7 @@ class Walk:
             self.forks.pop(run, None)
 
     def refuse(self, lane: Lane) -> None:
-        """An error: of what runs, else of what waits, else of nothing."""
+        """An error: of the running response, else of a waiting create, else of neither."""
         server = self.server[lane]
         if server.is_free and server.queue:
             server.run = server.queue.pop(0)
@@ -211,7 +211,7 @@ class Walk:
         assert all(lane.is_idle and lane.latest is None for lane in self.lanes)
 
     def check(self) -> None:
-        """The lanes are as the model says."""
+        """Assert that the lanes equal the model."""
         assert self.lanes.in_flight == sum(map(len, self.reserved.values())) <= 4
         assert self.lanes.draining == sum(run.sink is None for run in self.lanes.runs)
         assert self.lanes.runs == [run for runs in self.reserved.values() for run in runs]

@@ -1,4 +1,4 @@
-"""Events in the order of their numbers: repetitions dropped, early ones held, and no end ever missed."""
+"""Events by sequence number: repetitions dropped, early events held, terminal events never lost."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def event(kind: str, number: object = None) -> ReceivedEvent:
 
 
 def passed(numbers: list[Any], kind: str = DELTA) -> list[object]:
-    """The numbers that come through, in order; what waits at the end is flushed."""
+    """The numbers of the passed events in order, including those flushed at the end."""
     ordering = Ordering()
     found = [each for number in numbers for each in ordering.admit(event(kind, number))]
     return [each.sequence_number for each in [*found, *ordering.flush()]]
 
 
 def begun(expected: int = 2) -> Ordering:
-    """One that has seen the events before this number."""
+    """An ordering that has passed the events before this number."""
     ordering = Ordering()
     for number in range(expected):
         ordering.admit(event(DELTA, number))
@@ -56,19 +56,19 @@ def test_an_early_event_waits_for_those_before_it() -> None:
     assert [each.sequence_number for each in ordering.admit(event(DELTA, 2))] == [2, 3]
 
 
-def test_what_is_missing_is_not_waited_for_for_ever() -> None:
+def test_a_gap_is_given_up_after_max_held_events() -> None:
     numbers = [0, 1, *range(3, 4 + MAX_HELD)]
     assert passed(numbers) == numbers
 
 
 @pytest.mark.parametrize("numbers", [[None] * 5, [0] * 5, ["a", "b"], [7, 7, 7]])
-def test_servers_that_do_not_count_are_not_held_to_it(numbers: list[Any]) -> None:
+def test_without_usable_numbers_every_event_passes(numbers: list[Any]) -> None:
     assert passed(numbers) == numbers
 
 
 @pytest.mark.parametrize("kind", ["error", "response.steer.accepted", "response.steer.failed"])
 @pytest.mark.parametrize("number", [0, 1, 2, 9, None])
-def test_answers_to_requests_have_numbers_of_their_own(kind: str, number: int | None) -> None:
+def test_errors_and_steer_outcomes_pass_with_any_number(kind: str, number: int | None) -> None:
     ordering = begun()
     answer = event(kind, number)
     assert ordering.admit(answer) == [answer]
@@ -76,13 +76,13 @@ def test_answers_to_requests_have_numbers_of_their_own(kind: str, number: int | 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.incomplete", "response.failed"])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_no_end_is_missed(kind: str, number: int) -> None:
+def test_a_terminal_event_always_passes(kind: str, number: int) -> None:
     ordering = begun()
     end = event(kind, number)
     assert ordering.admit(end) == [end]
 
 
-def test_an_answer_that_counts_with_the_others_leaves_no_gap() -> None:
+def test_a_steer_outcome_in_sequence_leaves_no_gap() -> None:
     ordering = begun()
     assert len(ordering.admit(event("response.steer.accepted", 3))) == 1
     for number in (2, 4, 5):
@@ -90,13 +90,13 @@ def test_an_answer_that_counts_with_the_others_leaves_no_gap() -> None:
     assert not ordering.held
 
 
-def test_an_end_that_an_answer_has_overtaken_is_heard() -> None:
+def test_a_terminal_event_passes_after_a_steer_outcome_with_a_later_number() -> None:
     ordering = begun()
     ordering.admit(event("response.steer.failed", 3))
     assert [each.type for each in ordering.admit(event("response.completed", 2))] == ["response.completed"]
 
 
-def test_what_waits_is_given_up_in_order_and_counting_goes_on_after_it() -> None:
+def test_flush_passes_held_events_in_order_and_counting_continues() -> None:
     ordering = begun()
     for number in (5, 3):
         assert ordering.admit(event(DELTA, number)) == []
@@ -112,12 +112,12 @@ def test_a_repeated_first_event_is_dropped_before_numbers_are_trusted() -> None:
 
 
 @given(st.permutations(range(14)), st.lists(st.integers(0, 13), max_size=10))
-def test_whatever_the_order_each_comes_once_and_in_its_place(order: list[int], again: list[int]) -> None:
+def test_permuted_and_repeated_events_pass_once_and_in_order(order: list[int], again: list[int]) -> None:
     numbers = [0, 1, *(number + 2 for number in [*order, *again])]
     assert passed(numbers) == list(range(16))
 
 
-def test_a_server_that_counts_anew_within_a_response_loses_nothing() -> None:
+def test_restarted_numbers_within_a_response_lose_no_event() -> None:
     ordering = Ordering()
     given = [(number, f"{part}-{number}") for part in range(3) for number in range(4)]
     texts = [

@@ -1,4 +1,4 @@
-"""Reception, without a loop: events in, visible events out."""
+"""Reception without an event loop: received events in, visible events out."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_failures_end_the_reception(end: ReceivedEvent, kind: FailureKind, start
     assert (reception.phase, visible) == (ReceptionPhase.FAILED, [])
 
 
-def test_an_error_before_the_response_says_that_it_had_not_begun() -> None:
+def test_an_error_before_the_response_is_marked_as_not_started() -> None:
     reception, _ = received(event("error", status=429, error={"code": "rate_limit_exceeded"}))
     assert reception.failure is not None
     assert (reception.failure.started, reception.failure.is_transient) == (False, True)
@@ -108,7 +108,7 @@ def test_a_date_in_retry_after_is_compared_to_the_given_time() -> None:
     assert reception.failure.retry_after_s == 30.0
 
 
-def test_the_first_end_counts() -> None:
+def test_the_first_end_is_final() -> None:
     reception, _ = received(life("created"), text("a"), life("completed"))
     reception.fail(Failure.lost("gone"))
     assert (reception.phase, reception.failure) == (ReceptionPhase.ENDED, None)
@@ -144,7 +144,7 @@ def test_its_repr_shows_the_phase_and_no_content() -> None:
     assert repr(reception) == "<Reception OUTPUT>"
 
 
-def test_a_successor_of_a_steered_response_goes_on_in_the_same_reception() -> None:
+def test_a_successor_of_a_steered_response_continues_the_reception() -> None:
     reception = Reception()
     reception.receive(life("created", "r1"), 0.0)
     reception.receive(text("a"), 0.0)

@@ -21,7 +21,7 @@ def text(words: str) -> dict[str, Any]:
     return {"type": "output_text", "text": words, "annotations": []}
 
 
-def test_what_is_used_is_read() -> None:
+def test_the_fields_in_use_are_decoded() -> None:
     made = response(status="completed", model="m", store=True, previous_response_id="resp_0", output=[])
     assert (made.id, made.status, made.model, made.store) == ("resp_1", "completed", "m", True)
     assert made.previous_response_id == "resp_0"
@@ -45,7 +45,7 @@ def test_objects_are_plain_json() -> None:
     assert made.incomplete_details == {"reason": "steered"}
 
 
-def test_figures_that_python_cannot_hold_are_no_figures() -> None:
+def test_a_usage_that_python_cannot_hold_is_none() -> None:
     frame = b'{"id":"resp_1","usage":{"total_tokens":' + b"9" * 5000 + b"}}"
     assert msgspec.json.decode(frame, type=Response).usage is None
     assert response(usage=[1]).usage is None
@@ -67,7 +67,7 @@ def test_odd_content_has_no_text(content: object) -> None:
     assert response(output=[{"type": "message", "content": content}]).output_text == ""
 
 
-def test_only_finished_calls_of_tools_of_ours_are_tool_calls() -> None:
+def test_only_complete_calls_of_the_callers_tools_are_tool_calls() -> None:
     calls = [
         {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}", "status": "completed"},
         {"type": "custom_tool_call", "call_id": "2", "name": "g", "input": "x"},
@@ -82,7 +82,7 @@ def test_only_finished_calls_of_tools_of_ours_are_tool_calls() -> None:
     assert response(output=[*others, *calls]).tool_calls == calls
 
 
-def test_a_call_is_whole_however_odd_it_was_on_the_wire() -> None:
+def test_a_tool_call_has_every_field_even_if_the_wire_had_not() -> None:
     made = response(
         output=[
             {"type": "function_call", "call_id": "1", "arguments": {"city": "Oslo"}},

@@ -123,7 +123,7 @@ def test_reprs_show_no_content() -> None:
     assert steers.all[0].state is SteerState.OPEN
 
 
-# What is sent
+# Sending
 
 
 @pytest.mark.parametrize(

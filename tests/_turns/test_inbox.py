@@ -57,7 +57,7 @@ def text(piece: str, number: int | None = None) -> Any:
     return decode(json.dumps(event).encode())
 
 
-# Events, and when the caller sees them.
+# Visible events.
 
 
 async def test_the_caller_sees_every_event_of_the_wire_in_order() -> None:
@@ -67,18 +67,23 @@ async def test_the_caller_sees_every_event_of_the_wire_in_order() -> None:
         assert raw == [frame.data for frame in emulator.frames if frame.sent]
 
 
-async def test_life_cycle_events_are_held_back_until_there_is_output(
+async def test_life_cycle_events_are_held_back_until_output(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     emulator.faults.add("stall", event=3)
     async with client.conversation(model="echo").send("hello") as stream:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(stream), runs_briefly(0.1))
-        assert stream.metrics.first_event_s is not None
+        visible: list[trunkline.ServerEvent] = []
+        reading = asyncio.create_task(collect(stream, visible))
+        await until(lambda: bool(emulator.faults.fired), "the answer stalls before its output")
+        await until(lambda: stream.metrics.first_event_s is not None, "the first event has arrived")
+        await asyncio.sleep(0)
+        assert visible == []
         assert stream.metrics.first_output_s is None
+        reading.cancel()
+        await asyncio.wait([reading])
 
 
-async def test_a_replay_is_invisible(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_replay_is_invisible_to_the_caller(emulator: Emulator, client: trunkline.Client) -> None:
     emulator.faults.add("drop", event_type="response.in_progress")
     async with client.conversation(model="echo").send("hello") as stream:
         types = await types_of(stream)
@@ -87,10 +92,10 @@ async def test_a_replay_is_invisible(emulator: Emulator, client: trunkline.Clien
     assert stream.metrics.attempts == 2
 
 
-async def test_output_that_nobody_has_taken_yet_is_replayed_as_well(emulator: Emulator) -> None:
+async def test_a_turn_with_unread_output_is_replayed(emulator: Emulator) -> None:
     emulator.faults.add("drop", event=7, request=1)
     async with client_of(emulator) as client, client.conversation(model="words-5").send("go") as stream:
-        await until(lambda: bool(emulator.faults.fired) and client.connections == 0, "it is dropped")
+        await until(lambda: bool(emulator.faults.fired) and client.connections == 0, "the connection is lost")
         text = "".join([piece async for piece in stream.text()])
     assert text == stream.response.output_text
     assert (len(text.split()), stream.metrics.attempts) == (5, 2)
@@ -115,7 +120,7 @@ async def test_a_cancelled_wait_for_an_event_loses_nothing(
     received = ""
     async with client.conversation(model="words-20").send("go") as stream:
         for held, gate in enumerate(gates, 1):
-            await until(lambda held=held: len(emulator.faults.fired) == held, "it is held")  # type: ignore[misc]
+            await until(lambda held=held: len(emulator.faults.fired) == held, "the answer is held")  # type: ignore[misc]
             received += await _waits_in_vain(stream)
             gate.open()
         received += "".join([piece async for piece in stream.text()])
@@ -124,7 +129,7 @@ async def test_a_cancelled_wait_for_an_event_loses_nothing(
 
 
 async def _waits_in_vain(stream: trunkline.ResponseStream) -> str:
-    """Wait for events until a wait is cancelled; the text until then."""
+    """Read events until a wait times out; return their text."""
     received = ""
     while True:
         try:
@@ -134,7 +139,7 @@ async def _waits_in_vain(stream: trunkline.ResponseStream) -> str:
         received += event.delta if isinstance(event, OutputTextDelta) else ""
 
 
-async def test_what_was_received_before_the_end_of_the_socket_can_still_be_read(
+async def test_events_received_before_a_lost_connection_can_still_be_read(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     emulator.faults.add("drop", event=9)
@@ -154,7 +159,7 @@ async def test_an_incomplete_response_is_final(emulator: Emulator, client: trunk
     assert len(stream.response.output_text.split()) == 3
 
 
-# Errors, and the facts that they carry.
+# Errors and their facts.
 
 
 async def test_an_error_event_has_its_facts(emulator: Emulator, client: trunkline.Client) -> None:
@@ -169,7 +174,7 @@ async def test_an_error_event_has_its_facts(emulator: Emulator, client: trunklin
     assert "slower" in str(error)
 
 
-async def test_an_error_in_mid_answer_says_that_it_had_begun(
+async def test_an_error_in_mid_answer_is_marked_as_started(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     gate = hold_after_first_word(emulator)
@@ -235,7 +240,7 @@ async def test_a_caller_that_does_not_read_loses_its_own_stream_alone(emulator: 
         assert (again.response.status, again.metrics.connection) == ("completed", 1)
 
 
-async def test_a_caller_that_never_began_to_read_is_not_asked_again(emulator: Emulator) -> None:
+async def test_a_turn_that_is_never_read_is_not_replayed(emulator: Emulator) -> None:
     async with client_of(emulator, max_buffered_events=10) as client:
         async with client.conversation(model="words-99").send("go") as stream:
             await until(lambda: any(r.status == "completed" for r in emulator.responses.values()), "it ends")
@@ -256,7 +261,7 @@ def _ended(emulator: Emulator) -> int:
     return sum(record.status == "completed" for record in emulator.responses.values())
 
 
-# Deadlines: each phase has its own, whatever the others are.
+# Deadlines: each phase has its own limit.
 
 
 @pytest.mark.parametrize(
@@ -280,7 +285,7 @@ async def test_each_phase_has_its_deadline(
 
 
 async def test_a_shorter_phase_after_a_longer_one_is_held_to_its_own_limit(emulator: Emulator) -> None:
-    """The first output takes longer than the first event may; then the answer stops between two words."""
+    """The first output takes longer than first_event allows; then the answer stalls between two words."""
     brief = runs_briefly(0.5)
     emulator.faults.add("delay", event=3, seconds=2 * brief)
     emulator.faults.add("stall", event=7, times=None)
@@ -311,7 +316,7 @@ async def test_a_slow_but_steady_answer_is_never_late(emulator: Emulator) -> Non
     assert stream.metrics.attempts == 1
 
 
-async def test_a_turn_may_have_deadlines_of_its_own(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_turn_may_have_its_own_deadlines(emulator: Emulator, client: trunkline.Client) -> None:
     emulator.faults.add("stall", event=6)
     chat = client.conversation(model="words-9")
     async with chat.send("go", deadlines=Deadlines(between_events=runs_briefly(0.05))) as stream:
@@ -319,7 +324,7 @@ async def test_a_turn_may_have_deadlines_of_its_own(emulator: Emulator, client: 
             await soon(stream.finish())
 
 
-async def test_after_a_deadline_the_lane_drains_and_its_neighbours_go_on(emulator: Emulator) -> None:
+async def test_after_a_deadline_the_lane_drains_and_the_connection_is_kept(emulator: Emulator) -> None:
     gate = emulator.faults.hold(event=6, request=1)
     async with client_of(emulator) as client:
         chat = client.conversation(model="words-9")
@@ -331,7 +336,7 @@ async def test_after_a_deadline_the_lane_drains_and_its_neighbours_go_on(emulato
         await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 9, "the late answer drains")
 
 
-# A final event without the output, as some gateways send it.
+# Final events without output, as some gateways send them.
 
 
 def created(lane: str | None = None, response_id: str = "resp_1") -> dict[str, Any]:
@@ -379,7 +384,7 @@ def test_terminal_events_are_read_without_their_output() -> None:
     assert event.response.output == []
 
 
-async def test_a_number_that_is_no_integer_does_no_harm() -> None:
+async def test_float_sequence_numbers_are_accepted() -> None:
     async with Emulator(frames=100) as emulator, client_of(emulator) as client:
         stream = await ask(client.conversation(model="echo"), "hello there")
         frames = [json.loads(frame.data) for frame in emulator.frames if frame.sent]
@@ -395,7 +400,7 @@ async def test_a_number_that_is_no_integer_does_no_harm() -> None:
 # Without a connection.
 
 
-async def test_the_shortcut_of_deltas_delivers_what_the_long_way_does() -> None:
+async def test_the_shortcut_of_deltas_delivers_the_same_events() -> None:
     quick, plain = inbox_of(FakeClock()), inbox_of(FakeClock())
     events = [text(str(number), number) for number in (0, 1, 2, 2, 4, 3, 5)]
     for event in events:

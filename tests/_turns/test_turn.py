@@ -36,7 +36,7 @@ def elapsed(metrics: trunkline.TurnMetrics) -> float:
     return metrics.total_s
 
 
-# A parent that the service does not know any more.
+# A parent that the service no longer has.
 
 
 @pytest.mark.parametrize("store", [True, False])
@@ -74,7 +74,7 @@ async def test_a_parent_that_is_lost_is_not_named_by_the_next_turn_either(
     assert (stream.metrics.mode, stream.metrics.attempts) == ("full", 1)
 
 
-async def test_a_lost_parent_is_recovered_also_where_it_is_the_last_attempt(emulator: Emulator) -> None:
+async def test_a_lost_parent_is_recovered_even_in_the_last_attempt(emulator: Emulator) -> None:
     async with client_of(emulator, policy=Policy(max_attempts=1)) as client:
         chat = client.conversation(model="echo", store=False)
         await ask(chat, "one")
@@ -82,7 +82,7 @@ async def test_a_lost_parent_is_recovered_also_where_it_is_the_last_attempt(emul
         assert (await ask(chat, "two")).response.output_text == "two"
 
 
-async def test_a_lost_parent_that_the_caller_named_is_the_callers_affair(
+async def test_a_lost_parent_that_the_caller_named_is_raised(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     stream = client.stream(model="echo", input="hello", previous_response_id="resp_unheard_of")
@@ -92,7 +92,7 @@ async def test_a_lost_parent_that_the_caller_named_is_the_callers_affair(
     assert len(emulator.requests) == 1
 
 
-# A connection that is lost.
+# Lost connections.
 
 
 @pytest.mark.parametrize("event", [1, 2, 3])
@@ -111,7 +111,7 @@ async def test_a_connection_that_fails_before_output_is_replaced(
         assert_kept(emulator, chat, stream.response)
 
 
-async def test_a_continued_turn_whose_connection_is_lost_goes_in_full_where_nothing_is_stored(
+async def test_an_unstored_parent_on_a_lost_connection_is_replaced_by_a_full_request(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     chat = client.conversation(model="echo", store=False)
@@ -133,7 +133,9 @@ async def test_a_stored_parent_is_named_on_another_connection(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_after_output_nothing_is_said_twice(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_after_output_a_lost_connection_is_raised_and_not_replayed(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
     gate = hold_after_first_word(emulator)
     emulator.faults.add("drop", event=9)
     chat = client.conversation(model="words-9")
@@ -150,7 +152,7 @@ async def test_after_output_nothing_is_said_twice(emulator: Emulator, client: tr
     assert_kept(emulator, chat, following.response)
 
 
-async def test_a_request_that_brings_a_server_side_conversation_is_not_asked_again(
+async def test_a_request_with_a_conversation_of_the_service_is_not_replayed(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     emulator.faults.add("drop", event=1)
@@ -160,7 +162,7 @@ async def test_a_request_that_brings_a_server_side_conversation_is_not_asked_aga
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-async def test_a_request_whose_hosted_tools_act_is_asked_again_only_when_that_is_allowed(
+async def test_a_request_whose_hosted_tools_act_is_replayed_only_if_allowed(
     emulator: Emulator, allowed: bool
 ) -> None:
     emulator.faults.add("drop", event=2)
@@ -174,7 +176,7 @@ async def test_a_request_whose_hosted_tools_act_is_asked_again_only_when_that_is
             assert len(emulator.requests) == 1
 
 
-async def test_when_no_other_connection_may_be_made_a_stalled_turn_takes_another_lane(
+async def test_at_max_connections_a_stalled_turn_takes_another_lane(
     emulator: Emulator,
 ) -> None:
     emulator.faults.add("stall", event=1)
@@ -190,7 +192,7 @@ async def test_when_no_other_connection_may_be_made_a_stalled_turn_takes_another
 
 
 @pytest.mark.parametrize("event", [1, 2])
-async def test_a_connection_whose_time_is_up_is_replaced(
+async def test_a_connection_at_its_age_limit_is_replaced(
     emulator: Emulator, client: trunkline.Client, event: int
 ) -> None:
     chat = client.conversation(model="echo", store=False)
@@ -202,7 +204,7 @@ async def test_a_connection_whose_time_is_up_is_replaced(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_the_limit_of_lanes_sends_a_turn_to_another_connection(emulator: Emulator) -> None:
+async def test_the_limit_of_lanes_moves_a_turn_to_another_connection(emulator: Emulator) -> None:
     emulator.faults.add("reject", status=400, code="websocket_stream_limit_reached")
     async with client_of(emulator) as client:
         stream = await ask(client.conversation(model="echo"), "hello")
@@ -212,7 +214,7 @@ async def test_the_limit_of_lanes_sends_a_turn_to_another_connection(emulator: E
 # Errors of the service.
 
 
-async def test_a_429_waits_as_long_as_the_service_asks(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_429_waits_for_retry_after(emulator: Emulator, client: trunkline.Client) -> None:
     wait_s = runs_briefly(0.2)
     headers = {"retry-after": str(wait_s)}
     emulator.faults.add("reject", status=429, code="rate_limit_exceeded", headers=headers)
@@ -225,14 +227,14 @@ async def test_a_429_waits_as_long_as_the_service_asks(emulator: Emulator, clien
 @pytest.mark.parametrize(
     ("status", "code"), [(500, None), (503, "server_is_overloaded"), (429, None), (400, "slow_down")]
 )
-async def test_passing_troubles_are_waited_out(emulator: Emulator, status: int, code: str | None) -> None:
+async def test_transient_errors_are_retried(emulator: Emulator, status: int, code: str | None) -> None:
     emulator.faults.add("reject", status=status, code=code, times=2)
     async with client_of(emulator, policy=QUICK) as client:
         stream = await ask(client.conversation(model="echo"), "hello")
     assert stream.metrics.recoveries == [Cause.TRANSIENT] * 2
 
 
-async def test_troubles_that_do_not_pass_are_raised_after_so_many_attempts(emulator: Emulator) -> None:
+async def test_transient_errors_are_raised_after_max_attempts(emulator: Emulator) -> None:
     emulator.faults.add("reject", status=503, times=None)
     async with client_of(emulator, policy=Policy(max_attempts=3, backoff_s=0.001)) as client:
         chat = client.conversation(model="echo")
@@ -246,7 +248,7 @@ async def test_troubles_that_do_not_pass_are_raised_after_so_many_attempts(emula
         assert (await ask(chat, "hello")).response.output_text == "hello"
 
 
-async def test_a_wait_that_is_too_long_is_not_begun(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_retry_after_beyond_the_bound_is_raised(emulator: Emulator, client: trunkline.Client) -> None:
     headers = {"retry-after": "3600"}
     emulator.faults.add("reject", status=429, code="rate_limit_exceeded", headers=headers)
     with pytest.raises(trunkline.ResponseRefused) as refused:
@@ -254,7 +256,7 @@ async def test_a_wait_that_is_too_long_is_not_begun(emulator: Emulator, client: 
     assert refused.value.retry_after_s == 3600
 
 
-async def test_a_wait_beyond_the_deadline_of_the_turn_is_not_begun(
+async def test_a_retry_after_beyond_the_deadline_of_the_turn_is_raised(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     headers = {"retry-after": "30"}
@@ -264,7 +266,7 @@ async def test_a_wait_beyond_the_deadline_of_the_turn_is_not_begun(
         await soon(ask(chat, "hello", deadlines=Deadlines(total=20)))
 
 
-async def test_a_parent_that_only_a_lane_remembered_is_gone_after_a_429(emulator: Emulator) -> None:
+async def test_an_unstored_parent_is_replaced_by_a_full_request_after_a_429(emulator: Emulator) -> None:
     async with client_of(emulator, policy=QUICK) as client:
         chat = client.conversation(model="echo", store=False)
         await ask(chat, "one")
@@ -285,7 +287,7 @@ async def test_a_stored_parent_is_named_again_after_a_429(emulator: Emulator) ->
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
-async def test_other_refusals_are_raised_at_once_and_the_socket_stays(
+async def test_other_refusals_are_raised_at_once_and_the_connection_is_kept(
     emulator: Emulator, client: trunkline.Client, status: int
 ) -> None:
     chat = client.conversation(model="echo", store=False)
@@ -301,7 +303,7 @@ async def test_other_refusals_are_raised_at_once_and_the_socket_stays(
 
 
 @pytest.mark.parametrize(("code", "attempts"), [("server_error", 2), ("rate_limit_exceeded", 2)])
-async def test_a_response_that_fails_in_passing_is_asked_for_again(
+async def test_a_response_that_fails_with_a_transient_code_is_retried(
     emulator: Emulator, code: str, attempts: int
 ) -> None:
     emulator.expect("hello").fails(code)
@@ -322,10 +324,10 @@ async def test_a_failed_response_is_never_a_parent(emulator: Emulator, client: t
     assert_kept(emulator, chat, stream.response)
 
 
-# Deadlines of what comes before the request is sent.
+# Deadlines before the request is sent.
 
 
-async def test_a_connection_that_does_not_come_is_named_as_the_phase(emulator: Emulator) -> None:
+async def test_a_dial_that_times_out_names_the_connect_phase(emulator: Emulator) -> None:
     emulator.faults.add("ignore_upgrade", times=None)
     limit_s = runs_briefly(0.1)
     only = {
@@ -343,8 +345,8 @@ async def test_a_connection_that_does_not_come_is_named_as_the_phase(emulator: E
     assert emulator.requests == []
 
 
-async def test_waiting_for_room_is_bounded_as_a_whole(emulator: Emulator) -> None:
-    """Others come and go, and take each place that becomes free."""
+async def test_the_whole_wait_for_room_is_bounded(emulator: Emulator) -> None:
+    """Other turns take each place that becomes free."""
     limit_s = runs_briefly(0.3)
     deadlines = Deadlines(connect=limit_s)
     limits = PoolLimits(max_connections=1, max_in_flight=2)
@@ -362,7 +364,7 @@ async def test_waiting_for_room_is_bounded_as_a_whole(emulator: Emulator) -> Non
 
 
 async def _hold_and_wait(emulator: Emulator, chats: list[trunkline.Conversation], limit_s: float) -> None:
-    """The second place is taken again and again by those who came before."""
+    """Keep the second place taken by turns that wait ahead of this one."""
     waiting: list[asyncio.Task[Any]] = []
     emulator.pace = Pace(limit_s / 4, None)
     ahead = [chats[1].fork() for _ in range(12)]
@@ -385,7 +387,7 @@ async def test_the_whole_turn_is_bounded_while_it_waits_for_a_connection(emulato
     assert late.value.phase == "total"
 
 
-# What is sent.
+# Contents of requests.
 
 
 async def test_instructions_tools_and_settings_go_with_every_turn(
@@ -405,7 +407,7 @@ async def test_instructions_tools_and_settings_go_with_every_turn(
         assert "store" not in request.body
 
 
-async def test_a_turn_of_no_owner_is_neither_chained_nor_a_parent(
+async def test_a_turn_without_a_key_has_no_parent_and_is_none(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     history = [user("one")]
@@ -416,7 +418,7 @@ async def test_a_turn_of_no_owner_is_neither_chained_nor_a_parent(
     assert_context(record_of(emulator, stream).effective_context, history[:-2])
 
 
-async def test_another_model_is_sent_everything(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_another_model_gets_a_full_request(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="echo")
     await ask(chat, "one")
     other = await ask(chat, "two", model="reason")
