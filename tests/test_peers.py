@@ -14,7 +14,7 @@ from trunkline import Cause, Deadlines, Policy, PoolLimits
 from trunkline._protocol import items
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
-from trunkline.emulator import Emulator, Gate, assert_context
+from trunkline.emulator import Emulator, FakeSocket, Gate, assert_context
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, UnknownEvent
 
@@ -230,13 +230,36 @@ async def test_peer_12_a_turn_does_not_wait_for_the_dial_of_another(emulator: Em
         await asyncio.wait([hanging])
 
 
-async def test_peer_12_a_turn_does_not_wait_for_the_close_of_another_connection(emulator: Emulator) -> None:
-    emulator.faults.add("slow_read", request=1)
-    async with client_of(emulator, limits=PoolLimits(max_connections=1)) as client:
-        await ask(client.conversation(model="echo"), "one")
-        (old,) = emulator.live_connections
-        await soon(ask(client.conversation(model="words-3"), "two"))
-        assert old.open, "the server has not answered the close"
+class Unanswered(FakeSocket):
+    """A socket whose server does not answer the close."""
+
+    def close(self, code: int = 1000) -> None:
+        self.is_open = False
+
+
+def _complete(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events of an empty response."""
+    kinds = ("created", "completed")
+    lane = {"stream_id": request["stream_id"]}
+    return [{"type": f"response.{kind}", "response": {"id": "resp_1"}, **lane} for kind in kinds]
+
+
+async def test_peer_12_a_turn_does_not_wait_for_the_close_of_another_connection() -> None:
+    sockets: list[Unanswered] = []
+
+    async def dial(url: str, *, headers: Any, receiver: Any, **settings: Any) -> Unanswered:
+        sockets.append(Unanswered(url, headers, receiver, _complete))
+        return sockets[-1]
+
+    limits, world = PoolLimits(max_connections=1), trunkline.World(dial=dial)
+    async with trunkline.Client(
+        api_key="k", base_url="http://fake/v1", lanes=True, limits=limits, world=world
+    ) as client:
+        await ask(client.conversation(model="one"), "hello")
+        await soon(ask(client.conversation(model="two"), "hello"))
+        assert [socket.is_open for socket in sockets] == [False, True]
+        for socket in sockets:
+            socket.lose()
 
 
 async def test_peer_13_connections_are_replaced_before_their_hour_is_over_and_no_turn_is_lost() -> None:
