@@ -1,8 +1,8 @@
-"""Tasks that the library starts itself, and calls into event loops that may be stopped or closed.
+"""Tasks started by the library, and calls into event loops that may be stopped or closed.
 
-An event loop can end under a task: ``loop.close()`` cancels nothing. asyncio reports such a task when it is
-garbage-collected, and its coroutine is closed where it can no longer await. Therefore every task is kept here
-until it is done, and one whose loop is closed is ended explicitly and silently.
+``loop.close()`` does not cancel tasks. asyncio reports a pending task when it is garbage-collected, and its
+coroutine is closed when it can no longer await. Therefore every task is kept here until it is done; if its
+event loop is closed, it is ended explicitly and without a report.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _running: set[asyncio.Task[Any]] = set()
 _MAX_AWAITS = 100
-"""How often a coroutine may await while it is being closed."""
+"""The number of awaits after which the clean-up of a coroutine is given up."""
 
 
 def in_background(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -28,20 +28,24 @@ def in_background(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
 
 
 def keep(task: asyncio.Task[Any]) -> None:
-    """Keep a task until it is done, or until `bury_the_dead` finds its event loop closed."""
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+    """Keep a task until it is done, or until `bury_the_dead` finds its event loop closed.
+
+    May be called again for the same task.
+    """
+    if task not in _running:
+        _running.add(task)
+        task.add_done_callback(_running.discard)
 
 
 def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks. Those of a closed event loop are left alone: they will not run again."""
+    """Cancel tasks. Tasks of a closed event loop are skipped: they never run again."""
     for task in list(tasks):
         if not task.get_loop().is_closed():
             task.cancel()
 
 
 async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Wait until tasks have ended; return at once when their event loop does not run."""
+    """Wait until tasks have ended. Returns immediately if their event loop does not run."""
     waiting = [task for task in tasks if not task.done()]
     if waiting and waiting[0].get_loop().is_running():
         await asyncio.wait(waiting)
@@ -54,36 +58,46 @@ def bury_the_dead() -> None:
             _bury(task)
 
 
+@atexit.register
 def _bury_at_exit() -> None:
     for task in list(_running):
-        if not task.get_loop().is_running():  # one that runs belongs to another thread
+        # A loop that still runs belongs to a daemon thread, which executes the task right now.
+        if not task.get_loop().is_running():
             _bury(task)
-
-
-atexit.register(_bury_at_exit)
 
 
 def _bury(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
-    with suppress(AttributeError):  # a task factory may give other tasks
-        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - typeshed does not know it
-    work: Any = task.get_coro()
-    # Cancelled and not closed: closing does not reach into the asynchronous generators that it waits for, and
-    # those would report what their clean-up raises.
+    # Only this attribute prevents the report "Task was destroyed but it is pending": asyncio's own functions
+    # set it for the same purpose. A task factory may give tasks without it.
+    with suppress(AttributeError):
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - unknown to typeshed
+    # Clean-up code that looks for the running event loop must not find that of the caller.
     running = running_loop()
-    asyncio._set_running_loop(None)  # clean-up must not take another loop for its own
+    asyncio._set_running_loop(None)
     try:
-        with suppress(BaseException):
-            for _ in range(_MAX_AWAITS):
-                work.throw(asyncio.CancelledError())
-        with suppress(Exception):
-            work.close()
+        _cancel_by_hand(task.get_coro())
     finally:
         asyncio._set_running_loop(running)
 
 
+def _cancel_by_hand(work: Any) -> None:
+    """Cancel a coroutine whose event loop is closed. Exceptions of its clean-up are dropped.
+
+    ``work.close()`` alone does not end asynchronous generators that the coroutine waits for; they would
+    report what their clean-up raises. Each await of the clean-up is cancelled too: nothing would resume it.
+    """
+    for _ in range(_MAX_AWAITS):
+        try:
+            work.throw(asyncio.CancelledError())
+        except BaseException:
+            return
+    with suppress(Exception):
+        work.close()
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if any."""
+    """The event loop that runs in this thread; ``None`` for none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -91,18 +105,18 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Call now, or soon in the thread of an event loop that runs in another one."""
+    """Call a function in the thread of an event loop; now, unless that loop runs in another thread."""
     if not loop.is_running() or running_loop() is loop:
         callback()
         return
-    with suppress(RuntimeError):  # it was closed meanwhile
+    with suppress(RuntimeError):  # the loop was closed in the meantime
         loop.call_soon_threadsafe(callback)
 
 
 class Unstoppable(Coroutine[Any, Any, None]):
     """A short clean-up that runs even if its task is cancelled before its first step.
 
-    `asyncio.run` cancels every task when its main task returns, the one that was started last included.
+    `asyncio.run` cancels all tasks when its main task returns, including a task that has just been started.
     """
 
     def __init__(self, work: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import socket
 import ssl
@@ -31,6 +30,9 @@ from .wakeups import Wakeups
 _SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
 
 
+_PINGS = "WSProtocol._auto_ping_loop"
+
+
 class WebSocket:
     """An open connection, made by ``dial``. Methods are to be called from the thread of its event loop."""
 
@@ -40,9 +42,6 @@ class WebSocket:
         self._tcp = transport.underlying_transport
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._pings = _pings_of(transport)
-        if self._pings is not None:
-            keep(self._pings)
 
     def __repr__(self) -> str:
         return f"<WebSocket {'open' if self.is_open else 'closed'}>"
@@ -96,8 +95,6 @@ class WebSocket:
         try:
             self._wire.send_close(WSCloseCode.GOING_AWAY)
             self._wire.disconnect(graceful=False)
-            if self._pings is not None:
-                self._pings.cancel()  # now, because the loop may stop after this iteration
         except RuntimeError:  # this is not the loop's thread; its transport sees the end when it runs again
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
@@ -177,6 +174,7 @@ async def dial(
             # aiofastnet takes the certificates of a context from OpenSSL, where those of truststore are not.
             use_aiofastnet=None if context is None else False,
         )
+        _keep_pings()
         return WebSocket(listener, _connected(listener, route), sock)
     except BaseException as error:
         listener.mute()
@@ -196,10 +194,15 @@ def default_ssl_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _pings_of(transport: WSTransport) -> asyncio.Task[None] | None:
-    # picows keeps this task to itself, and prints a traceback when it is destroyed with its event loop.
-    protocol = transport.underlying_transport.get_protocol()
-    return next((each for each in gc.get_referents(protocol) if isinstance(each, asyncio.Task)), None)
+def _keep_pings() -> None:
+    """Keep picows' task of pings until it is done.
+
+    picows gives no access to that task. If its event loop is closed, the task would be reported as destroyed
+    while pending.
+    """
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", None) == _PINGS:
+            keep(task)
 
 
 def _check(headers: Mapping[str, str]) -> None:
