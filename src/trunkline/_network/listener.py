@@ -1,13 +1,19 @@
-"""Frames in, messages out: what picows calls back, and the one end that every connection has.
+"""Listener of one socket: turns the frames of picows into messages, and reports the end once.
 
-picows reports frames, goes on after a callback raised, and tells of an end only by its consequences. Here
-frames become messages, the first failure or CLOSE is the last thing heard, and the receiver is told once why.
+picows leaves three tasks to its users:
+
+- It reports frames. Fragments of a message are joined here.
+- It continues with the next frame after a callback has raised. Here the first failure ends the socket, and no
+  message is delivered after it.
+- It reports an end without its reason. Here the receiver gets one exception, once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -16,22 +22,49 @@ from .receiver import Receiver
 from .wakeups import Wakeups
 
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
-_TEXT = WSMsgType.TEXT
+_TEXT: Final = WSMsgType.TEXT
 
-_LEFT = "the client closed the connection"
+_CLOSED_HERE: Final = "the client closed the connection"
 
 
-def _drop(payload: bytes) -> None:
-    """What arrives after the end."""
+class ListenerState(Enum):
+    """The states of a connection, as the listener sees it::
+
+        OPEN ──close──▶ CLOSING ──────────┐
+          │                │              │ CLOSE received, failure,
+          ├──abort─────────┴──▶ ABORTED ──┤ transport gone, mute
+          └───────────────────────────────┴──▶ ENDED
+
+    OPEN     messages are delivered.
+    CLOSING  this side sent a CLOSE; messages are delivered until the server answers it.
+    ABORTED  this side dropped the connection; nothing is delivered, and the end is still to be reported.
+    ENDED    the end was reported, or is of no interest; nothing is delivered.
+    """
+
+    OPEN = auto()
+    CLOSING = auto()
+    ABORTED = auto()
+    ENDED = auto()
+
+
+_CLOSED_BY_CLIENT: Final = (ListenerState.CLOSING, ListenerState.ABORTED)
+_SILENT: Final = (ListenerState.ABORTED, ListenerState.ENDED)
 
 
 class FrameListener(WSListener):
-    """picows' callbacks, and what this side does to the connection.
+    """The callbacks of picows for one connection.
+
+    Args:
+        receiver: receives the messages and the end.
+        wakeups: resumes tasks after the socket buffer is parsed.
+        max_message_bytes: a larger message ends the connection.
+        ping_timeout_s: the time limit of a PONG, for messages of exceptions; picows watches it.
+        close_timeout_s: the time from a CLOSE to the end of the TCP connection.
 
     Attributes:
-        wire: picows' transport, once the upgrade is done.
-        over: the end was reported; nothing is delivered any more.
-        gone: set when the connection is no more.
+        wire: the transport of picows, after the upgrade.
+        state: see `ListenerState`.
+        gone: set when the TCP connection has ended.
     """
 
     def __init__(
@@ -48,15 +81,17 @@ class FrameListener(WSListener):
         self._max_message_bytes = max_message_bytes
         self._ping_timeout_s = ping_timeout_s
         self._close_timeout_s = close_timeout_s
-        # What becomes of a whole message. It is exchanged when that changes, so that it need not be asked.
+        # The function that takes a whole message: the receiver's, or one that refuses or drops it. It is
+        # exchanged with the state, so that `on_ws_frame` need not compare anything.
         self._deliver: Callable[[bytes], None] = receiver.on_message
         self._fragments: bytearray | None = None
-        self._left = False  # this side wanted the end
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self.wire: WSTransport | None = None
-        self.over = False
+        self.state = ListenerState.OPEN
         self.gone = asyncio.Event()
+
+    # Callbacks of picows.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.wire = transport
@@ -66,11 +101,11 @@ class FrameListener(WSListener):
         wakeups.is_reading = True
         try:
             if frame.msg_type is _TEXT and frame.fin:
-                # A copy: the frame's memory is overwritten when this returns.
+                # A copy: picows overwrites the memory of the frame when this function returns.
                 self._deliver(frame.get_payload_as_bytes())
             else:
                 self._on_rare_frame(frame)
-        except Exception as error:  # picows would go on with the next frame
+        except Exception as error:  # picows would continue with the next frame
             lost = ConnectionLost(f"processing a received message raised {type(error).__name__}")
             lost.__cause__ = error
             self._end(lost, WSCloseCode.INTERNAL_ERROR)
@@ -79,7 +114,7 @@ class FrameListener(WSListener):
             if wakeups.due:
                 if frame.last_in_buffer:
                     wakeups.flush()
-                elif not wakeups.is_planned:  # a PING, which is not seen here, may be the last
+                elif not wakeups.is_planned:  # the last frame may be a PING, which has no callback
                     wakeups.plan()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -87,30 +122,40 @@ class FrameListener(WSListener):
             self._deadline.cancel()
         self._loop.call_soon(_retrieve_exception, transport)
         self.gone.set()
-        if not self.over:
+        if self.state is not ListenerState.ENDED:
+            error = self._why_lost(transport)
             self.mute()
-            self._notify(self._why_lost(transport))
+            self._notify(error)
 
-    def mute(self) -> None:
-        """Nothing is delivered from now on."""
-        self.over = True
-        self._deliver = _drop
+    # Actions of this side.
 
     def close(self, code: int) -> None:
-        """Send a CLOSE; messages are delivered until it is answered, or time is up."""
-        self._left = True
+        """Send a CLOSE. Messages are delivered until the server answers it or the time limit passes."""
+        if self.state is ListenerState.OPEN:
+            self.state = ListenerState.CLOSING
         self._send_close(code)
 
     def abort(self) -> None:
-        """Drop the connection; of what has arrived, nothing more is delivered."""
-        self._left = True
-        self._deliver = _drop
+        """Drop the connection. Frames that were received but not parsed are dropped too."""
+        self._silence(ListenerState.ABORTED)
         if self.wire is not None:
             self.wire.disconnect(graceful=False)
 
+    def mute(self) -> None:
+        """Deliver nothing from now on, not even the end."""
+        self._silence(ListenerState.ENDED)
+
+    def _silence(self, state: ListenerState) -> None:
+        if self.state is not ListenerState.ENDED:
+            self.state = state
+        self._deliver = _drop
+
+    # Frames other than unfragmented text.
+
     def _on_rare_frame(self, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if self._deliver is _drop or kind == WSMsgType.PONG:  # PINGs are answered by picows
+        # PONGs need no action: picows compares those that it waits for, and answers PINGs.
+        if self.state in _SILENT or kind == WSMsgType.PONG:
             return
         payload = frame.get_payload_as_bytes()
         if kind == WSMsgType.CLOSE:
@@ -122,19 +167,23 @@ class FrameListener(WSListener):
         code = int.from_bytes(payload[:2], "big") if payload else None
         reason = payload[2:].decode("utf-8", "replace")
         message = "the server closed the connection" + (f" with code {code}" if code else "")
-        if self._left:
-            message = _LEFT
+        if self.state in _CLOSED_BY_CLIENT:  # the answer to our CLOSE
+            message = _CLOSED_HERE
         elif code == WSCloseCode.MESSAGE_TOO_BIG.value:
             message += ": a message was too large for it"
         self._end(ConnectionLost(message, close_code=code, reason=reason), WSCloseCode.OK)
 
     def _on_fragment(self, payload: bytes, *, continues: bool, final: bool) -> None:
-        """A message is one frame, or a first one and its continuations, never mixed (RFC 6455, 5.4)."""
+        """Join fragments: a first frame and its continuations, with no other message between (RFC 6455, 5.4).
+
+        A binary message comes here too, as a first frame that is also the last.
+        """
         if continues != (self._fragments is not None):
-            return self._on_disorder(payload)
+            self._on_disorder(payload)
+            return
         message = self._fragments if self._fragments is not None else bytearray()
         message += payload
-        if len(message) > self._max_message_bytes:
+        if len(message) > self._max_message_bytes:  # picows limits single frames only
             self._end(self._too_large(), WSCloseCode.MESSAGE_TOO_BIG)
         elif final:
             self._fragments = None
@@ -142,8 +191,7 @@ class FrameListener(WSListener):
             self._deliver(bytes(message))
         else:
             self._fragments = message
-            self._deliver = self._on_disorder
-        return None
+            self._deliver = self._on_disorder  # for an unfragmented text before the last fragment
 
     def _on_disorder(self, payload: bytes) -> None:
         self._end(
@@ -151,8 +199,10 @@ class FrameListener(WSListener):
             WSCloseCode.PROTOCOL_ERROR,
         )
 
+    # The end.
+
     def _end(self, error: ConnectionLost | ProtocolViolation, code: WSCloseCode) -> None:
-        """The first end is the only one: say good-bye, let nothing more in, and tell the receiver."""
+        """End the connection: send a CLOSE, deliver nothing more, report the error."""
         self.mute()
         self._send_close(code.value)
         if self.wire is not None:
@@ -163,6 +213,7 @@ class FrameListener(WSListener):
         if self.wire is None:
             return
         self.wire.send_close(WSCloseCode(code))
+        # A server that neither answers nor reads would keep the TCP connection open.
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._close_timeout_s, self.wire.disconnect, False)
 
@@ -174,9 +225,12 @@ class FrameListener(WSListener):
             self._loop.call_exception_handler(context)
 
     def _why_lost(self, transport: WSTransport) -> ConnectionLost | ProtocolViolation:
-        """picows tells by the CLOSE it sent why it gave a connection up."""
-        if self._left:
-            return ConnectionLost(_LEFT)
+        """The reason of an end without a CLOSE from the server.
+
+        If picows gave the connection up, the code of the CLOSE that it sent is the only trace of its reason.
+        """
+        if self.state in _CLOSED_BY_CLIENT:
+            return ConnectionLost(_CLOSED_HERE)
         handshake = transport.close_handshake
         sent = handshake.sent if handshake is not None else None
         if sent is None:
@@ -193,9 +247,13 @@ class FrameListener(WSListener):
         return ProtocolViolation(f"the server sent a message larger than {self._max_message_bytes} bytes")
 
 
+def _drop(payload: bytes) -> None:
+    """Drop a message that was received after the end."""
+
+
 def _retrieve_exception(transport: WSTransport) -> None:
-    # picows leaves the reason in a future, and asyncio complains when nobody looks at it. It is done by now,
-    # so that the first step of the coroutine is its last.
+    # picows stores the reason of the end in a future, and asyncio reports a future whose exception is never
+    # retrieved. The future is done by now, so that the first step of the coroutine is its last.
     waiting = transport.wait_disconnected()
     try:
         waiting.send(None)
@@ -203,3 +261,6 @@ def _retrieve_exception(transport: WSTransport) -> None:
         pass
     finally:
         waiting.close()
+
+
+__all__ = ["FrameListener", "ListenerState"]

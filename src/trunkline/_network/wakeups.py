@@ -1,13 +1,12 @@
-"""Waking whoever waits for an event: once the socket has been read, not a round of the event loop later.
+"""Resume tasks waiting for events as soon as the socket buffer is parsed.
 
-Most events come one by one and find a task that waits. With futures, each of them would make one, end it,
-and leave the event loop a callback for its next round, which asks the kernel for news before it calls: most
-of what such an event costs, and time that its reader loses. A `Wait` serves for one wait after the other,
-and `Wakeups` go on with the tasks themselves when everything that was read has been handed out, so that a
-task finds all of it, and nothing half done.
+With a future per event, each event would create a future, resolve it, and wait for the next iteration of the
+event loop, which polls the sockets first. That is most of the cost of an event, and latency for its reader.
+Instead, a `Wait` is used again for each event, and `Wakeups` resumes the tasks directly after the last frame
+of the buffer, so that a task finds all received events and no half-updated state.
 
-asyncio has room for this: a task may wait for any `Future-like object`_. Where a task runs already, because
-what it waits for ends inside of it, the event loop calls in its next round as it always does.
+asyncio supports this: a task may wait for any `Future-like object`_. If a wait ends while a task runs, its
+own task is resumed in the next iteration of the event loop, as with a future.
 
 .. _Future-like object: https://docs.python.org/3/library/asyncio-future.html#asyncio.isfuture
 """
@@ -24,14 +23,14 @@ from .background import running_loop
 
 
 class Wakeups:
-    """The waits that are over, and the tasks to go on with.
+    """Queue of ended waits whose tasks are to be resumed.
 
-    The attributes are for the callback of every frame, which asks nothing more than it must.
+    The attributes are public for `FrameListener`, which reads them for every frame.
 
     Attributes:
-        due: waits that are over and whose tasks have not gone on.
-        is_reading: a frame is being handed out; whoever does so calls `flush` or `plan` afterwards.
-        is_planned: the event loop will call `flush`.
+        due: waits that have ended and whose tasks were not resumed.
+        is_reading: True during frame dispatch; the dispatcher must then call `flush` or `plan`.
+        is_planned: the event loop will call `flush` in its next iteration.
         loop: the event loop of the tasks; ``None`` until the first wait.
     """
 
@@ -44,52 +43,55 @@ class Wakeups:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def plan(self) -> None:
-        """Resume the tasks in the next iteration of the event loop, which need not run at this moment.
+        """Resume the tasks in the next iteration of the event loop.
 
-        `asyncio.run` cancels tasks while no loop runs. Those of a closed loop are not resumed any more.
+        The loop need not run: `asyncio.run` cancels tasks while it does not. Tasks of a closed loop are not
+        resumed.
         """
         if self.is_planned:
             return
         loop = self.loop = self.loop or asyncio.get_running_loop()
         if not loop.is_closed():
             self.is_planned = True
-            loop.call_soon(self._on_round)
+            loop.call_soon(self._on_next_iteration)
 
     def flush(self) -> None:
-        """Go on with the tasks now, in the order in which their waits ended."""
-        if asyncio.current_task() is not None:  # one task cannot go on inside another
+        """Resume the tasks now, in the order in which their waits ended."""
+        if asyncio.current_task() is not None:  # asyncio cannot run one task inside another
             self.plan()
             return
         due = self.due
         try:
             while due:
                 wait = due.pop(0)
-                go_on, wait.go_on = wait.go_on, None
-                if go_on is not None:
-                    wait.context.run(go_on, wait)
-        except BaseException:  # the program is being ended by one of them
+                resume, wait.resume = wait.resume, None
+                if resume is not None:
+                    wait.context.run(resume, wait)
+        except BaseException:
+            # KeyboardInterrupt or SystemExit in a task. The other tasks are resumed if the loop runs again.
             self.plan()
             raise
 
-    def _on_round(self) -> None:
+    def _on_next_iteration(self) -> None:
         self.is_planned = False
         self.flush()
 
 
 class Wait:
-    """What one task at a time waits for, again and again. Cancelling ends the wait and loses nothing.
+    """Reusable awaitable for one task at a time.
 
-    It may be awaited again after each end. The owner checks first that there is something to wait for.
+    It may be awaited again after each end. The owner awaits it only while its condition does not hold.
+    Cancelling ends the wait and loses nothing.
 
     Attributes:
         is_awaited: a task waits.
-        go_on: lets the task go on, once; ``None`` when none waits or has still to go on.
-        context: where it goes on.
+        resume: the callback that resumes the task; ``None`` if no task waits or is still to be resumed.
+        context: the context of that callback.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_error", "_wakeups", "context", "go_on", "is_awaited")
+    __slots__ = ("_asyncio_future_blocking", "_error", "_wakeups", "context", "is_awaited", "resume")
 
-    go_on: Callable[[Wait], object] | None
+    resume: Callable[[Wait], object] | None
     context: Context
 
     def __init__(self, wakeups: Wakeups) -> None:
@@ -98,11 +100,11 @@ class Wait:
             wakeups.loop = running_loop()
         self._error: BaseException | None = None
         self._asyncio_future_blocking = False
-        self.go_on = None
+        self.resume = None
         self.is_awaited = False
 
     def end(self) -> None:
-        """What is waited for is there. Does nothing when nobody waits."""
+        """Resume the waiting task, if any."""
         if self.is_awaited:
             self.is_awaited = False
             wakeups = self._wakeups
@@ -111,49 +113,52 @@ class Wait:
                 wakeups.plan()
 
     def end_with(self, error: BaseException) -> None:
-        """Raise this where it is waited for. Does nothing when nobody waits."""
+        """Resume the waiting task, if any, and raise this exception in it."""
         if self.is_awaited:
             self._error = error
             self.end()
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Wait for the end. Cancelling ends the wait and loses nothing.
+        """Wait until `end` or `end_with` is called.
 
         Raises:
             UsageError: another task waits.
         """
-        if self.go_on is not None:
+        if self.resume is not None:
             raise UsageError("another task is already reading this stream; read each stream from one task")
         self._asyncio_future_blocking = True
         yield self
 
-    # What a task asks of something that it waits for.
+    # The interface of a future that asyncio's tasks use.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the tasks that wait, which need not run at this moment."""
+        """The event loop of the waiting tasks. It need not run."""
         return self._wakeups.loop or asyncio.get_running_loop()
 
     def add_done_callback(self, callback: Callable[[Wait], object], *, context: Context) -> None:
-        """A task waits, and is to be called back in its context."""
-        self.go_on, self.context = callback, context
+        """Called by a task that begins to wait."""
+        self.resume, self.context = callback, context
         self.is_awaited = True
 
     def cancel(self, msg: object = None) -> bool:
-        """The task is cancelled. ``False``: its wait is over already, and it finds out by itself."""
+        """Called by a task that is cancelled. ``False``: the wait has ended, and the task cancels itself."""
         was_awaited = self.is_awaited
         self.end_with(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
         return was_awaited
 
     def result(self) -> None:
-        """How the wait ended, for the task that goes on.
+        """Called by the task when it resumes.
 
         Raises:
-            BaseException: what it was ended with; when the task was cancelled, a `CancelledError`.
+            BaseException: the exception given to `end_with`; `CancelledError` if the task was cancelled.
         """
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def __repr__(self) -> str:
-        state = "awaited" if self.is_awaited else "over" if self.go_on is not None else "free"
+        state = "awaited" if self.is_awaited else "over" if self.resume is not None else "free"
         return f"<{type(self).__name__}: {state}>"
+
+
+__all__ = ["Wait", "Wakeups"]

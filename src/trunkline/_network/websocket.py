@@ -1,7 +1,7 @@
-"""A WebSocket: bytes in, bytes out. picows is behind it, and nothing of picows is in front of it.
+"""WebSocket client connection. Wraps picows; no picows type appears in this API.
 
-There is no reader task: picows calls back for each frame, the frame becomes a message, and the ``Receiver``
-gets it before anything else runs. The first failure or CLOSE is the end: nothing is delivered after it.
+A connection has no reader task: picows calls the listener for each frame, which passes whole messages to the
+``Receiver`` within the same callback.
 """
 
 from __future__ import annotations
@@ -18,23 +18,28 @@ from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .background import keep
-from .listener import FrameListener
+from .listener import FrameListener, ListenerState
 from .receiver import Receiver
 from .route import Route, route_to
 from .tcp import connect, discard
 from .translation import translated
 from .wakeups import Wakeups
 
-# picows logs the upgrade request, with its Authorization, and the exceptions of callbacks. Everything that
-# matters reaches the Receiver or is raised, so that its logger stays silent at every level.
+# picows logs the upgrade request, with its Authorization header, and the exceptions of callbacks. All of them
+# reach the receiver or are raised here, so that its logger is disabled at every level.
 _SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
 
 
+# The qualified name of the coroutine that picows runs for each connection if ``enable_auto_ping`` is set.
 _PINGS = "WSProtocol._auto_ping_loop"
 
 
 class WebSocket:
-    """An open connection, made by ``dial``. Methods are to be called from the thread of its event loop."""
+    """An open connection, made by `dial`.
+
+    Methods other than `drop` must be called in the event loop of the connection. picows checks the thread
+    only, not the loop; `Client` refuses to be used in a second one.
+    """
 
     def __init__(self, listener: FrameListener, transport: WSTransport, sock: socket.socket) -> None:
         self._listener = listener
@@ -48,28 +53,36 @@ class WebSocket:
 
     @property
     def is_open(self) -> bool:
-        """False from the moment that a CLOSE was sent or received, or the transport ended."""
-        return not (self._listener.over or self._wire.is_close_frame_sent or self._tcp.is_closing())
+        """Whether requests can be sent: no CLOSE was sent or received, and the transport has not ended."""
+        # picows sends a CLOSE itself if a PONG is missing or a frame is invalid, before the listener knows.
+        return (
+            self._listener.state is ListenerState.OPEN
+            and not self._wire.is_close_frame_sent
+            and not self._tcp.is_closing()
+        )
 
     @property
     def buffered_bytes(self) -> int:
-        """How many of the bytes written wait in this process because the kernel has not taken them."""
+        """The number of bytes sent that the kernel has not taken yet."""
         return 0 if self._wire.is_disconnected else self._tcp.get_write_buffer_size()
 
     def send(self, payload: bytes) -> None:
-        """Write one text message, in one frame and at once; what the kernel does not take is buffered.
+        """Send one text message in one frame, without waiting. The rest that the kernel refuses is buffered.
+
+        The buffer has no limit here, and the ``pause_writing`` of picows only informs. The lanes limit it:
+        each has one request in flight.
 
         Raises:
-            ConnectionLost: the socket is not open. ``sent`` is False: nothing was written.
+            ConnectionLost: the connection is not open. ``sent`` is False: nothing was written.
         """
-        if not self.is_open:  # picows would drop it silently
+        if not self.is_open:  # picows drops messages after a CLOSE without an exception
             raise ConnectionLost("the connection is closed; nothing was sent", sent=False)
         self._wire.send(WSMsgType.TEXT, payload)
 
     def close(self, code: int = 1000) -> None:
-        """Send a CLOSE frame and return. Messages still arrive until the peer answers it, or its time is up.
+        """Send a CLOSE frame. Messages are delivered until the server answers it or the time limit passes.
 
-        Does nothing when the socket is not open.
+        Does nothing if the connection is not open.
         """
         if self._loop.is_closed():
             self.drop()
@@ -77,30 +90,33 @@ class WebSocket:
             self._listener.close(code)
 
     def abort(self) -> None:
-        """Drop the connection now: what is buffered is not written, and only ``on_close`` is still called."""
+        """Drop the connection. Buffered bytes are not sent, and only ``on_close`` is still called."""
         if self._loop.is_closed():
             self.drop()
         else:
             self._listener.abort()
 
     def drop(self) -> None:
-        """End the connection with what can be done at once; nothing is called back.
+        """End the connection without waiting. Nothing is called back.
 
         May be called when the event loop is stopped or closed, and then from any thread.
         """
         self._listener.mute()
         if self._loop.is_closed():
+            # Nothing can be scheduled in a closed loop, so that the transport cannot end. The kernel can.
             self._sock.close()
             return
         try:
             self._wire.send_close(WSCloseCode.GOING_AWAY)
             self._wire.disconnect(graceful=False)
-        except RuntimeError:  # this is not the loop's thread; its transport sees the end when it runs again
+        except RuntimeError:
+            # picows refuses other threads than that of the loop. The transport notices the end when the loop
+            # runs again.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone, and ``on_close`` called. Cancelling only ends the wait."""
+        """Wait until TCP has ended and ``on_close`` was called. Cancelling ends the wait only."""
         await self._listener.gone.wait()
 
 
@@ -117,33 +133,33 @@ async def dial(
     close_timeout_s: float = 2.0,
     proxy: str | None = None,
 ) -> WebSocket:
-    """Open a WebSocket. There is no time-out: callers bound and cancel it.
+    """Open a WebSocket. Has no time limit: callers set one and cancel.
 
     Args:
-        url: ``ws://`` or ``wss://``. Redirects are not followed: they would take the credentials along.
+        url: ``ws://`` or ``wss://``.
         headers: sent with the upgrade request.
-        receiver: gets messages and the end. Not called any more when ``dial`` raises.
-        wakeups: the tasks that wait for what the receiver gets; they go on when everything was read.
-        ssl_context: for ``wss`` (and an ``https`` proxy); by default certificates and names are verified
-            against the system's authorities, which are loaded once.
-        ping_interval_s: after so many silent seconds the server is pinged.
-        ping_timeout_s: an answer that takes longer ends the socket. It has to come before the next ping is
-            due: what exceeds ``ping_interval_s`` is cut down to it.
-        max_message_bytes: a larger message, in one frame or in many, ends the socket.
-        close_timeout_s: how long the server may take to answer a CLOSE, and to take what was written before.
+        receiver: receives messages and the end. Not called after ``dial`` has raised.
+        wakeups: resumes the tasks that wait for messages, after the socket buffer is parsed.
+        ssl_context: for ``wss`` and ``https`` proxies; by default certificates and names are verified against
+            the authorities of the system.
+        ping_interval_s: the silence after which a PING is sent.
+        ping_timeout_s: the time limit of its PONG, after which the connection ends; at most
+            ``ping_interval_s``.
+        max_message_bytes: a larger message, in one frame or in several, ends the connection.
+        close_timeout_s: the time limit of the answer to a CLOSE, and of sending buffered bytes before it.
         proxy: ``http://``, ``https://``, ``socks5://`` or ``socks4://``; empty for none. By default the
-            environment decides: HTTPS_PROXY (``wss``), HTTP_PROXY (``ws``), ALL_PROXY and NO_PROXY, in
-            lower case too. As with other clients, a loopback address is no exception unless NO_PROXY has it.
+            variables HTTPS_PROXY (``wss``), HTTP_PROXY (``ws``), ALL_PROXY and NO_PROXY of the environment
+            are read, also in lower case. Loopback addresses use the proxy too, unless NO_PROXY names them.
 
     Raises:
-        UpgradeRefused: the server, or something on the way, answered with ordinary HTTP.
+        UpgradeRefused: the server, or a proxy between, answered with ordinary HTTP.
         ConnectFailed: name resolution, TCP, TLS, the proxy or the handshake failed.
-        ConfigurationError: a header cannot be sent as it is.
+        ConfigurationError: a header contains characters that HTTP does not allow.
 
-    Cancelling it leaves no socket, task or transport behind.
+    Cancelling leaves no socket, task or transport open.
     """
     _check(headers)
-    ping_timeout_s = min(ping_timeout_s, ping_interval_s)
+    ping_timeout_s = min(ping_timeout_s, ping_interval_s)  # picows requires it
     route = route_to(url, proxy)
     context = ssl_context or default_ssl_context() if route.secure or route.secure_proxy else None
     listener = FrameListener(
@@ -164,14 +180,16 @@ async def dial(
             enable_auto_ping=True,
             auto_ping_idle_timeout=ping_interval_s,
             auto_ping_reply_timeout=ping_timeout_s,
-            max_frame_size=max_message_bytes,
+            max_frame_size=max_message_bytes,  # 10 MiB by default, less than some final responses
             extra_headers=headers,
-            max_redirects=0,
+            max_redirects=0,  # picows would send the Authorization header to the other server
             proxy=route.proxy,
             proxy_ssl_context=context if route.secure_proxy else None,
-            # The socket is ours, so that a dial that is cancelled can end it: picows keeps the transport.
+            # picows gives no access to the transport before the upgrade; a dial that is cancelled ends the
+            # connection through its socket.
             socket_factory=lambda _: sock,
-            # aiofastnet takes the certificates of a context from OpenSSL, where those of truststore are not.
+            # aiofastnet, picows' default for TLS, takes the certificates of a context from OpenSSL. Contexts
+            # of truststore have none there.
             use_aiofastnet=None if context is None else False,
         )
         _keep_pings()
@@ -181,7 +199,7 @@ async def dial(
         await discard(sock)
         if isinstance(error, ConnectFailed) or not isinstance(error, Exception):
             raise
-        # Handshake errors of picows quote headers, so that they do not go along.
+        # Handshake errors of picows quote headers, so that they are not kept as the cause.
         raise translated(error, route) from (error if isinstance(error, OSError) else None)
 
 
@@ -195,10 +213,10 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 def _keep_pings() -> None:
-    """Keep picows' task of pings until it is done.
+    """Keep the tasks in which picows sends PINGs, so that they can be ended if their event loop is closed.
 
-    picows gives no access to that task. If its event loop is closed, the task would be reported as destroyed
-    while pending.
+    picows gives no access to the task of a connection, so that it is found by name. Tasks of other users of
+    picows are kept too, which only prevents the report of asyncio that they were destroyed while pending.
     """
     for task in asyncio.all_tasks():
         if getattr(task.get_coro(), "__qualname__", None) == _PINGS:
@@ -206,7 +224,7 @@ def _keep_pings() -> None:
 
 
 def _check(headers: Mapping[str, str]) -> None:
-    # picows would find this out inside a callback of the transport, and leave the dial waiting.
+    # picows would raise inside a callback of the transport, and the dial would wait forever.
     for name, value in headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigurationError(
@@ -215,9 +233,10 @@ def _check(headers: Mapping[str, str]) -> None:
 
 
 def _connected(listener: FrameListener, route: Route) -> WSTransport:
-    # When the server hangs up instead of answering, picows returns as if it were connected.
+    # If the server closes the connection instead of answering, picows returns as after an upgrade.
     if listener.wire is None:
         raise ConnectFailed(f"{route} closed the connection instead of answering the upgrade")
+    # picows would ignore the extension and misread the frames.
     if "sec-websocket-extensions" in listener.wire.response.headers:
         raise ConnectFailed(f"{route} accepted a WebSocket extension that was not offered")
     return listener.wire
