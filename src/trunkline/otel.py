@@ -6,10 +6,10 @@
 
     client = trunkline.Client(hooks=otel.hooks())
 
-Each turn is a span ``chat MODEL`` of kind CLIENT, a child of the caller's current span, and counts in three
-histograms: duration, tokens, and time to the first output. Neither holds anything of what is said. What has
-no name in the conventions is called ``trunkline.…``. Errors are named by ``error.type``: the service's code
-where it gave one, else the name of the exception.
+Each turn is a span ``chat MODEL`` of kind CLIENT, a child of the caller's current span, and is recorded in
+three histograms: duration, tokens, and time to the first output. Spans and metrics hold no content.
+Attributes without a name in the conventions begin with ``trunkline.``. ``error.type`` is the error code of
+the service if it sent one, else the name of the exception.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SCOPE = "trunkline"
 OPERATION = "chat"
 PROVIDER = "openai"
 
-# The boundaries that the conventions ask for.
+# The bucket boundaries of the conventions.
 _SECONDS = tuple(0.01 * 2**step for step in range(14))
 _TOKENS = tuple(float(4**step) for step in range(14))
 
@@ -51,18 +51,18 @@ def hooks(
 ) -> Hooks:
     """Hooks for `Client` that make spans and metrics.
 
-    Together with hooks of one's own: ``otel.hooks().and_also(Hooks(…))``.
+    To combine them with other hooks: ``otel.hooks().and_also(Hooks(…))``.
 
     Args:
-        tracer_provider: where spans go; by default the global one.
-        meter_provider: where metrics go; by default the global one.
+        tracer_provider: the provider of the tracer; by default the global one.
+        meter_provider: the provider of the instruments; by default the global one.
     """
     telemetry = _Telemetry(tracer_provider, meter_provider)
     return Hooks(turn_started=telemetry.started, turn_finished=telemetry.finished)
 
 
 class _Telemetry:
-    """The spans that are open, and the instruments."""
+    """The open spans and the instruments."""
 
     def __init__(self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> None:
         self._tracer = get_tracer(SCOPE, tracer_provider=tracer_provider)
@@ -85,17 +85,17 @@ class _Telemetry:
             description="Number of input and output tokens used.",
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
-        # A turn that is never finished, because its loop was closed, is forgotten with its figures.
+        # Weak: a turn whose event loop was closed is never finished, and its span would be kept forever.
         self._spans: WeakKeyDictionary[TurnKey, Span] = WeakKeyDictionary()
 
     def started(self, metrics: TurnMetrics) -> None:
-        """A turn begins, in the context of its caller."""
+        """Start the span of a turn. Called in the context of the caller, whose span is the parent."""
         self._spans[metrics.turn] = self._tracer.start_span(
             f"{OPERATION} {metrics.model}", kind=SpanKind.CLIENT, attributes=_known_before(metrics)
         )
 
     def finished(self, metrics: TurnMetrics) -> None:
-        """A turn has ended, in whatever task."""
+        """End the span of a turn and record its figures. Called in any task."""
         span = self._spans.pop(metrics.turn, None)
         if span is None:
             return
@@ -117,12 +117,12 @@ class _Telemetry:
         self, instrument: Histogram, value: float | None, attributes: _Attributes, span: Span
     ) -> None:
         if value is not None:
-            # With the span as its context, a measurement can be an example that leads to it.
+            # The context of the span makes the measurement an exemplar of it.
             instrument.record(value, attributes, context=set_span_in_context(span))
 
 
 def _known_before(metrics: TurnMetrics) -> _Attributes:
-    """What samplers may decide by, and what is known from the beginning."""
+    """Attributes known at the start, which samplers can read."""
     attributes: _Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": PROVIDER,
@@ -184,9 +184,6 @@ def _dimensions(metrics: TurnMetrics) -> _Attributes:
 
 def _error_type(metrics: TurnMetrics) -> str:
     return metrics.error_code or metrics.error or "_OTHER"
-
-
-__all__ = ["hooks"]
 
 
 __all__ = ["hooks"]

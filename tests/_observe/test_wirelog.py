@@ -96,7 +96,7 @@ async def test_a_rotation_names_both_connections(everything: pytest.LogCaptureFi
     async with Emulator() as emulator, client_of(emulator, limits=limits) as client:
         await client.warm(model="echo")
         await until(lambda: client.metrics.rotations > 0, "a connection is replaced")
-    assert "connection 1 is replaced by connection 2: its time is up" in lines(everything)
+    assert "connection 1 is replaced by connection 2: maximum age reached" in lines(everything)
     assert "connection 1 takes no new turns" in lines(everything)
 
 

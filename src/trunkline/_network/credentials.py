@@ -56,7 +56,7 @@ class Credentials:
         return callable(self._api_key)
 
     async def headers(self) -> dict[str, str]:
-        """The headers of one request. A callable key is called each time; what it raises is passed on."""
+        """The headers of one request. A callable key is called each time; its exceptions are passed on."""
         key = self._api_key
         if callable(key):
             given = key()

@@ -1,6 +1,7 @@
-"""How the sockets of one client are made: credentials, TLS, proxy, pings.
+"""Dialler: opens the sockets of one client with its credentials, TLS context, proxy and ping settings.
 
-It does not reference the client: the pool and its tasks hold it, and they must not keep a dropped client.
+It does not reference the client. The pool and its tasks reference the dialler, and must not keep a
+dropped client.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from .world import Receiver, Socket, World
 
 
 class Dialler:
-    """Gives, for a URL, the function that dials it.
+    """Makes the dial function of a URL.
 
     Args:
-        credentials: asked at each dial.
+        credentials: the headers of each dial.
         wakeups: resumes the readers of streams.
         world: opens the sockets.
         ssl_context: as for `Client`.
@@ -44,13 +45,19 @@ class Dialler:
         self._proxy = proxy
 
     def __call__(self, url: str) -> Connect:
+        """The function that dials ``url``.
+
+        If a callable API key is refused with 401, it dials once more: the key may have expired between the
+        call and the dial.
+        """
+
         async def dial(receiver: Receiver) -> Socket:
             try:
                 return await self._dial(url, receiver)
             except UpgradeRefused as refusal:
                 if refusal.status != 401 or not self._credentials.may_change:
                     raise
-                return await self._dial(url, receiver)  # the key may have been changed just now
+                return await self._dial(url, receiver)
 
         return dial
 

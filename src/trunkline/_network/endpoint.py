@@ -1,4 +1,4 @@
-"""Where the service is, and who asks: URLs and headers, from what people write in settings."""
+"""Endpoint: the URLs of one Responses API, from a base URL; and checks of URLs in settings."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One Responses API, by its URLs.
+    """The URLs of one Responses API.
 
     Attributes:
-        websocket_url: ``ws`` or ``wss``, without a model.
-        http_url: the same resource for ``POST``.
-        lanes: whether the endpoint knows ``stream_id``.
-        host: its name in lower case, without the port.
+        websocket_url: the ``ws`` or ``wss`` URL, without a model.
+        http_url: the URL of the same resource for ``POST``.
+        lanes: whether the server supports ``stream_id``.
+        host: the host in lower case, without the port.
     """
 
-    websocket_url: str = field(repr=False)  # a URL's query may hold a key
+    websocket_url: str = field(repr=False)  # the query may hold a key
     http_url: str = field(repr=False)
     lanes: bool
     host: str
 
     @classmethod
     def of(cls, base_url: str, *, lanes: bool | None = None) -> Endpoint:
-        """The endpoint behind a base URL such as ``https://api.openai.com/v1``.
+        """The endpoint of a base URL such as ``https://api.openai.com/v1``.
 
         ``/responses`` is appended unless the path ends in it; a query is kept.
 
         Args:
-            base_url: ``http``, ``https``, ``ws`` or ``wss``.
-            lanes: by default only ``api.openai.com`` is taken to know them.
+            base_url: an ``http``, ``https``, ``ws`` or ``wss`` URL.
+            lanes: whether the server supports lanes; by default only ``api.openai.com`` does.
 
         Raises:
-            ConfigurationError: it is not a URL that can be dialled; the message says what to write.
+            ConfigurationError: the URL is invalid; the message names the correction.
         """
         parts = _split(base_url)
         path = parts.path.rstrip("/")
@@ -56,10 +56,10 @@ class Endpoint:
         return cls(websocket, http, lanes if lanes is not None else host == OPENAI_HOST, host)
 
     def websocket_url_for(self, model: str) -> str:
-        """The URL to dial for a model.
+        """The WebSocket URL for a model.
 
-        Gateways see only the URL at the upgrade, so that the model goes on it, unless its query names one
-        already. OpenAI's own endpoint gets none.
+        ``?model=`` is added, because gateways choose the upstream at the upgrade, before the first request.
+        It is not added for OpenAI's own host, nor if the query names a model.
         """
         parts = urlsplit(self.websocket_url)
         if self.host == OPENAI_HOST or "model" in parse_qs(parts.query, keep_blank_values=True):
@@ -69,10 +69,10 @@ class Endpoint:
 
 
 def check_proxy(proxy: object) -> None:
-    """Check the URL of a proxy: ``None`` for the environment's, empty for none.
+    """Check the ``proxy`` argument: a URL, ``None`` for the proxy of the environment, or empty for none.
 
     Raises:
-        ConfigurationError: it is not a URL; the message says what to write.
+        ConfigurationError: the URL is invalid; the message names the correction.
     """
     check_kind(proxy, "proxy", str, "give a URL such as http://HOST:PORT, or an empty string", optional=True)
     if not isinstance(proxy, str) or not proxy:
@@ -122,7 +122,7 @@ def _refuse(base_url: str, fault: str) -> NoReturn:
 
 
 def _shown(base_url: str) -> str:
-    """The URL as messages may show it: credentials stand before the @, and keys in the query."""
+    """The URL for messages, without user and query: both may hold credentials."""
     scheme, separator, rest = base_url.partition("://")
     rest = re.split(r"[?#]", rest if separator else scheme, maxsplit=1)[0]
     authority, slash, path = rest.partition("/")

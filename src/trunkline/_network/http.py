@@ -1,18 +1,17 @@
 """HTTP transport: a ``POST`` for each request, answered by server-sent events.
 
-It takes over where no WebSocket is available. Events, exceptions and metrics are the same. Unlike on a
-socket, a request can be cancelled: leaving a turn closes its connection, and the service stops.
+Used where WebSocket is unavailable. Events, exceptions and metrics are the same. Unlike on a socket, a
+request can be cancelled: closing its connection stops the service.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from http import HTTPStatus
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +19,6 @@ from .._decisions.baselines import Plan
 from .._decisions.request import Request
 from .._observe.wirelog import LoggedSink, WireLog, wire_log
 from .._protocol.decoding import decode
-from .._protocol.events import ErrorEvent
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import http_body
 from .._protocol.items import TurnInput
@@ -28,14 +26,10 @@ from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, running_loop
 from .exchange import Sent
+from .sse import read_events
 
 if TYPE_CHECKING:
     import httpx2
-
-MAX_EVENT_BYTES = 64 * 2**20
-MAX_ERROR_BYTES = 64 * 2**10
-READ_ON_S = 1.0
-"""Time that a stream has to end after its answer, so that the next request can use its connection."""
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
 
@@ -45,11 +39,14 @@ class HttpTransport:
 
     Args:
         url: the URL of the responses.
-        headers: gives the headers of a request, with its credentials.
+        headers: returns the headers of a request, with its credentials.
         connect_s: the time limit of connecting, in seconds.
-        log_content: log lines of the wire show whole frames.
         ssl_context: as for `Client`.
         proxy: as for `Client`.
+        log_content: as for `Client`.
+
+    Attributes:
+        authority: host and port of the URL.
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class HttpTransport:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that are being answered."""
+        """The number of requests in flight."""
         return len(self._running)
 
     def exchange(self, request: Request, plans: Sequence[Plan], sink: Sink, label: str) -> HttpExchange:
@@ -100,18 +97,18 @@ class HttpTransport:
         return task
 
     async def post(self, body: bytes) -> httpx2.Response:
-        """The answer, as soon as its head is there."""
+        """Post a body. Returns the answer when its headers have arrived; the body is unread."""
         client = self._opened()
-        headers = await self._asked_headers()
+        headers = await self._request_headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
         request.url = _quiet_url()(request.url)
         return await client.send(request, stream=True)
 
-    async def _asked_headers(self) -> dict[str, str]:
+    async def _request_headers(self) -> dict[str, str]:
         try:
             return await self._headers()
-        except Exception as failure:  # an api_key function of the caller's
+        except Exception as failure:  # the application's api_key function raised
             problem = f"the api_key function raised {type(failure).__name__}; nothing was sent"
             raise ConnectFailed(problem) from failure
 
@@ -121,7 +118,7 @@ class HttpTransport:
 
             self._loop = asyncio.get_running_loop()
             self._client = httpx2.AsyncClient(
-                timeout=httpx2.Timeout(None, connect=self._connect_s),
+                timeout=httpx2.Timeout(None, connect=self._connect_s),  # deadlines are those of the turn
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
                 verify=self._ssl_context if self._ssl_context is not None else True,
                 proxy=self._proxy or None,
@@ -131,11 +128,11 @@ class HttpTransport:
 
     @property
     def was_used(self) -> bool:
-        """Whether a request was posted."""
+        """Whether an HTTP client was opened, which `Lifetime` reports if it is not closed."""
         return self._loop is not None
 
     async def close(self) -> None:
-        """End every request."""
+        """Cancel every request, wait for its end, and close the connections."""
         running = list(self._running)
         cancel(running)
         if running:
@@ -145,26 +142,49 @@ class HttpTransport:
             await client.aclose()
 
     def end(self) -> None:
-        """End every request without waiting for it. May be called when the event loop is closed."""
+        """Cancel every request without waiting for its end. May be called when the event loop is closed."""
         cancel(self._running)
         loop = self._loop
         if loop is None or self._client is None:
             return
-        if loop.is_closed():  # nothing can be awaited: garbage collection closes the connections
+        if loop.is_closed():
+            # Closing the client needs an await. Its connections are closed when it is garbage-collected.
             self._client = None
         elif loop is running_loop():
             in_background(Unstoppable(self.close()), "trunkline http")
-        else:  # if it runs again
+        else:
+            # The loop runs in another thread, or is stopped; then this has an effect only if it runs again.
             loop.call_soon_threadsafe(self.end)
+
+
+class HttpState(Enum):
+    """The states of a request over HTTP::
+
+        UNSENT ──send──▶ POSTED ──event──▶ STARTED ──final event──▶ ANSWERED
+                            └───abandon───────┴──▶ ABANDONED
+
+    UNSENT     nothing was sent.
+    POSTED     no event has arrived.
+    STARTED    an event has arrived.
+    ANSWERED   the final event has arrived. The stream is read to its end, so that its connection can be used
+               again.
+    ABANDONED  the caller left; the task is being cancelled.
+    """
+
+    UNSENT = auto()
+    POSTED = auto()
+    STARTED = auto()
+    ANSWERED = auto()
+    ABANDONED = auto()
 
 
 class HttpExchange:
     """One request over HTTP.
 
     Attributes:
-        lane: ``None``: HTTP has no lanes.
-        connection: ``None``: the HTTP client chooses it.
-        may_go_on: ``False``: there is no steering over HTTP.
+        lane: always ``None``: HTTP has no lanes.
+        connection: always ``None``: the HTTP client chooses the connection.
+        may_go_on: always ``False``: a response over HTTP cannot be steered.
     """
 
     lane: None = None
@@ -185,12 +205,10 @@ class HttpExchange:
         self._sink = LoggedSink(sink, log) if log is not None else sink
         self._log = log
         self._task: asyncio.Task[None] | None = None
-        self._is_left = False
-        self._is_answered = False
-        self._has_started = False
+        self._state = HttpState.UNSENT
 
     def send(self) -> Sent | Failure:
-        """Post the request, in a task of its own."""
+        """Post the request in a new task. Never a failure: the sink gets it."""
         parent, delta = self._plan.parent, self._plan.delta
         body = http_body(
             self._request.fields,
@@ -199,26 +217,36 @@ class HttpExchange:
         )
         if self._log is not None:
             self._log.sent("response.create", body)
+        self._state = HttpState.POSTED
         self._task = self._transport.run(self._exchange(body))
         return Sent(transport="http", parent=parent, items=len(delta), size_bytes=len(body))
 
     def steer(self, given: TurnInput) -> None:
-        """Steering needs a WebSocket."""
+        """Not available over HTTP.
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError("steer() needs a WebSocket, and this turn uses HTTP")
 
     def abandon(self) -> None:
-        """Close the connection, so that the service stops. After the answer it is read to its end instead."""
-        if self._task is not None and not self._is_answered:
-            self._is_left = True
+        """Close the connection, so that the service stops. After the final event the request just ends."""
+        if self._task is not None and self._state is not HttpState.ANSWERED:
+            self._state = HttpState.ABANDONED
             cancel([self._task])
 
     async def _exchange(self, body: bytes) -> None:
-        """Post the body and deliver what comes, to the end or to a failure."""
+        """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
-            await self._read(body)
+            response = await self._transport.post(body)
+            try:
+                await read_events(response, self._deliver)
+            finally:
+                await response.aclose()
             failure = Failure.lost("the HTTP stream ended before the response was complete", sent=True)
         except asyncio.CancelledError:
-            why = "the stream was closed" if self._is_left else "the client was closed"
+            is_left = self._state is HttpState.ABANDONED
+            why = "the stream was closed" if is_left else "the client was closed"
             self._sink.fail(Failure.lost(why, sent=True, started=self._has_started))
             raise
         except NetworkError as error:
@@ -228,28 +256,16 @@ class HttpExchange:
         sent = failure.kind is not FailureKind.CONNECT
         self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
 
-    async def _read(self, body: bytes) -> None:
-        from httpx2 import EventSource
+    def _deliver(self, frame: bytes) -> bool:
+        self._sink.deliver(decode(frame))
+        is_over = self._sink.is_over
+        if self._state is not HttpState.ABANDONED:  # the event itself may be the reason to leave
+            self._state = HttpState.ANSWERED if is_over else HttpState.STARTED
+        return is_over
 
-        sink = self._sink
-        response = await self._transport.post(body)
-        try:
-            if response.status_code != HTTPStatus.OK:
-                sink.deliver(decode(await _refusal(response)))
-                return
-            async with asyncio.timeout(None) as bound:
-                async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
-                    # After the answer the stream is read to its end, so that the next request can use its
-                    # connection.
-                    if self._is_answered or not event.data or event.data == "[DONE]":
-                        continue
-                    sink.deliver(decode(event.data.encode()))
-                    self._has_started = True
-                    if sink.is_over:
-                        self._is_answered = True
-                        bound.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
-        finally:
-            await response.aclose()
+    @property
+    def _has_started(self) -> bool:
+        return self._state is HttpState.STARTED or self._state is HttpState.ANSWERED
 
     def __repr__(self) -> str:
         return f"<HttpExchange with {self._transport.authority}>"
@@ -257,7 +273,7 @@ class HttpExchange:
 
 @functools.cache
 def _quiet_url() -> type[httpx2.URL]:
-    """URLs that are shown without their query: httpx2 logs them, and some gateways take keys there."""
+    """A class of URLs without their query as text: httpx2 logs URLs, and some gateways expect a key there."""
     import httpx2
 
     class QuietURL(httpx2.URL):
@@ -270,46 +286,27 @@ def _quiet_url() -> type[httpx2.URL]:
     return QuietURL
 
 
-async def _refusal(response: httpx2.Response) -> bytes:
-    """An HTTP error as the ``error`` event that the socket would have brought."""
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_ERROR_BYTES:
-            break
-    error = _error_of(bytes(content))
-    error.setdefault("message", f"HTTP status {response.status_code}")
-    error["headers"] = dict(response.headers)
-    return json.dumps({"type": ErrorEvent.type, "status": response.status_code, "error": error}).encode()
-
-
-def _error_of(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    error = body.get("error", body) if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
-
-
 def _translated(error: Exception, authority: str) -> Failure:
-    """The failure that an exception of httpx2 means.
+    """An exception of httpx2 as a failure.
 
-    Its message may hold a URL, and stays behind as the cause.
+    The message of the exception is not used, because it may hold a URL. The exception is kept as the cause.
     """
     import httpx2
 
-    why = _words(error)
+    why = _system_message(error)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
         return Failure.connect(f"cannot connect to {authority} over HTTP: {why}", cause=error)
     return Failure.lost(f"the HTTP connection to {authority} was lost: {why}", sent=True, cause=error)
 
 
-def _words(error: BaseException) -> str:
-    """The system's words for the failure at the bottom, else the name of the exception."""
+def _system_message(error: BaseException) -> str:
+    """The message of the first OSError in the chain of causes, else the name of the exception."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
+
+
+__all__ = ["Headers", "HttpExchange", "HttpTransport"]

@@ -1,7 +1,7 @@
-"""The end of a client that is not closed: with its last reference, or with its event loop.
+"""Lifetime: the end of a client that is not closed, with its last reference or with its event loop.
 
-Sockets, timers and tasks are referenced by the event loop, and they reference the pool. Nothing of them
-references the client, so that a client that is dropped is garbage at once. Its `Lifetime` then ends them.
+The event loop references sockets, timers and tasks, and these reference the pool. None of them references the
+client, so that a dropped client is collected immediately. Its `Lifetime` then ends them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .pool import Pool
 
 
 class Lifetime:
-    """What is to be ended when nobody closes the client.
+    """Ends the connections of a client that was not closed.
 
     Args:
-        pool: its sockets.
-        http: its requests over HTTP.
+        pool: the sockets of the client.
+        http: the HTTP transport of the client.
     """
 
     def __init__(self, pool: Pool, http: HttpTransport) -> None:
@@ -35,7 +35,7 @@ class Lifetime:
         self._watch: AsyncGenerator[None, None] | None = None
 
     def begin(self, owner: object) -> None:
-        """The owner is used in the running event loop. When it is garbage-collected, everything ends."""
+        """Watch the owner and the running event loop. May be called again; the first call counts."""
         if self._finalizer is not None or self._is_over:
             return
         bury_the_dead()
@@ -45,7 +45,7 @@ class Lifetime:
         _step(self._watch.__anext__())
 
     def over(self) -> None:
-        """The client was closed: its end needs no watch any more. May be called again."""
+        """Stop watching: the client was closed. May be called again."""
         self._is_over = True
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -54,7 +54,7 @@ class Lifetime:
             _step(watch.aclose())
 
     def end(self) -> None:
-        """Drop every socket and every request now. May be called again, and when the event loop is closed."""
+        """Drop all sockets and requests now. May be called again, and when the event loop is closed."""
         self._pool.end()
         self._http.end()
         self.over()
@@ -63,7 +63,7 @@ class Lifetime:
     def _forgotten(self) -> None:
         was_used = self._pool.was_used or self._http.was_used
         try:
-            if was_used:  # the warning may be made to raise
+            if was_used:  # raises if a filter turns warnings into errors
                 warnings.warn(
                     f"a trunkline.Client of {self._http.authority} was not closed: use it as "
                     "`async with trunkline.Client(...) as client`, or call `await client.close()`",
@@ -74,19 +74,19 @@ class Lifetime:
             call_in(self._loop, self.end)
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        # asyncio closes unfinished asynchronous generators after it has cancelled all tasks, as long as the
-        # loop still runs. That is the last moment at which transports can be closed in good order.
+        # `asyncio.run` closes unfinished asynchronous generators after it has cancelled all tasks and before
+        # the loop stops. That is the last moment at which transports can be closed in order.
         try:
             yield
         finally:
             if not self._is_over:
-                with suppress(Exception):  # asyncio would report it, and there is nothing to be done
+                with suppress(Exception):  # asyncio would report it at the exit of the program
                     self._pool.end()
                     await self._http.close()
 
 
 def _step(work: Coroutine[Any, Any, Any]) -> None:
-    """Run what does not await."""
+    """Run a step of the generator, which does not await."""
     with suppress(StopIteration, StopAsyncIteration, RuntimeError):
         work.send(None)
 

@@ -23,10 +23,13 @@ def translated(error: Exception, route: Route) -> ConnectFailed | UpgradeRefused
     """
     if isinstance(error, WSHandshakeError):
         return _refusal(error, route)
+    # Only OpenSSL sets these attributes. Contexts in Python, such as truststore's, may raise without them.
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectFailed(f"the TLS certificate of {route} is not trusted: {error.verify_message}")
+        why = getattr(error, "verify_message", None) or type(error).__name__
+        return ConnectFailed(f"the TLS certificate of {route} is not trusted: {why}")
     if isinstance(error, ssl.SSLError):
-        return ConnectFailed(f"the TLS handshake with {route} failed: {error.reason or type(error).__name__}")
+        why = getattr(error, "reason", None) or type(error).__name__
+        return ConnectFailed(f"the TLS handshake with {route} failed: {why}")
     if isinstance(error, OSError):
         return ConnectFailed(f"the connection to {route} ended before the upgrade: {system_message(error)}")
     if route.proxy:

@@ -1,7 +1,6 @@
-"""Clock, chance and network of a client, in one place so that they can be replaced.
+"""World: clock, randomness and network of a client, which tests replace by ``Client(world=…)``.
 
-A test gives a `World` of its own to ``Client(world=…)``. `trunkline.emulator` has a `FakeClock` and a
-`FakeNetwork` for it.
+`trunkline.emulator` has a `FakeClock` and a `FakeNetwork`.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ class Socket(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """False from the moment at which a CLOSE was sent or received, or the transport ended."""
+        """Whether requests can be sent: no CLOSE was sent or received, and the transport has not ended."""
 
     def send(self, payload: bytes) -> None:
-        """Write one text message at once.
+        """Send one text message, without waiting.
 
         Raises:
             ConnectionLost: the socket is not open; nothing was written.
         """
 
     def close(self, code: int = 1000) -> None:
-        """Send a CLOSE frame and return. Messages may still arrive."""
+        """Send a CLOSE frame. Messages may still arrive."""
 
     def abort(self) -> None:
         """Drop the connection now. Only ``on_close`` is still called."""
@@ -40,7 +39,7 @@ class Socket(Protocol):
         """As `abort`; may be called when the event loop is closed."""
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone and ``on_close`` was called. Cancelling ends the wait."""
+        """Wait until the connection has ended and ``on_close`` was called. Cancelling ends the wait."""
 
 
 class Dial(Protocol):
@@ -49,22 +48,22 @@ class Dial(Protocol):
     def __call__(
         self, url: str, *, headers: Mapping[str, str], receiver: Receiver, **settings: Any
     ) -> Awaitable[Socket]:
-        """An open socket.
+        """Open a socket to a URL.
 
         Raises:
-            NetworkError: it could not be opened.
+            NetworkError: the socket could not be opened.
         """
 
 
 async def _dial(url: str, *, headers: Mapping[str, str], receiver: Receiver, **settings: Any) -> Socket:
-    # Imported with the first client and not with the package: picows would be a third of the import time.
+    # Imported at the first dial and not with the package: picows would be a third of the import time.
     from .websocket import dial
 
     return await dial(url, headers=headers, receiver=receiver, **settings)
 
 
 class Timer(Protocol):
-    """A call that is planned."""
+    """A scheduled call."""
 
     def cancel(self) -> object:
         """Do not call."""
@@ -76,12 +75,12 @@ def _call_later(delay_s: float, callback: Callable[[], object]) -> Timer:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Clock, chance and network of a client.
+    """Clock, randomness and network of a client.
 
     Attributes:
         clock: monotonic time in seconds, for ages and deadlines.
         wall_clock: seconds since the epoch, for dates in headers.
-        call_later: plans a call after so many seconds of ``clock``, for deadlines and upkeep.
+        call_later: schedules a call after a number of seconds of ``clock``, for deadlines and upkeep.
         random: a random number from 0 to 1, for jitter.
         dial: opens WebSockets.
     """

@@ -43,7 +43,7 @@ class Hooks:
 
 
 def call_hook(name: str, hook: TurnHook, metrics: TurnMetrics) -> None:
-    """Call one function of a `Hooks`, and log what it raises."""
+    """Call one function of a `Hooks`. An exception is logged and dropped."""
     try:
         hook(metrics)
     except Exception:

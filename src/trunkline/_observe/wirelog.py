@@ -1,8 +1,8 @@
-"""What goes over the wire, as a log at DEBUG on the logger ``trunkline.wire``.
+"""Wire log: one DEBUG line on the logger ``trunkline.wire`` for each frame sent or received.
 
-A line tells what was sent or came, where, and how large it was. Content is only shown to those who ask for
-it with ``Client(log_content=True)``, and credentials never are. Each connection asks once, when it is made,
-whether anybody listens: where nobody does there is no `WireLog`, and a frame costs one look at an attribute.
+A line names the connection, the lane, the event type and the size. Content is shown with
+``Client(log_content=True)`` only, credentials never. The level of the logger is read when a connection is
+made: if DEBUG is disabled, the connection has no `WireLog`, and a frame costs one comparison.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ MAX_CONTENT = 100_000
 MAX_NAME = 100
 REDACTED = "[redacted]"
 
-_CREDENTIALS = frozenset({"authorization", "headers", "api_key"})  # of tools that the service calls for us
+_CREDENTIALS = frozenset(
+    {"authorization", "headers", "api_key"}
+)  # of tools that the service calls, such as MCP
 
 
 class WireLog:
     """The log of one connection, or of one exchange over HTTP.
 
     Args:
-        place: how its lines begin, such as ``connection 3``.
-        shows_content: lines end in what was said.
+        place: the begin of each line, such as ``connection 3``.
+        shows_content: append the content of frames.
     """
 
     __slots__ = ("_place", "_shows_content")
@@ -41,11 +43,11 @@ class WireLog:
         self._shows_content = shows_content
 
     def sent(self, kind: str, frame: bytes, lane: str | None = None) -> None:
-        """A frame goes out."""
+        """Log a frame that is sent."""
         self._frame(">", kind, lane, "", frame)
 
     def received(self, event: ReceivedEvent) -> None:
-        """An event has come."""
+        """Log an event that was received."""
         if isinstance(event, ErrorEvent):
             about = f"{named(str(event.status or ''))} {named(event.code)}".strip()
         else:
@@ -53,7 +55,7 @@ class WireLog:
         self._frame("<", event.wire_type, event.stream_id, about, event.raw)
 
     def note(self, text: str, *values: object) -> None:
-        """Something that is no frame. Must hold no content."""
+        """Log a change of state. The text must hold no content."""
         logger.debug(f"%s {text}", self._place, *values)
 
     def _frame(self, arrow: str, kind: str, lane: str | None, about: str, payload: bytes) -> None:
@@ -67,7 +69,7 @@ class WireLog:
 
 
 class LoggedSink:
-    """A sink that logs what passes: for exchanges over HTTP, which have no connection of their own."""
+    """A sink that logs each event, for exchanges over HTTP: they have no `Connection` that would do it."""
 
     def __init__(self, sink: Sink, log: WireLog) -> None:
         self._sink = sink
@@ -95,19 +97,19 @@ class LoggedSink:
 
 
 def wire_log(place: str, *, shows_content: bool) -> WireLog | None:
-    """A log for a new connection; ``None`` when nobody listens."""
+    """A log for a new connection; ``None`` if DEBUG is disabled."""
     return WireLog(place, shows_content=shows_content) if logger.isEnabledFor(logging.DEBUG) else None
 
 
 def log_rotation(old: int, new: int) -> None:
-    """A connection is replaced because of its age."""
-    logger.debug("connection %d is replaced by connection %d: its time is up", old, new)
+    """Log that a connection is replaced because of its age."""
+    logger.debug("connection %d is replaced by connection %d: maximum age reached", old, new)
 
 
 def log_recovery(
     turn: int, attempt: int, connection: int | None, failure: Failure, decision: Decision
 ) -> None:
-    """An attempt of a turn has failed, and the request is sent again."""
+    """Log that an attempt of a turn has failed and the request is sent again."""
     if not logger.isEnabledFor(logging.DEBUG) or decision.cause is None:
         return
     logger.debug(
@@ -119,7 +121,7 @@ def log_recovery(
 
 
 def named(name: Any) -> str:
-    """A name that the server gave, so that it cannot break the line; empty for none."""
+    """A name from the server on one line of limited length; empty for anything but a string."""
     if not isinstance(name, str):
         return ""
     shown = name[:MAX_NAME]
@@ -127,13 +129,13 @@ def named(name: Any) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL as a log may hold it: without its query and its user, which may be keys."""
+    """A URL for logs, without user and query: both may hold keys."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def content_of(payload: bytes) -> str:
-    """What a frame says, without the credentials that it holds for tools."""
+    """The content of a frame, with the credentials of tools redacted."""
     try:
         text = json.dumps(_without_credentials(json.loads(payload)), ensure_ascii=False)
     except (ValueError, RecursionError):

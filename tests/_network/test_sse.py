@@ -1,0 +1,103 @@
+"""Server-sent events of an answer, and its refusals, as frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from trunkline._network import sse
+from trunkline._network.sse import MAX_ERROR_BYTES, read_events
+
+from ..waiting import soon
+
+STREAM = {"content-type": "text/event-stream"}
+FINAL = b'{"type": "response.completed"}'
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx2.Response:
+    request = httpx2.Request("POST", "http://service.invalid/v1/responses")
+    return httpx2.Response(
+        status, content=body, headers=STREAM if headers is None else headers, request=request
+    )
+
+
+async def frames_of(response: httpx2.Response) -> list[bytes]:
+    frames: list[bytes] = []
+
+    def deliver(frame: bytes) -> bool:
+        frames.append(frame)
+        return frame == FINAL
+
+    await soon(read_events(response, deliver))
+    return frames
+
+
+async def refusal_of(response: httpx2.Response) -> dict[str, Any]:
+    [frame] = await frames_of(response)
+    event: dict[str, Any] = json.loads(frame)
+    assert event["type"] == "error"
+    return event
+
+
+async def test_the_data_of_each_event_is_a_frame() -> None:
+    body = 'event: a\ndata: {"type": "a"}\n\ndata: {"type":\ndata: "ü"}\n\n'
+    assert await frames_of(answer(body.encode())) == [b'{"type": "a"}', '{"type":\n"ü"}'.encode()]
+
+
+async def test_comments_and_done_are_no_frames() -> None:
+    assert await frames_of(answer(b": alive\n\ndata:\n\ndata: {}\n\ndata: [DONE]\n\n")) == [b"{}"]
+
+
+async def test_events_after_the_final_one_are_dropped() -> None:
+    body = b"data: " + FINAL + b"\n\ndata: {}\n\n"
+    assert await frames_of(answer(body)) == [FINAL]
+
+
+async def test_a_stream_that_stays_open_after_the_final_event_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"data: " + FINAL + b"\n\n"
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(sse, "READ_ON_S", 0)
+    with pytest.raises(TimeoutError):
+        await frames_of(answer(body()))
+
+
+async def test_an_event_may_be_larger_than_the_limit_of_httpx2() -> None:
+    [frame] = await frames_of(answer(b"data: " + b"x" * (2 * 2**20) + b"\n\n"))
+    assert len(frame) == 2 * 2**20
+
+
+async def test_a_refusal_has_the_error_the_status_and_the_headers() -> None:
+    body = b'{"error": {"code": "rate_limit_exceeded", "message": "Slow down."}}'
+    event = await refusal_of(answer(body, 429, {"content-type": "application/json", "retry-after": "7"}))
+    assert event["status"] == 429
+    assert (event["error"]["code"], event["error"]["message"]) == ("rate_limit_exceeded", "Slow down.")
+    assert event["error"]["headers"]["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "no"}', b"[" * 50_000])
+async def test_a_refusal_without_an_error_object_names_the_status(body: bytes) -> None:
+    event = await refusal_of(answer(body, 502, {}))
+    assert event["error"]["message"] == "HTTP status 502"
+
+
+async def test_a_page_without_end_is_read_up_to_a_limit() -> None:
+    sent = 0
+
+    async def page() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1024
+            yield b"x" * 1024
+
+    event = await refusal_of(answer(page(), 500, {}))
+    assert event["status"] == 500
+    assert sent <= MAX_ERROR_BYTES + 2 * 1024
