@@ -12,6 +12,7 @@ import trunkline
 from trunkline import Deadlines, Policy, PoolLimits
 from trunkline.emulator import Emulator, assert_context
 
+from .memory import kept_bytes
 from .talk import WEATHER, ask, client_of, first_text, hold_after_first_word, read, record_of, texts, user
 from .waiting import runs_briefly, soon, until
 
@@ -475,13 +476,15 @@ async def test_conversations_with_equal_fields_share_one_encoding(emulator: Emul
         """The weather in a city."""
         return city
 
+    brief, long = "Be brief. " * 10_000, "Be long. " * 10_000
     async with client_of(emulator) as client:
-        first, second = (
-            client.conversation(model="echo", instructions="Be brief.", tools=[get_weather]) for _ in range(2)
-        )
-        other = client.conversation(model="echo", instructions="Be long.", tools=[get_weather])
-        assert first._fields is second._fields
-        assert other._fields is not first._fields
-        for chat, instructions in ((first, "Be brief."), (other, "Be long."), (second, "Be brief.")):
+
+        def conversation(instructions: str) -> trunkline.Conversation:
+            return client.conversation(model="echo", instructions=instructions, tools=[get_weather])
+
+        first = conversation(brief)
+        assert kept_bytes(lambda: conversation(brief)) < len(brief) / 2
+        assert kept_bytes(lambda: conversation(long)) > len(long)
+        for chat, instructions in ((first, brief), (conversation(long), long), (conversation(brief), brief)):
             await ask(chat, "hello")
             assert [*emulator.responses.values()][-1].instructions == instructions

@@ -11,9 +11,10 @@ import pytest
 
 import trunkline
 from trunkline import Cause, Deadlines, Policy, PoolLimits
-from trunkline._protocol import items
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.identity import identity
+from trunkline._protocol.json import JSON
 from trunkline.emulator import Emulator, FakeSocket, Gate, assert_context
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, UnknownEvent
@@ -451,14 +452,13 @@ async def test_peer_26_an_item_is_encoded_once_in_its_life(
     emulator: Emulator, client: trunkline.Client, monkeypatch: pytest.MonkeyPatch, keyed: bool
 ) -> None:
     encoded = 0
-    made = items.Item._made.__func__  # type: ignore[attr-defined]
 
-    def counted(cls: type, *given: Any) -> Any:
+    def counted(kind: str, item: JSON) -> bytes:
         nonlocal encoded
         encoded += 1
-        return made(cls, *given)
+        return identity(kind, item)
 
-    monkeypatch.setattr(items.Item, "_made", classmethod(counted))
+    monkeypatch.setattr("trunkline._protocol.items.identity", counted)
     history: list[Any] = [user(f"message {number}") for number in range(500)]
     chat = client.conversation(model="echo", items=history)
     for turn in range(4):

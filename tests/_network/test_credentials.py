@@ -16,6 +16,7 @@ from trunkline import ConfigurationError, ConnectFailed, Policy, PoolLimits, Upg
 from trunkline._network.credentials import auth_headers
 from trunkline.emulator import Emulator
 
+from ..memory import parts_of
 from ..talk import Timing, ask, client_of
 from ..waiting import soon, until
 
@@ -173,12 +174,14 @@ async def test_the_key_is_shown_nowhere(
                     said.append(everything_said(error))
                 else:
                     said.append(repr(stream) + repr(stream.metrics))
+            parts = list(parts_of(client))
+            assert {"Pool", "HttpTransport", "Credentials"} <= {type(part).__name__ for part in parts}
             said += [
                 repr(client),
                 repr(client.metrics),
                 repr(vars(client).values()),
                 repr(chat),
-                repr(vars(client._transports).values()),
+                *map(repr, parts),
             ]
         emulator.faults.clear()
     said += [record.getMessage() for record in caplog.records] + [caplog.text]

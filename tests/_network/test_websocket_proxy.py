@@ -43,7 +43,7 @@ class Proxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        self._server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=context)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -53,7 +53,7 @@ class Proxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -285,7 +285,7 @@ async def test_a_proxy_that_is_not_there_is_a_failed_connection(plain: int, unus
 async def test_a_dial_cancelled_at_the_proxy_leaves_nothing(plain: int, proxy: Proxy, scheme: str) -> None:
     proxy.status = "silence"
     before = asyncio.all_tasks()
-    silent = await asyncio.start_server(proxy._serve if scheme == "http" else hold(proxy), "127.0.0.1", 0)
+    silent = await asyncio.start_server(proxy.serve if scheme == "http" else hold(proxy), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     async with silent:
         dialling = asyncio.ensure_future(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import typing
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trunkline._protocol import decoding
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import (
     ErrorEvent,
@@ -501,14 +501,31 @@ def test_a_valid_frame_with_a_few_bytes_changed_gives_an_event_or_a_protocol_vio
     decodes_or_violates(bytes(mutated))
 
 
+def decodings(frame: bytes) -> int:
+    """How often a decoder is called for a frame."""
+    found = 0
+
+    def count(_: Any, event: str, called: Any) -> None:
+        nonlocal found
+        found += event == "c_call" and isinstance(getattr(called, "__self__", None), msgspec.json.Decoder)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        decode(frame)
+    finally:
+        sys.setprofile(before)
+    return found
+
+
 def test_only_an_event_that_must_be_read_is_decoded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A delta is decoded in one pass; pass-through needs no second decoding."""
     monkeypatch.setattr(msgspec.json, "decode", None)
     monkeypatch.setattr(json, "loads", None)
-    monkeypatch.setattr(decoding, "_decode_envelope", None)
-    event = decode(b'{"type":"response.output_text.delta","delta":"a"}')
-    assert event.raw == b'{"type":"response.output_text.delta","delta":"a"}'
-    assert isinstance(decode(b'{"type":"response.created","response":{"id":"r"}}'), ResponseCreated)
+    frame = b'{"type":"response.output_text.delta","delta":"a"}'
+    assert decode(frame).raw == frame
+    assert decodings(frame) == decodings(b'{"type":"response.created","response":{"id":"r"}}') == 1
+    assert decodings(b'{"type":"response.brand_new"}') == 2
 
 
 def test_the_place_of_a_delta_is_decoded_on_access() -> None:

@@ -82,7 +82,6 @@ def test_items_tools_and_instructions_are_encoded_once(monkeypatch: pytest.Monke
     made = items(user("a"), CALL)
     first = frame(fields, made)
     monkeypatch.setattr("trunkline._protocol.fields.copy_json", None)
-    monkeypatch.setattr("trunkline._protocol.fields._Field", None)
     monkeypatch.setattr("trunkline._protocol.items.encode", None)
     assert frame(fields.following(copy.deepcopy(values)), made) == first
 

@@ -13,6 +13,12 @@ from trunkline._protocol.items import Item
 from trunkline.errors import ConfigurationError
 
 from ..items import assistant, call, output, user
+from ..memory import kept_bytes
+
+LONG = 10_000
+COPY_BYTES = LONG * 8
+"""A copy of a list of so many items takes this much memory at least."""
+
 
 REFUSAL = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "a"}]}
 VALUES = st.sampled_from(
@@ -199,12 +205,13 @@ TestVersions.settings = settings(max_examples=40, stateful_step_count=12, deadli
 
 
 def test_extending_the_newest_version_copies_nothing() -> None:
-    first = history(*(user(str(number)) for number in range(50)))
-    second = first.extended(items([assistant("a")]))
-    assert second._log is first._log
-    assert first.extended(items([assistant("b")]))._log is not first._log
+    first = history(*(user(str(number)) for number in range(LONG)))
+    [answer], [other] = items([assistant("a")]), items([assistant("b")])
+    second = first.extended([answer])
+    assert kept_bytes(lambda: second.extended([answer])) < COPY_BYTES / 2
+    assert kept_bytes(lambda: first.extended([other])) > COPY_BYTES, "another went on from here before"
     assert second.extended([]) is second
-    assert second.prefix(51) is second
+    assert second.prefix(LONG + 1) is second
 
 
 def test_two_versions_may_extend_joined_texts() -> None:
@@ -267,13 +274,20 @@ def test_following_equals_encoding_the_whole_history_again(
         holds(before, held)
 
 
+def test_a_history_that_is_given_whole_and_only_grew_is_not_copied() -> None:
+    values = [user(str(number)) for number in range(LONG)]
+    first = History().following(values)
+    values.append(user("one more"))
+    assert kept_bytes(lambda: first.following(values)) < COPY_BYTES / 2
+    assert kept_bytes(lambda: first.following(values[1:])) > COPY_BYTES
+
+
 def test_unchanged_items_are_the_same_objects() -> None:
     values = [user("a"), assistant("b"), user("c"), assistant("d")]
     first = History().following(values)
     values.append(user("e"))
     second = first.following(values)
     assert all(new is old for new, old in zip(second, first, strict=False))
-    assert second._log is first._log
     values[1]["content"] = "edited"
     third = second.following(values)
     assert [new is old for new, old in zip(third, second, strict=True)] == [True, False, True, True, True]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -35,7 +38,17 @@ def test_the_loop_goes_on_between_runs() -> None:
         assert loop.run(result(loop.run(begin()))) == "done"
 
 
-def test_control_c_cancels_and_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def control_c_interrupts() -> Iterator[None]:
+    """SIGINT raises `KeyboardInterrupt` in the main thread, also where a test runner ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_cancels_and_waits_for_the_end() -> None:
     started, cleaned = threading.Event(), threading.Event()
 
     async def wait() -> None:
@@ -46,17 +59,12 @@ def test_control_c_cancels_and_waits_for_the_end(monkeypatch: pytest.MonkeyPatch
             await asyncio.sleep(0.01)
             cleaned.set()
 
-    waits = iter([started, None])
+    def press_control_c() -> None:
+        started.wait()
+        signal.raise_signal(signal.SIGINT)  # Python calls the handler in the main thread
 
-    def interrupted(ended: threading.Event) -> None:
-        first = next(waits)
-        if first is not None:
-            first.wait()
-            raise KeyboardInterrupt
-        ended.wait()
-
-    monkeypatch.setattr("trunkline.cli.loop_thread._wait", interrupted)
-    with LoopThread() as loop:
+    with LoopThread() as loop, control_c_interrupts():
+        threading.Thread(target=press_control_c).start()
         with pytest.raises(KeyboardInterrupt):
             loop.run(wait())
         assert cleaned.is_set()

@@ -99,8 +99,11 @@ def test_its_repr_tells_its_state() -> None:
     assert repr(gate) == "<Gate open>"
 
 
-async def test_a_held_fault_is_described_without_its_gate(emulator: Emulator) -> None:
-    emulator.faults.hold(event=3)
-    emulator.faults.add("stall", event=3)
-    held, stall = (fault for fault, _ in emulator.faults._laid)
-    assert describe(held) == describe(stall) == {"action": "stall", "event": 3}
+async def test_a_held_fault_is_described_without_its_gate(socket: Socket, emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event=3)
+    gate.open()
+    await socket.response(input="x")
+    [held] = emulator.faults.fired
+    assert held.fault.gate is gate
+    stall = emulator.faults.add("stall", event=3)
+    assert describe(held.fault) == describe(stall) == {"action": "stall", "event": 3}

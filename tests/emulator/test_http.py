@@ -114,8 +114,16 @@ async def test_headers_tell_of_limits(wire: Wire) -> None:
         assert got.headers["x-ratelimit-limit-requests"] == "10000"
         assert int(got.headers["x-ratelimit-remaining-tokens"]) > 0
         assert got.headers["openai-organization"] == "org-1"
-    async with wire.session.ws_connect(f"{wire.emulator.base_url}/responses") as opened:
-        assert opened._response.headers["x-request-id"].startswith("req_")
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    async with wire.session.get(f"{wire.emulator.base_url}/responses", headers=upgrade) as opened:
+        assert opened.status == 101
+        assert opened.headers["x-request-id"].startswith("req_")
+        opened.close()
 
 
 async def test_bodies_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

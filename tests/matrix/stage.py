@@ -235,11 +235,11 @@ class Stage:
     async def end_of_talk(self, role: Role) -> None:
         """Let an endless answer end, and wait for its turn."""
         self._silent.add(role.name)
-        await soon(self._talking)
+        await soon(self.talking)
 
     async def _talk(self) -> None:
         """Start the neighbour's turn, on the same connection if lanes are on."""
-        self._talking = self.neighbour.begin("talk")
+        self.talking = self.neighbour.begin("talk")
         await soon(self.neighbour.began.wait())
 
     async def _dial(self) -> None:

@@ -127,7 +127,7 @@ async def check_neighbour(stage: Stage) -> None:
     """The neighbour's turn is not disturbed, unless the table lists the connection as lost."""
     neighbour, expected = stage.neighbour, neighbour_error(stage.cell)
     if expected is None:
-        assert not stage._talking.done(), "the neighbour's turn ended early"
+        assert not stage.talking.done(), "the neighbour's turn ended early"
     await stage.end_of_talk(neighbour)
     if expected is None:
         assert neighbour.error is None, repr(neighbour.error)
