@@ -51,6 +51,7 @@ def conversation() -> list[list[Event]]:
     plain = answer(1, message("one two three four"))
     disordered = answer(2, message("one two three four five six"))
     disordered[6:8] = [disordered[7], disordered[6], disordered[6]]  # early, late, and repeated
+    disordered.insert(6, disordered[4])
     return [
         plain,
         disordered,
