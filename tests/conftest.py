@@ -118,3 +118,9 @@ async def client(emulator: Emulator) -> AsyncIterator[trunkline.Client]:
         base_url=emulator.base_url, api_key=emulator.api_key, lanes=True, deadlines=deadlines
     ) as running:
         yield running
+
+
+@pytest.fixture
+def chat(client: trunkline.Client) -> trunkline.Conversation:
+    """A conversation with a model that repeats the last user message."""
+    return client.conversation(model="echo")

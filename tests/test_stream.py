@@ -33,12 +33,6 @@ from .talk import (
 )
 from .waiting import runs_briefly, soon, until
 
-
-@pytest.fixture
-def chat(client: trunkline.Client) -> trunkline.Conversation:
-    return client.conversation(model="echo")
-
-
 # Reading.
 
 

@@ -54,11 +54,6 @@ VALUES = {
 }
 
 
-@pytest.fixture
-def chat(client: trunkline.Client) -> trunkline.Conversation:
-    return client.conversation(model="echo")
-
-
 def sent(emulator: Emulator) -> dict[str, Any]:
     """The ``text`` of the last request."""
     text: dict[str, Any] = (emulator.requests[-1].body or {})["text"]
