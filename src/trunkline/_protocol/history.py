@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from .items import Item
 from .json import JSON
 
 _SEED = b"\0" * 32
+
+
+_NO_IDS: Final[frozenset[str]] = frozenset()
+"""Shared, because each history has two such sets and few have calls."""
 
 
 class _Log:
@@ -76,8 +80,8 @@ class History:
         self._log = _Log()
         self._length = 0
         self.size_bytes: int = 0
-        self._open: frozenset[str] = frozenset()
-        self._orphans: frozenset[str] = frozenset()
+        self._open: frozenset[str] = _NO_IDS
+        self._orphans: frozenset[str] = _NO_IDS
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> History:
@@ -142,7 +146,7 @@ class History:
         shorter._log = self._log
         shorter._length = length
         shorter.size_bytes = sum(len(item.encoded) + 1 for item in self._log.items[:length])
-        shorter._open, shorter._orphans = _calls_after(frozenset(), frozenset(), self._log.items[:length])
+        shorter._open, shorter._orphans = _calls_after(_NO_IDS, _NO_IDS, self._log.items[:length])
         return shorter
 
     def position_of(self, mark: bytes, near: int) -> int | None:
@@ -193,14 +197,19 @@ def _calls_after(
     open_calls: frozenset[str], orphans: frozenset[str], items: Sequence[Item]
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Open calls and orphan outputs after more items: each call matches one output, in either order."""
-    calls, outputs = set(open_calls), set(orphans)
+    calls: set[str] | None = None
+    outputs: set[str] = set()
     for item in items:
         call_id = item.call_id
         if call_id is None:
             continue
+        if calls is None:
+            calls, outputs = set(open_calls), set(orphans)
         expected, missing = (outputs, calls) if item.is_call else (calls, outputs)
         if call_id in expected:
             expected.discard(call_id)
         else:
             missing.add(call_id)
+    if calls is None:
+        return open_calls, orphans
     return frozenset(calls), frozenset(outputs)
