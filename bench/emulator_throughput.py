@@ -1,9 +1,9 @@
-"""How many text deltas one emulator process streams in a second.
+"""Throughput of one emulator process, in text deltas per second.
 
     python bench/emulator_throughput.py [--lanes 64] [--seconds 5] [--rate TOKENS_PER_SECOND]
 
-The server runs in a process of its own; the client counts frames and does nothing else. With `--rate`,
-each lane is paced, and the figure of interest is the server's CPU time.
+The server runs in its own process; the client only counts frames. With `--rate`, each lane is paced, and the
+CPU time of the server is the figure of interest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Counter(WSListener):  # type: ignore[misc]
 
 
 def serve(pipe: Connection, rate: float | None) -> None:
-    """Run an emulator until told to stop, then tell the CPU time."""
+    """Run an emulator until stopped, then report its CPU time."""
 
     async def run() -> None:
         async with Emulator(tokens_per_second=rate) as emulator:
@@ -52,7 +52,7 @@ def serve(pipe: Connection, rate: float | None) -> None:
 
 
 async def measure(url: str, key: str, lanes: int, seconds: float, pipe: Connection) -> None:
-    """Open the lanes, count, and print."""
+    """Open the lanes, count the deltas, and print the result."""
     url = url.replace("http", "ws") + "/responses"
     headers = {"Authorization": f"Bearer {key}"}
     for first in range(0, lanes, LANES_PER_CONNECTION):
@@ -78,7 +78,7 @@ async def measure(url: str, key: str, lanes: int, seconds: float, pipe: Connecti
 
 
 def main() -> None:
-    """Measure."""
+    """Parse the arguments and measure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)

@@ -1,4 +1,4 @@
-"""The benchmark's own environment: the newest version of every client, beside this checkout of trunkline."""
+"""Environment of the benchmark: the newest version of every client, and this checkout of trunkline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHOWN = (
 
 
 def make(*, refresh: bool = False) -> None:
-    """Make the environment, or bring it up to date."""
+    """Create or update the environment."""
     if PYTHON.exists() and not refresh:
         return
     print("making .venv-bench: a few minutes, once", flush=True)
@@ -50,13 +50,13 @@ def make(*, refresh: bool = False) -> None:
 
 
 def go_there() -> None:
-    """Go on in the environment, if this is another interpreter."""
+    """Restart the program in the environment, if this is another interpreter."""
     if Path(sys.prefix) != PLACE:
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
 def description() -> dict[str, object]:
-    """Versions and machine, for the record."""
+    """The versions of the packages, and the machine."""
     from importlib.metadata import version
 
     return {

@@ -1,4 +1,4 @@
-"""The figures as SVG."""
+"""Plots of the figures, as SVG."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LINES = {
 
 
 def draw(place: Path, summary: Any) -> None:
-    """One file a case."""
-    mpl.rcParams["svg.hashsalt"] = "trunkline"  # the same figures make the same file
+    """Write one file per case."""
+    mpl.rcParams["svg.hashsalt"] = "trunkline"  # equal figures give an identical file
     for case, (figure, title) in _BARS.items():
         if case in summary:
             _bars(place / f"{case}.svg", summary[case], figure, title)

@@ -1,4 +1,4 @@
-"""Figures kept as JSON, and shown as a table."""
+"""Figures of the benchmark: JSON file, and tables made from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Summary = dict[str, dict[str, dict[str, dict[str, float]]]]
 
 
 def keep(place: Path, runs: list[dict[str, Any]], made: dict[str, Any], *, is_whole: bool) -> None:
-    """Put these runs in the place of earlier ones of the same case and client."""
+    """Store these runs, replacing earlier ones of the same case and client."""
     place.mkdir(parents=True, exist_ok=True)
     path = place / FIGURES
     known = json.decode(path.read_bytes()) if path.exists() else {"runs": []}
@@ -32,7 +32,7 @@ def keep(place: Path, runs: list[dict[str, Any]], made: dict[str, Any], *, is_wh
 
 
 def write(place: Path) -> None:
-    """Table and plots of what is kept."""
+    """Write the tables and plots of the stored figures."""
     known = json.decode((place / FIGURES).read_bytes())
     summary = summed_up(known["runs"])
     failures = {
@@ -46,7 +46,7 @@ def write(place: Path) -> None:
 
 
 def summed_up(runs: list[dict[str, Any]]) -> Summary:
-    """Median, least and most of every figure, by case and client."""
+    """Median, minimum and maximum of every figure, by case and client."""
     values: dict[str, dict[str, dict[str, list[float]]]]
     values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for run in runs:

@@ -1,10 +1,10 @@
-"""Measure trunkline beside its peers and the floor, in one run, and write what came out to docs/benchmarks.
+"""Measure trunkline, its peers and the floor, and write the results to docs/benchmarks.
 
     python bench/run.py [--quick] [--case CASE]... [--client CLIENT]... [--rounds N] [--minutes M] [--refresh]
 
-Rounds are interleaved: each goes through every case and client once, every run in an interpreter of its own,
-so that what else the machine does falls on all alike. A run of single cases or clients replaces their figures
-alone. After the first round, no run is begun that could end later than the minutes given.
+Rounds are interleaved: each runs every case and client once, each in its own interpreter, so that other load
+on the machine affects all of them alike. With ``--case`` or ``--client``, only the figures of these are
+replaced. After the first round, no run starts that could end after the given minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOOK = ("floor", "floor-task", "trunkline", "trunkline-push", "trunkline-keyed",
 
 @contextmanager
 def server() -> Iterator[int]:
-    """The scripted server, in a process of its own; its port."""
+    """Run the scripted server in its own process; gives its port."""
     command = [sys.executable, "-m", "load.server"]
     process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True)
     try:
@@ -41,7 +41,7 @@ def server() -> Iterator[int]:
 
 
 def run_one(case: str, client: str, port: int, *, quick: bool, limit_s: float) -> dict[str, Any]:
-    """The figures of one run, or why there are none."""
+    """The figures of one run, or the reason of its failure."""
     from msgspec import json
 
     command = [
@@ -68,7 +68,7 @@ def run_one(case: str, client: str, port: int, *, quick: bool, limit_s: float) -
 
 
 def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """All runs, in rounds."""
+    """The figures of all runs, in rounds."""
     from cases import CASES
 
     plan = [
@@ -95,7 +95,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
+    """The arguments of the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -114,7 +114,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure, and write the report."""
     given = arguments()
     environment.make(refresh=given.refresh)
     environment.go_there()

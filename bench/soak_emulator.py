@@ -1,9 +1,8 @@
-"""Random clients, valid and invalid, against one emulator, looking for what must not happen.
+"""Soak test of the emulator: random clients, valid and invalid, against one emulator.
 
     python bench/soak_emulator.py [--seconds 600] [--clients 8] [--seed 0]
 
-It fails when the emulator logs an exception, when a well-behaved client is not served, or when memory or
-tasks are left over.
+It fails if the emulator logs an exception, does not serve a valid client, or leaks memory or tasks.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ raw = st.binary(max_size=60) | st.text(max_size=60)
 
 
 class Errors(logging.Handler):
-    """Keeps what is logged as an error."""
+    """Keeps log records of errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -112,7 +111,7 @@ class Errors(logging.Handler):
 
 
 def examples(strategy: st.SearchStrategy[Any], count: int, seed: int) -> list[Any]:
-    """Values that hypothesis thinks up."""
+    """Example values of a hypothesis strategy."""
     found: list[Any] = []
 
     @settings(
@@ -134,7 +133,7 @@ def examples(strategy: st.SearchStrategy[Any], count: int, seed: int) -> list[An
 async def misbehave(
     emulator: Emulator, session: aiohttp.ClientSession, dice: random.Random, pool: list[Any]
 ) -> None:
-    """One connection: some frames, some reading, and then gone, in some manner."""
+    """One connection: random frames, random reads, and a random kind of end."""
     try:
         async with session.ws_connect(f"{emulator.base_url}/responses", max_msg_size=0) as socket:
             latest = "resp_unknown"
@@ -182,7 +181,7 @@ async def post(
 
 
 async def behave(emulator: Emulator, session: aiohttp.ClientSession) -> None:
-    """A conversation that has to succeed, whatever the others do."""
+    """A conversation that must succeed, independent of the other clients."""
     async with session.ws_connect(f"{emulator.base_url}/responses") as socket:
         for turn in range(3):
             body = {
@@ -200,9 +199,9 @@ async def behave(emulator: Emulator, session: aiohttp.ClientSession) -> None:
 
 
 async def soak(seconds: float, clients: int, seed: int) -> dict[str, Any]:
-    """Run it; the figures are returned."""
+    """Run the clients and return the figures."""
     dice = random.Random(seed)
-    # Everybody may be struck, except those who behave.
+    # Faults can affect every client but the valid ones.
     faults = Faults(
         [
             Fault(action, model=model, probability=0.01, times=None, seconds=0.01, size_bytes=100_000)
@@ -255,7 +254,7 @@ async def soak(seconds: float, clients: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Soak, print, and fail on what was found."""
+    """Run the soak test, print the figures, and exit with the failures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=8)
@@ -268,7 +267,7 @@ def main() -> None:
     assert not errors.found, "\n".join(errors.found[:5])
     assert figures["tasks_left"] == 0, figures["tasks_left"]
     marks = figures["memory_marks_mb"]
-    # What is kept is bounded and full after some time; from then on nothing may grow.
+    # The emulator's records are bounded: once they are full, memory must not grow.
     if len(marks) >= 8:
         middle, last = max(marks[len(marks) // 2 - 1 : len(marks) // 2 + 1]), marks[-1]
         assert last < middle * 1.2 + 2, f"memory grows: {marks}"

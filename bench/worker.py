@@ -1,4 +1,4 @@
-"""One case for one client, in a process of its own. The figures are the last line of its output."""
+"""Run one case for one client in its own process. The figures are the last line of the output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def _measure(bench: Bench, case: str) -> None:
     async with asyncio.timeout(CASES[case].limit_s):
         figures = await CASES[case].measure(bench)
     print(json.encode(figures).decode(), flush=True)
-    os._exit(0)  # what a client does at exit is not measured, and may take long
+    os._exit(0)  # the exit of a client is not measured, and may take long
 
 
 if __name__ == "__main__":

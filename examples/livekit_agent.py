@@ -1,10 +1,10 @@
-"""A voice agent of LiveKit's whose LLM is trunkline: it books tables, and hands over to a colleague.
+"""LiveKit voice agent with trunkline as its LLM: tools, and a handover to a second agent.
 
     pip install livekit-plugins-trunkline livekit-plugins-openai
     OPENAI_API_KEY=... python examples/livekit_agent.py console          # in the terminal, without a server
     LIVEKIT_URL=... python examples/livekit_agent.py dev                 # with a LiveKit server
 
-Speech comes from and goes to OpenAI here; any other STT and TTS will do.
+STT and TTS are OpenAI's here; those of other providers work too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ server = AgentServer()
 
 
 class Receptionist(Agent):
-    """Takes the call."""
+    """The first agent of a call."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -37,8 +37,8 @@ class Receptionist(Agent):
         """Book a table.
 
         Args:
-            guests: how many people.
-            time: when, such as "tonight at eight".
+            guests: the number of people.
+            time: the time, such as "tonight at eight".
         """
         return f"booked for {guests} people, {time}"
 
@@ -49,7 +49,7 @@ class Receptionist(Agent):
 
 
 class Cook(Agent):
-    """Knows the food. Goes on where the receptionist was: what was said goes along."""
+    """The second agent of a call. It continues with the receptionist's chat context."""
 
     def __init__(self, receptionist: Agent) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class Cook(Agent):
 
 @server.rtc_session()
 async def answer(job: JobContext) -> None:
-    """One call."""
+    """Run the session of one call."""
     session = AgentSession[None](
         stt=openai.STT(),
         llm=trunkline.LLM(model=MODEL),

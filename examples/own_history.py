@@ -1,4 +1,4 @@
-"""A history that the application keeps itself: give all of it and a key, and only what is new is sent.
+"""History kept by the application: give all items and a key, and only new items are sent.
 
 Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
 """
@@ -15,7 +15,7 @@ MODEL = os.environ.get("MODEL", "gpt-6-astra")
 
 
 class Session:
-    """What a framework would have: a list of messages, and an id."""
+    """A session as frameworks have it: a list of messages, and an id."""
 
     def __init__(self, client: trunkline.Client, name: str) -> None:
         self._client = client
@@ -23,7 +23,7 @@ class Session:
         self._messages: list[dict[str, Any]] = []
 
     async def ask(self, text: str) -> None:
-        """One turn."""
+        """Run one turn, and print the answer and the number of items sent."""
         self._messages.append({"role": "user", "content": text})
         async with self._client.stream(model=MODEL, input=self._messages, key=self._name) as stream:
             response = await stream.finish()

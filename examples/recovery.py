@@ -1,6 +1,6 @@
-"""A service that fails: what is recovered within the turn, and what reaches the program.
+"""Failures of the service: those that are recovered within the turn, and one that raises an exception.
 
-It brings its own emulator, so that things can be broken on purpose.
+The program starts its own emulator, to cause the failures.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ async def main() -> None:
         chat = client.conversation(model="gpt-6-astra", store=False)
         await chat.run("Hello!")
 
-        emulator.forget()  # the service loses its memory: the turn is asked again in full
+        emulator.forget()  # the service loses all responses: the turn is repeated in full
         async with chat.send("Do you remember me?") as stream:
             await stream.finish()
         causes = ", ".join(cause.value for cause in stream.metrics.recoveries)
         print(f"forgotten: {stream.metrics.attempts} attempts, because of {causes}")
 
-        await emulator.drop_connections()  # the line breaks between two turns
+        await emulator.drop_connections()  # the connections are lost between two turns
         async with chat.send("Are you there?") as stream:
             await stream.finish()
-        print("line broken:", stream.metrics.mode, "on connection", stream.metrics.connection)
+        print("connection lost:", stream.metrics.mode, "on connection", stream.metrics.connection)
 
         before = chat.items
         try:

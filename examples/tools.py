@@ -1,4 +1,4 @@
-"""Python functions as tools: the calls of one response run together.
+"""Python functions as tools: the calls of one response run concurrently.
 
 Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
 """
@@ -27,7 +27,7 @@ def find_trains(city: str) -> list[str]:
 
 
 def show(event: trunkline.ServerEvent) -> None:
-    """Print text and calls as they come."""
+    """Print text deltas and tool calls as they arrive."""
     if isinstance(event, OutputTextDelta):
         print(event.delta, end="", flush=True)
     elif isinstance(event, OutputItemDone) and event.item["type"] == "function_call":
@@ -35,7 +35,7 @@ def show(event: trunkline.ServerEvent) -> None:
 
 
 def report(metrics: trunkline.TurnMetrics) -> None:
-    """Print what a turn sent."""
+    """Print the size of the request of a turn."""
     print(f"\n({metrics.mode}: {metrics.bytes_sent} bytes, in full {metrics.full_bytes})")
 
 

@@ -1,4 +1,4 @@
-"""A voice agent that can be interrupted. Speech is played by a stand-in that is slower than the text.
+"""Voice agent with barge-in. A stand-in plays the speech, slower than the text arrives.
 
 Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
 """
@@ -15,7 +15,11 @@ MODEL = os.environ.get("MODEL", "gpt-6-astra")
 
 
 class Speaker:
-    """Plays text word by word, and knows what was heard of it."""
+    """Plays text word by word.
+
+    Attributes:
+        heard: the text that was played.
+    """
 
     def __init__(self) -> None:
         self._words: asyncio.Queue[str] = asyncio.Queue()
@@ -26,7 +30,7 @@ class Speaker:
         self._words.put_nowait(text)
 
     async def play(self) -> None:
-        """Play what is queued, for ever."""
+        """Play queued text until cancelled."""
         while True:
             word = await self._words.get()
             await asyncio.sleep(0.02)
@@ -35,18 +39,18 @@ class Speaker:
             self._words.task_done()
 
     async def finished(self) -> None:
-        """Wait until all that is queued has been heard."""
+        """Wait until all queued text was played."""
         await self._words.join()
 
 
 async def answer(chat: trunkline.Conversation, words: str, interrupted_after_s: float | None = None) -> None:
-    """Speak the model's answer. When the caller speaks into it, keep in the history what was heard."""
+    """Speak the model's answer. If the caller interrupts, keep only the heard part in the history."""
     print(f"caller: {words}\nagent:  ", end="")
     speaker = Speaker()
     playing = asyncio.create_task(speaker.play())
     stream = chat.send(words)
     try:
-        async with asyncio.timeout(interrupted_after_s), stream:  # stands for the caller's voice
+        async with asyncio.timeout(interrupted_after_s), stream:  # stands in for the voice of the caller
             async for text in stream.text():
                 speaker.say(text)
             await speaker.finished()

@@ -72,5 +72,5 @@ def test_own_history(emulator: Emulator) -> None:
 def test_recovery(emulator: Emulator) -> None:
     printed = run("recovery.py", emulator).splitlines()
     assert printed[0] == "forgotten: 2 attempts, because of parent_lost"
-    assert printed[1] == "line broken: full on connection 2"
+    assert printed[1] == "connection lost: full on connection 2"
     assert printed[2] == "refused: 400 invalid_prompt - history unchanged: True"

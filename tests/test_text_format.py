@@ -143,7 +143,7 @@ async def test_a_text_that_does_not_fit_is_raised_and_not_shown(
 ) -> None:
     emulator.expect().says(text)
     stream = await ask(chat, "weather?", text_format=kind)
-    with pytest.raises(ValueError, match=f"the output text is no {kind.__name__}: ") as wrong:
+    with pytest.raises(ValueError, match=f"the output text does not fit {kind.__name__}: ") as wrong:
         _ = stream.response.parsed
     assert "secret" not in str(wrong.value)
     assert wrong.value.__suppress_context__
@@ -172,15 +172,15 @@ class Rooted(pydantic.RootModel[list[int]]):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (3, "text_format is 3: give a pydantic model"),
+        (3, "text_format is 3: give a class that is a pydantic model"),
         (int, "text_format is the class int"),
         (AsDataclass("Oslo", 1), "text_format is of type AsDataclass"),
         ({"type": "object"}, "text_format is of type dict"),
         (list[AsStruct], "text_format is of type GenericAlias"),
         (Anything, "the field values takes keys of any name: make it a dataclass"),
         (Extra, "takes keys of any name"),
-        (Unknown, "Unknown has a field that JSON cannot carry"),
-        (Rooted, "Rooted is no JSON object"),
+        (Unknown, "Unknown has a field without a JSON schema"),
+        (Rooted, "Rooted is not a JSON object"),
     ],
 )
 async def test_a_wrong_type_is_refused_at_once(

@@ -1,4 +1,4 @@
-"""What is measured. A case is a coroutine that is given a bench, in a fresh process, and returns figures."""
+"""The cases. A case is a coroutine that takes a bench, in a new process, and returns figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a case works with: one client, the scripted server, and the clocks."""
+"""The bench of a case: one client, the scripted server, and measurements of time and memory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Bench:
 
     Attributes:
         name: the client's name.
-        port: where the server listens.
-        quick: less work, for a look.
-        rtt_ms: the round trip that the server pretends.
+        port: the port of the server.
+        quick: less work, for a first impression.
+        rtt_ms: the simulated round trip, in ms.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Bench:
 
     @property
     def url(self) -> str:
-        """The base URL, as clients are given it."""
+        """The base URL for the client."""
         rtt = f"/rtt{self.rtt_ms}" if self.rtt_ms else ""
         return f"http://127.0.0.1:{self.port}{rtt}/v1"
 
@@ -52,39 +52,39 @@ class Bench:
         return self.client
 
     async def talks(self, count: int, seed: Seed) -> list[Talk]:
-        """So many conversations, each of which has had a turn."""
+        """This number of conversations, each with one turn completed."""
         talks = [await self.client.talk(seed) for _ in range(count)]
         for first in range(0, count, 64):
             await asyncio.gather(*(self.turn(talk) for talk in talks[first : first + 64]))
         return talks
 
     async def turn(self, talk: Talk) -> None:
-        """A turn with a short answer."""
+        """Run a turn with a short answer."""
         talk.say(text_of(Order(deltas=3)))
         await talk.ask()
 
     def counts(self) -> dict[str, Any]:
-        """What the server has counted since the last time."""
+        """The counters of the server since the previous call."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/counts", timeout=10) as answer:
             counts: dict[str, Any] = json.decode(answer.read())
         return counts
 
     def size(self, seconds: float, most: int) -> int:
-        """How many deltas fill so many seconds, about."""
+        """The number of deltas that take about this many seconds."""
         seconds = seconds / 4 if self.quick else seconds
         return max(200, min(most, int(self.client.speed * seconds)))
 
 
 @dataclass
 class Cost:
-    """CPU and wall time of something."""
+    """CPU and wall time."""
 
     cpu_s: float
     wall_s: float
 
 
 async def cost_of(what: Callable[[], Awaitable[object]], *, collect: bool = True) -> Cost:
-    """Run it, and say what it cost this process. What was left over before is collected first."""
+    """Run the work and measure its cost to this process. Garbage from before is collected first."""
     if collect:
         gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -99,11 +99,11 @@ def resident_bytes() -> int:
 
 
 def median(values: list[float]) -> float:
-    """The middle one."""
+    """The median."""
     return statistics.median(values)
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that this share of all are below."""
+    """The value below which this share of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

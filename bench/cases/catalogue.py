@@ -18,7 +18,7 @@ _ALL = (
     "pydantic-ai",
     "pipecat",
 )
-_READING = ("floor-task", "trunkline-push")  # two more ways to read, for the cases about reading
+_READING = ("floor-task", "trunkline-push")  # with different ways of reading, for the cases about reading
 _HTTP = ("openai-http", "openai-http-chained")
 
 
@@ -31,10 +31,10 @@ class Case:
     """One case.
 
     Attributes:
-        measure: gives the figures.
-        clients: whom it is for.
+        measure: the coroutine that returns the figures.
+        clients: the names of the clients that it measures.
         main: the figure that is compared, and its unit.
-        limit_s: when one run of it is given up.
+        limit_s: the time limit of one run, in seconds.
     """
 
     measure: Callable[[Bench], Awaitable[Figures]]
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What it measures, in one line."""
+        """The first line of its description."""
         return (self.measure.__doc__ or "").strip().splitlines()[0]
 
 

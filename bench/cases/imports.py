@@ -1,4 +1,4 @@
-"""What the import of a library costs, in a fresh interpreter."""
+"""Cost of importing a library, in a new interpreter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 async def imports(bench: Bench) -> Figures:
     """The import alone: CPU, wall time, modules, and the size of the process afterwards."""
     script = _SCRIPT.format(statement=STATEMENTS[bench.name])
-    await _run(script)  # compiles what was not compiled at its installation
+    await _run(script)  # compiles files that the installation did not compile
     runs = [await _run(script) for _ in range(3 if bench.quick else 5)]
     names = ("cpu_ms", "wall_ms", "modules", "rss_mb")
     scale = (1e3, 1e3, 1, 1)

@@ -1,4 +1,4 @@
-"""What a conversation takes up, beyond its own words."""
+"""Memory of a conversation, beyond its text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def resident(bench: Bench) -> Figures:
 
 
 async def traced(bench: Bench) -> Figures:
-    """The same in Python's own count of allocated bytes."""
+    """The same, as bytes that Python allocated."""
     tracemalloc.start()
     return await _measured(bench, lambda: tracemalloc.get_traced_memory()[0])
 

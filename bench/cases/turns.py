@@ -1,4 +1,4 @@
-"""What a turn costs, and what it puts on the wire."""
+"""Cost of a turn, and its bytes on the wire."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TURNS = 50
 
 
 async def grows(bench: Bench) -> Figures:
-    """A turn of a history that grows in place, by its length."""
+    """A turn of a history that grows in place, by length."""
     return await _by_length(bench, renewed=False)
 
 
 async def fresh(bench: Bench) -> Figures:
-    """A turn of a history whose objects are all new, though equal, by its length."""
+    """A turn of a history whose objects are new and equal, by length."""
     return await _by_length(bench, renewed=True)
 
 

@@ -1,4 +1,4 @@
-"""How long one waits, with a round trip that the server pretends."""
+"""Waiting times, with a simulated round trip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEED = Seed(4, 10)
 
 
 class _First:
-    """When the first piece was heard, and when the server had the request it answers."""
+    """The times of the first piece and of the arrival of its request at the server."""
 
     def __init__(self) -> None:
         self.heard_ns = 0
@@ -30,7 +30,7 @@ class _First:
 
 
 async def _timed(talk: Talk, begun: int = 0) -> tuple[float, float]:
-    """Milliseconds until the server had the request, and until the first piece was heard."""
+    """Milliseconds until the server had the request, and until the client had the first piece."""
     first = _First()
     talk.say("Now? " + text_of(Order(deltas=3)))
     begun = begun or time.monotonic_ns()
@@ -80,7 +80,7 @@ async def first_turn(bench: Bench) -> Figures:
 
 
 async def after_barge_in(bench: Bench) -> Figures:
-    """An answer is left while it is spoken; how long until the server has the next request."""
+    """An answer is interrupted; the time until the server has the next request."""
     bench.rtt_ms = _RTT
     await bench.open()
     sent, heard = [], []
@@ -95,7 +95,7 @@ async def after_barge_in(bench: Bench) -> Figures:
 
 
 async def after_lost_socket(bench: Bench) -> Figures:
-    """The socket is lost between two turns; how long until the next answer begins."""
+    """The socket is lost between two turns; the time until the next answer begins."""
     bench.rtt_ms = _RTT
     client = await bench.open()
     heard, failed = [], 0

@@ -1,4 +1,4 @@
-"""The clients that are measured, each used as its own documentation recommends. One module each."""
+"""The measured clients, each used as its documentation recommends. One module each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = {
 
 
 def client_named(name: str) -> Client:
-    """A client by its name; only its own packages are imported."""
+    """The client of this name. Only its own packages are imported."""
     module, _, attribute = NAMES[name].partition(":")
     made: Client = getattr(import_module(f"clients.{module}"), attribute)()
     return made

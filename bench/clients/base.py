@@ -1,4 +1,4 @@
-"""What every client can do, in the words of the cases."""
+"""Interface of the clients, as the cases use it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ JSON = dict[str, Any]
 
 
 def next_order(left: int) -> str:
-    """What a tool answers: so many more calls, then a text."""
+    """The output of a tool: an order for this number of further calls, then a text."""
     return text_of(Order(call=left)) if left else text_of(Order(deltas=1))
 
 
 @cache
 def tool_definition(index: int) -> JSON:
-    """One of the tools, as the API documents them; made once, as applications do. Not to be changed."""
+    """One of the tools as the API documents it, made once, as applications do. Must not be changed."""
     return {
         "type": "function",
         "name": f"tool_{index}",
@@ -41,7 +41,7 @@ def tool_definition(index: int) -> JSON:
 
 @cache
 def tool_function(index: int) -> Callable[[int], Any]:
-    """The same tool as a Python function; made once, as applications do."""
+    """The same tool as a Python function, made once, as applications do."""
 
     async def call(left: int) -> str:
         return next_order(left)
@@ -53,12 +53,12 @@ def tool_function(index: int) -> Callable[[int], Any]:
 
 @dataclass(frozen=True)
 class Seed:
-    """How a conversation begins.
+    """The start of a conversation.
 
     Attributes:
-        history: how many messages there are before the first turn.
-        tools: how many tools it has.
-        instructions: what the model is told.
+        history: the number of messages before the first turn.
+        tools: the number of tools.
+        instructions: the instructions for the model.
     """
 
     history: int = 0
@@ -83,7 +83,7 @@ class Seed:
 
 @dataclass
 class Told:
-    """What one turn brought: pieces of text, and responses it took."""
+    """The result of one turn: the number of text deltas and responses, and the tool calls."""
 
     deltas: int = 0
     responses: int = 1
@@ -95,46 +95,46 @@ class Talk(ABC):
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """A user's message, for the next turn. Its cost is the application's."""
+        """Add a user message for the next turn. Its cost counts as the application's."""
 
-    def renew(self) -> None:  # noqa: B027 - not everyone has objects to renew
-        """Make the history's objects anew, equal in content. Its cost is the application's."""
+    def renew(self) -> None:  # noqa: B027 - some clients keep no objects
+        """Replace the history's objects by equal ones. Its cost counts as the application's."""
 
     @abstractmethod
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
-        """One response, heard piece by piece, to its end or until so many pieces; the rest is left."""
+        """One response, read delta by delta: to its end, or up to ``limit`` deltas if that is not 0."""
 
     async def work(self) -> Told:
-        """As many responses as it takes until there are no more tool calls."""
+        """Responses until one has no tool calls."""
         return await self.ask()
 
     async def prepare(self) -> None:
-        """``generate: false``."""
+        """Send a warm-up request (``generate: false``)."""
         raise NotImplementedError
 
-    async def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """Nothing more is asked."""
+    async def close(self) -> None:  # noqa: B027 - most clients have nothing to close
+        """Release the conversation: no further turn follows."""
 
 
 class Client(ABC):
     """One library, set up once in a process.
 
     Attributes:
-        speed: about how many deltas it takes in a second, to size the work.
+        speed: an estimate of the deltas it reads per second, for the size of the work.
     """
 
     speed = 5_000
 
     @abstractmethod
     async def open(self, url: str) -> None:
-        """Make what all conversations share. The URL is that of an API, such as ``http://host/v1``."""
+        """Make the objects that all conversations share. The URL is that of an API: ``http://host/v1``."""
 
     @abstractmethod
     async def talk(self, seed: Seed) -> Talk:
         """A new conversation."""
 
     async def warm(self, sockets: int) -> None:
-        """Have connections ready."""
+        """Open connections."""
         raise NotImplementedError
 
     async def close(self) -> None:  # noqa: B027

@@ -1,4 +1,4 @@
-"""The floor: picows' listener and msgspec's decoder, and nothing else. No client can cost less this way."""
+"""The floor: picows' listener and msgspec's decoder alone. No client built on them can cost less."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Listener(WSListener):
 
 
 class FloorTalk(Talk):
-    """A lane of one of the sockets."""
+    """A conversation on one lane of a socket."""
 
     def __init__(self, transport: WSTransport, lane: str, seed: Seed) -> None:
         self.deltas = 0
@@ -75,13 +75,13 @@ class FloorTalk(Talk):
         self._new.append({"type": "message", "role": "user", "content": text})
 
     def pass_on(self, piece: str) -> None:
-        """Give a piece to the task that waits for it."""
+        """Pass a piece to the waiting task."""
         assert self.pieces is not None
         self.pieces.append(piece)
         self.wake()
 
     def wake(self) -> None:
-        """Something has come."""
+        """Resume the waiting task."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -122,7 +122,7 @@ class FloorTalk(Talk):
 
 
 class Floor(Client):
-    """As many sockets as lanes need."""
+    """As many sockets as the lanes need."""
 
     speed = 500_000
     wakes = False
@@ -156,6 +156,6 @@ class Floor(Client):
 
 
 class FloorTask(Floor):
-    """The same, but each piece is handed to a waiting task, as it has to be for any `async for`."""
+    """The same, with each piece passed to a waiting task, as every `async for` requires."""
 
     wakes = True

@@ -1,6 +1,6 @@
 """livekit-plugins-openai: `responses.LLM(use_websocket=True)`.
 
-One LLM for each conversation, because the chain is its state.
+One LLM for each conversation, because the LLM holds the chain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, next_o
 
 
 class LivekitTalk(Talk):
-    """A `ChatContext` and the LLM that it is given to."""
+    """A `ChatContext` and its LLM."""
 
     def __init__(self, url: str, seed: Seed) -> None:
         role: Any
@@ -72,7 +72,7 @@ class LivekitTalk(Talk):
 
 
 class Livekit(Client):
-    """One HTTP session for all, as an agent's worker has it."""
+    """One HTTP session for all conversations, as in an agent's worker."""
 
     speed = 25_000
 
@@ -80,7 +80,7 @@ class Livekit(Client):
         self._url = url
         self._sessions: Any = utils.http_context.open()
         await self._sessions.__aenter__()
-        # A worker's process has one call; here it has many, more than its 50 sockets a host are enough for.
+        # A worker's process has one call, and at most 50 sockets per host; many conversations need more.
         connector: Any = utils.http_context.http_session().connector
         connector._limit = connector._limit_per_host = 0
         self._ready: list[Any] = []

@@ -1,6 +1,6 @@
 """openai-agents over its WebSocket model, with the runner's own loop and `auto_previous_response_id`.
 
-A model takes one request at a time, so that each conversation has its own.
+A model processes one request at a time, so that each conversation has its own model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, tool_f
 
 
 class AgentTalk(Talk):
-    """An agent, and the id of its last response; before there is one, the history is given."""
+    """An agent and the id of its last response; the first turn gives the history."""
 
     def __init__(self, client: AsyncOpenAI, seed: Seed) -> None:
         self.model: Any = OpenAIResponsesWSModel(MODEL, openai_client=client)
@@ -56,7 +56,7 @@ class AgentTalk(Talk):
 
 
 class OpenaiAgents(Client):
-    """One HTTP client for all."""
+    """One HTTP client for all conversations."""
 
     speed = 5_000
 

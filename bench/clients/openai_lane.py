@@ -1,7 +1,7 @@
-"""The openai SDK's lanes: `AsyncResponsesWebSocketSession` over `responses.connect()`, as its README has it.
+"""The openai SDK's lanes: `AsyncResponsesWebSocketSession` over `responses.connect()`, as in its README.
 
-The session does not chain by itself. `OpenaiLane` is an application that names the parent and sends what is
-new; `OpenaiLaneFull` is one that gives its whole history each turn.
+The session does not chain by itself. `OpenaiLane` is an application that names the parent and sends new items
+only; `OpenaiLaneFull` is an application that sends its whole history each turn.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, Respo
 from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, next_order
 
 _LANES = 16
-_NAMES = 33  # what the service allows, and the default lane
+_NAMES = 33  # the limit of the service, and the default lane
 _NO_LIMIT = 1 << 40
 _names = count()
 _ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
 
 
 class LaneTalk(Talk):
-    """A lane, and the history of it."""
+    """A lane and its history."""
 
     chains = True
 
@@ -64,7 +64,7 @@ class LaneTalk(Talk):
                 return self._ended(deltas, await self._lane.get_final_response())
 
     def _leave(self) -> None:
-        """A lane takes no create before its response has ended: go on with another."""
+        """Continue on another lane: this one accepts no request before its response has ended."""
         self._lane.close()
         self._lane = self._session.lane(f"lane-{next(_names)}")
 
@@ -103,7 +103,7 @@ class FullLaneTalk(LaneTalk):
 
 
 class OpenaiLane(Client):
-    """As many sockets as lanes need, each with a session."""
+    """As many sockets as the lanes need, each with a session."""
 
     speed = 8_000
     talks: type[LaneTalk] = LaneTalk

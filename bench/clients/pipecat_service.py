@@ -28,7 +28,7 @@ logger.remove()
 
 
 class _Listener(FrameProcessor):  # type: ignore[misc,unused-ignore]
-    """Stands where the voice would: hears the text."""
+    """Takes the text, in place of the speech synthesis."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""pydantic-ai with ``openai_transport="websocket"``, where it chains by itself."""
+"""pydantic-ai with ``openai_transport="websocket"``, which chains by itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _message(role: str, text: str) -> Any:
 
 
 class PydanticAgent(Client):
-    """One model for all, entered once, so that its sockets stay."""
+    """One model for all conversations, entered once, so that its sockets stay open."""
 
     speed = 2_500
 

@@ -52,7 +52,7 @@ class TrunklineTalk(Talk):
 
 
 class PushTalk(TrunklineTalk):
-    """A conversation whose events are given to a function."""
+    """A conversation whose events are passed to a function."""
 
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
         if limit:
@@ -85,7 +85,7 @@ class TrunklineConversation(Client):
             lanes=True,
             limits=LIMITS,
             transport=self.transport,
-            max_buffered_events=1_000_000,  # a saturated stream may bring many before anyone can read
+            max_buffered_events=1_000_000,  # a saturated stream buffers many events between two reads
         )
 
     async def talk(self, seed: Seed) -> Talk:

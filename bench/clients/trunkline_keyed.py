@@ -1,4 +1,4 @@
-"""trunkline, with a history that somebody else keeps: all of it and a key, each turn."""
+"""trunkline, with a history that the application keeps: all items and a key, each turn."""
 
 from __future__ import annotations
 

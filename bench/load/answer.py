@@ -1,4 +1,4 @@
-"""The events of one answer, encoded as they go on the wire."""
+"""The encoded events of one answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RESOURCE = {
 
 
 class Answer:
-    """One response: its beginning, its pieces one by one, and its end."""
+    """The events of one response: beginning, text deltas, and end."""
 
     def __init__(self, request: Request, order: Order, emit: Emit) -> None:
         number = next(_numbers)

@@ -1,7 +1,7 @@
-"""What a request asks the scripted server for.
+"""Orders to the scripted server inside requests.
 
-The newest text of a request that looks like ``<<deltas=100 rate=50>>`` is the order, in whatever item it
-stands, so that every client can give one through its own kind of history.
+The last text of the form ``<<deltas=100 rate=50>>`` in a request is the order. Any item can hold it, so that
+every client can place it in its own kind of history.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ORDER = re.compile(rb"<<([a-z0-9= .]*)>>")
 
 
 class Request(Struct):
-    """What the server reads of a request."""
+    """The fields of a request that the server reads."""
 
     type: str = "response.create"
     model: str = "model"
@@ -25,13 +25,13 @@ class Request(Struct):
 
 
 class Order(Struct, frozen=True):
-    """What to answer.
+    """The answer to send.
 
     Attributes:
-        deltas: how many pieces of text.
-        rate: pieces in a second; as fast as they are taken when 0.
-        stamp: each piece is the time of its sending; otherwise the first is that of the request's arrival.
-        call: how many tool calls are still to be made, one a response, before there is text.
+        deltas: the number of text deltas.
+        rate: deltas per second; 0 for as fast as they are read.
+        stamp: each delta holds its time of sending; otherwise the first holds the time of the request.
+        call: the number of tool calls still to be made, one per response, before the text.
         close: drop the socket after the answer.
         drop: drop the socket before any output.
     """
@@ -48,7 +48,7 @@ decode_request = json.Decoder(Request).decode
 
 
 def order_of(body: bytes) -> Order:
-    """The newest order in a request's bytes."""
+    """The last order in the bytes of a request."""
     start = body.rfind(b"<<")
     match = _ORDER.match(body, start) if start >= 0 else None
     if match is None:
@@ -58,6 +58,6 @@ def order_of(body: bytes) -> Order:
 
 
 def text_of(order: Order) -> str:
-    """The order as it is written into a message."""
+    """The order as text for a message."""
     given = ((name, getattr(order, name)) for name in order.__struct_fields__)
     return "<<" + " ".join(f"{name}={value}" for name, value in given if value) + ">>"

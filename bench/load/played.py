@@ -1,8 +1,8 @@
-"""Answers made in advance, so that a count of instructions holds little of the server.
+"""Answers made in advance, so that a count of instructions includes little of the server.
 
 ``Messages`` hands whole messages to a receiver, without a socket. ``Lockstep`` serves HTTP and WebSocket on
 loopback in the client's own event loop: it writes a burst of events, and the next one only when the client
-has read the last. The number of reads and wake-ups is therefore the same in each run.
+has read the last one. The number of reads and wake-ups is therefore the same in each run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Played:
 
 
 class Script:
-    """Makes answers of a fixed number of text deltas, which are made once and are the same in each answer."""
+    """Makes answers with a fixed number of text deltas. The deltas are encoded once."""
 
     def __init__(self, deltas: int) -> None:
         self._deltas = deltas
@@ -94,7 +94,7 @@ class Lockstep(Wire):
     """One loopback connection whose answers advance with their reader.
 
     Attributes:
-        playing: the connection that answers at the moment.
+        playing: the connection that is answering.
     """
 
     playing: ClassVar[Lockstep]
@@ -115,7 +115,7 @@ class Lockstep(Wire):
         self.write(self._encoded(self._played.before) + self._burst_from(0))
 
     def on_read(self) -> None:
-        """The client has one more delta. After the last of a burst the next burst is written."""
+        """Record that the client read a delta. After the last one of a burst, the next burst is written."""
         self._read += 1
         if self._read == len(self._played.pieces):
             end = b"" if self.is_socket else b"0\r\n\r\n"

@@ -1,6 +1,6 @@
-"""The scripted server: answers as ordered, as fast as it is read or at a steady pace, and counts.
+"""Scripted server: sends the ordered answers, as fast as they are read or at a steady pace, and counts.
 
-It runs in a process of its own, so that its cost is nobody's.
+It runs in its own process, so that its cost is not part of any measurement.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from load.answer import Answer
 from load.order import decode_request, order_of
 from load.wire import Wire
 
-_ALONE = 64  # pieces in one write, when one answer runs alone
+_ALONE = 64  # deltas in one write, if one answer runs alone
 
 
 @dataclass
 class Counts:
-    """What came in since they were last asked for."""
+    """Counters since their previous read."""
 
     handshakes: int = 0
     requests: int = 0
@@ -40,14 +40,14 @@ stored: set[str] = set()
 
 
 class Pace:
-    """Sends one piece of every paced answer in each of its periods, each at a moment of its own."""
+    """Sends one delta of every paced answer per period, each answer at its own offset."""
 
     def __init__(self) -> None:
         self._slots: dict[int, list[list[tuple[Socket, Answer]]]] = {}
         self._next: dict[int, float] = {}
 
     def add(self, socket: Socket, answer: Answer) -> None:
-        """A new paced answer."""
+        """Add a paced answer."""
         slots = max(1, round(1000 / answer.order.rate))
         if slots not in self._slots:
             self._slots[slots] = [[] for _ in range(slots)]
@@ -55,7 +55,7 @@ class Pace:
         self._slots[slots][random.randrange(slots)].append((socket, answer))
 
     async def _run(self, slots: int) -> None:
-        """One slot each millisecond; what is late is made up for."""
+        """Run one slot per millisecond, and late slots immediately."""
         due = time.monotonic()
         wheel = self._slots[slots]
         while True:
@@ -76,7 +76,7 @@ pace = Pace()
 
 
 class Socket(Wire):
-    """One connection and the answers on it."""
+    """One connection and its answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Socket(Wire):
         self.later(delay_s, self._queue, lane, body, arrived_ns)
 
     def _queue(self, lane: str | None, body: bytes, arrived_ns: int) -> None:
-        """One lane answers one request after the other."""
+        """Queue a request: a lane answers one request after the other."""
         waiting = self._waiting.setdefault(lane, deque())
         waiting.append((body, arrived_ns))
         if len(waiting) == 1:
@@ -150,7 +150,7 @@ class Socket(Wire):
         self._next(lane)
 
     def step(self, answer: Answer) -> bool:
-        """One piece of a paced answer, at once. Whether there are more."""
+        """Send one delta of a paced answer. Returns whether more follow."""
         if not self.is_open:
             return False
         answer.piece()
@@ -164,7 +164,7 @@ class Socket(Wire):
         self._pump()
 
     def _pump(self) -> None:
-        """Pieces of all answers in turn, as long as they are taken."""
+        """Send deltas of all answers in turn, until the socket is paused."""
         if self._pumping or not self.is_open:
             return
         for _ in range(_ALONE if len(self._fast) == 1 else 4):
@@ -207,7 +207,7 @@ class Socket(Wire):
 
 
 async def serve() -> None:
-    """Listen on a free port, print it, and answer until the process is ended."""
+    """Listen on a free port, print the port, and serve until the process ends."""
     server = await asyncio.get_running_loop().create_server(Socket, "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     gc.freeze()

@@ -1,4 +1,4 @@
-"""HTTP and WebSocket on one port, as little of both as clients need. For loopback; nothing is hardened."""
+"""HTTP and WebSocket on one port, with the minimum that clients need. Not hardened: for loopback only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TEXT, _CLOSE, _PING = 1, 8, 9
 
 
 class Wire(asyncio.Protocol):
-    """One connection: requests come in as bodies, events go out as frames or as server-sent events.
+    """One connection: requests are received as bodies, events sent as frames or server-sent events.
 
     Attributes:
         is_socket: the connection was upgraded.
-        rtt_s: the round trip that is pretended, from ``/rttMS/`` in the path.
-        is_paused: what is written is not taken at the moment.
+        rtt_s: the simulated round trip in seconds, from ``/rttMS/`` in the path.
+        is_paused: the client does not read at the moment.
     """
 
     def __init__(self) -> None:
@@ -34,17 +34,17 @@ class Wire(asyncio.Protocol):
         self._fragments = bytearray()
         self._tcp: asyncio.Transport
 
-    # For the server to fill in.
+    # Overridden by the server.
 
     def on_request(self, body: bytes, *, arrived_first: bool) -> None:
-        """A ``response.create``, or the body of a POST."""
+        """Handle a ``response.create``, or the body of a POST."""
 
     def on_get(self, path: str) -> bytes:
         """The JSON answer to a GET."""
         return b'{"object":"list","data":[]}'
 
     def on_upgrade(self) -> None:
-        """The connection is a WebSocket now."""
+        """Handle the upgrade to a WebSocket."""
 
     # asyncio's side.
 
@@ -67,18 +67,18 @@ class Wire(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still be written."""
+        """Whether the connection accepts writes."""
         return not self._tcp.is_closing()
 
     def later(self, delay_s: float, what: object, *values: object) -> None:
-        """Call after a pretended delay."""
+        """Call after a simulated delay."""
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, what, *values)  # type: ignore[arg-type]
         else:
             what(*values)  # type: ignore[operator]
 
     def drop(self) -> None:
-        """End it as a broken network would."""
+        """Abort the connection, as after a network failure."""
         self._tcp.abort()
 
     def encode(self, payload: bytes, kind: str) -> bytes:
@@ -89,12 +89,12 @@ class Wire(asyncio.Protocol):
         return b"%x\r\n%b\r\n" % (len(event), event)
 
     def write(self, data: bytes) -> None:
-        """Bytes to the client."""
+        """Write bytes to the client."""
         if not self._tcp.is_closing():
             self._tcp.write(data)
 
     def begin_events(self) -> None:
-        """The head of a stream of events; a WebSocket needs none."""
+        """Write the head of a stream of events. Does nothing for a WebSocket."""
         if not self.is_socket:
             self.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -102,7 +102,7 @@ class Wire(asyncio.Protocol):
             )
 
     def end_events(self) -> None:
-        """The end of a stream of events."""
+        """Write the end of a stream of events."""
         if not self.is_socket:
             self.write(b"0\r\n\r\n")
 
@@ -129,7 +129,7 @@ class Wire(asyncio.Protocol):
             accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())
             self.is_socket = True
             self.on_upgrade()
-            # One round trip for TCP, which loopback does not have, and one for the upgrade.
+            # One round trip for the TCP handshake, which loopback lacks, and one for the upgrade.
             self.later(
                 2 * self.rtt_s,
                 self.write,

@@ -1,7 +1,7 @@
 """Checks of arguments and settings.
 
-Each raises a `ConfigurationError` that names the argument, its value and what to give instead. Only numbers,
-booleans and ``None`` are shown; of everything else the type is, because it may hold a key or content.
+Each raises a `ConfigurationError` that names the argument, its value and the remedy. Numbers, booleans and
+``None`` are shown; other values are shown by their type, because they may hold a key or content.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .errors import ConfigurationError
 def check_kind(
     value: object, argument: str, kind: type | tuple[type, ...], remedy: str, *, optional: bool = False
 ) -> None:
-    """Refuse what is not an instance of ``kind``; ``None`` passes where it is optional."""
+    """Check that a value is an instance of ``kind``, or ``None`` if it is optional."""
     if not isinstance(value, kind) and not (optional and value is None):
         refuse(argument, value, remedy)
 
@@ -31,14 +31,14 @@ def check_number(
     none_means: str | None = None,
     finite: bool = False,
 ) -> None:
-    """Refuse what is not a number from 0 on.
+    """Check that a value is a number from 0 on.
 
     Args:
-        value: what was given.
-        argument: its name, as the message shows it.
-        unit: what it counts.
-        above: the number has to be greater than this; by default 0 and all above pass.
-        none_means: what ``None`` does, as the message shows it; by default ``None`` is refused.
+        value: the given value.
+        argument: the name of the argument, for the message.
+        unit: the unit, for the message.
+        above: the number must be greater than this. Default: 0 is accepted too.
+        none_means: the effect of ``None``, for the message. Default: ``None`` is refused.
         finite: refuse infinity too.
     """
     if value is None and none_means is not None:
@@ -53,7 +53,7 @@ def check_number(
 
 
 def check_count(value: object, argument: str, *, most: int | None = None) -> None:
-    """Refuse what is not a whole number from 1 on, up to ``most``."""
+    """Check that a value is a whole number from 1 to ``most``."""
     is_count = isinstance(value, int) and not isinstance(value, bool)
     if not is_count or value < 1 or (most is not None and value > most):  # type: ignore[operator]
         bounds = "of at least 1" if most is None else f"from 1 to {most}"
@@ -61,13 +61,13 @@ def check_count(value: object, argument: str, *, most: int | None = None) -> Non
 
 
 def check_flag(value: object, argument: str, *, optional: bool = False) -> None:
-    """Refuse what is neither ``True`` nor ``False``; ``None`` passes where it is optional."""
+    """Check that a value is ``True`` or ``False``, or ``None`` if it is optional."""
     choices = "True, False or None" if optional else "True or False"
     check_kind(value, argument, bool, f"give {choices}", optional=optional)
 
 
 def check_function(value: object, argument: str, remedy: str, *, may_be_async: bool = True) -> None:
-    """Refuse what cannot be called, and async functions where nothing awaits them; ``None`` passes."""
+    """Check that a value is callable or ``None``, and not an async function if nothing awaits the result."""
     if value is None:
         return
     if not callable(value):
@@ -79,21 +79,21 @@ def check_function(value: object, argument: str, remedy: str, *, may_be_async: b
 
 
 def is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine: an async function, or an object whose ``__call__`` is one."""
+    """Whether a call returns a coroutine: an async function, or an object with an async ``__call__``."""
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def check_headers(value: object) -> None:
-    """Refuse headers that are not a mapping of strings to strings. Their values are never shown."""
+    """Check that headers are a mapping with strings as names. No message shows their values."""
     if not isinstance(value, Mapping):
         refuse("headers", value, 'give a dict of strings, such as {"x-team": "voice"}')
     for name in value:
         if not isinstance(name, str):
-            refuse("headers", name, "give strings as the names of headers", what="the name of a header")
+            refuse("headers", name, "give header names as strings", what="the name of a header")
 
 
 def refuse(argument: str, value: object, remedy: str, *, what: str | None = None) -> NoReturn:
-    """Raise the error of a wrong argument.
+    """Raise the error for a wrong argument.
 
     Raises:
         ConfigurationError: always.
@@ -102,7 +102,7 @@ def refuse(argument: str, value: object, remedy: str, *, what: str | None = None
 
 
 def shown(value: Any) -> str:
-    """A value as messages may show it."""
+    """A value as messages may show it: without keys and content."""
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, type):

@@ -252,12 +252,12 @@ class Client:
 
         Args:
             model: the name of the model, which gateways read from the URL of the upgrade.
-            connections: the number of sockets that are open afterwards, at least.
+            connections: the number of open sockets, at most ``PoolLimits.max_connections``.
 
         Raises:
             NetworkError: a dial failed.
             DeadlineExceeded: a dial took longer than ``Deadlines.connect``.
-            WrongEventLoop: the client belongs to another event loop.
+            ClientClosed: the client was closed, or belongs to another event loop.
         """
         check_kind(model, "model", str, "give the name of a model")
         check_count(connections, "connections")
@@ -268,7 +268,7 @@ class Client:
             raise failure.exception()
 
     async def close(self, within_s: float = 5.0) -> None:
-        """Close every socket. Open streams fail with `ClientClosed` or `ConnectionLost`. Idempotent.
+        """Close every socket. Streams that are open fail. Idempotent.
 
         Cancelling drops the sockets that are still open.
 
@@ -295,7 +295,7 @@ class Client:
         await self.close()
 
     def _shared(self, values: Mapping[str, Any]) -> Fields:
-        """The fields of a new conversation or key, which share what is equal with those made before."""
+        """The fields of a new conversation or key, sharing equal values with the latest ones."""
         known = self._fields
         self._fields = known.following(values) if known is not None else Fields.of(values)
         return self._fields

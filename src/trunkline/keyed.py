@@ -11,7 +11,7 @@ from ._protocol.history import History
 
 
 class KeyedHistory:
-    """The latest request of one key. The next request shares what is equal with it.
+    """The latest request of one key. The next request shares its unchanged fields and items.
 
     Attributes:
         owner: chains the turns of the key.
@@ -28,7 +28,7 @@ class KeyedHistory:
 
 
 class KeyedHistories:
-    """The histories of the keys used last.
+    """The histories of the most recently used keys.
 
     Args:
         max_keys: the number of keys above which the least recently used one is forgotten.

@@ -1,7 +1,7 @@
 """Types of the fields of a request, as the Responses API documents them.
 
-They describe keyword arguments and cost nothing at run time. Every option object also takes any mapping, so
-that new options need no new release. ``None`` leaves a field unset.
+They type keyword arguments and are not checked at run time. Every option object can also be any mapping, so
+that new options work without a new release. ``None`` leaves a field unset.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .tools import Tool
 
 
 class ReasoningOptions(TypedDict, total=False):
-    """``reasoning``: how much the model reasons, and what of it is returned and kept."""
+    """``reasoning``: the effort of the model, and the parts of the reasoning that are returned and kept."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None
     summary: Literal["auto", "concise", "detailed"] | None
@@ -25,14 +25,14 @@ class ReasoningOptions(TypedDict, total=False):
 
 
 class TextOptions(TypedDict, total=False):
-    """``text``: the format of the text, and how verbose it is."""
+    """``text``: the format and the verbosity of the output text."""
 
     format: Mapping[str, Any]
     verbosity: Literal["low", "medium", "high"] | None
 
 
 class PromptCacheOptions(TypedDict, total=False):
-    """``prompt_cache_options``: how the prompt cache is used."""
+    """``prompt_cache_options``: the use of the prompt cache."""
 
     comparison_response_id: str | None
     mode: Literal["implicit", "explicit"]
@@ -56,14 +56,14 @@ class PromptReference(TypedDict):
 
 
 class ToolChoiceNamed(TypedDict):
-    """``tool_choice``: this function or custom tool has to be called."""
+    """``tool_choice``: the model must call this function or custom tool."""
 
     type: Literal["function", "custom"]
     name: str
 
 
 class ToolChoiceAllowed(TypedDict):
-    """``tool_choice``: only these tools may be called."""
+    """``tool_choice``: the model may call only these tools."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
@@ -77,10 +77,10 @@ ToolChoice: TypeAlias = (
 
 
 class RequestFields(TypedDict, total=False):
-    """The fields of a request, but for those that are arguments of their own.
+    """The fields of a request that are not arguments of their own.
 
-    Fields that trunkline sets itself (``stream``, ``stream_id``, ``generate``) and those without a meaning
-    for a streamed turn (``background``, ``background_options``, ``stream_options``) are not among them.
+    Not included are the fields that trunkline sets (``stream``, ``stream_id``, ``generate``), and those that
+    do not apply to a streamed turn (``background``, ``background_options``, ``stream_options``).
     """
 
     access_programs: Mapping[str, Any] | None
@@ -115,7 +115,7 @@ class RequestFields(TypedDict, total=False):
 
 
 class TurnFields(RequestFields, total=False):
-    """The fields that one turn of a conversation may have instead of the conversation's."""
+    """The fields of one turn of a conversation, which override those of the conversation."""
 
     instructions: str | None
     model: str
@@ -126,7 +126,7 @@ def with_extra(fields: Mapping[str, Any], extra: Mapping[str, Any] | None) -> di
     """The fields given as arguments, and those of ``extra_fields``.
 
     Raises:
-        ConfigurationError: ``extra_fields`` is no mapping, or has a field that is also an argument.
+        ConfigurationError: ``extra_fields`` is not a mapping, or repeats a field given as an argument.
     """
     if extra is None:
         return dict(fields)

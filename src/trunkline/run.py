@@ -316,7 +316,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
             raise
 
     def _take_response(self) -> None:
-        """If the stream has ended in a response, go on to its calls, or to the end."""
+        """If the stream has ended in a response: its calls come next, or the end of the run."""
         stream = self._stream
         if stream is None or not stream.has_response:
             return

@@ -86,7 +86,7 @@ class ResponseStream:
         text_format: the type of the output text, for ``response.parsed``.
         transcript: the history that the turn extends; ``None`` if the application keeps the history.
         begin: called when the stream is entered; returns the claim under which the turn extends the
-            transcript. What it raises is raised by entering.
+            transcript. Entering raises its exceptions.
 
     Raises, from entering or iterating:
         ConversationBusy: another turn of the conversation is running.

@@ -1,7 +1,7 @@
 """Structured output: a Python type as ``text.format``, and the output text as a value of that type.
 
-A pydantic model is recognised by its methods, so that pydantic is never imported here. Dataclasses, msgspec
-structs and TypedDicts go through msgspec.
+pydantic models are recognised by their methods, without an import of pydantic. msgspec handles dataclasses,
+msgspec structs and TypedDicts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """A type that the output text has.
+    """The type of an output text.
 
     Attributes:
         name: the name of the type.
@@ -44,31 +44,31 @@ class TextFormat:
         """The format of a pydantic model, a dataclass, a msgspec struct or a TypedDict.
 
         Raises:
-            ConfigurationError: it is something else, or has a field that a strict schema cannot describe.
+            ConfigurationError: it is another kind of type, or a strict schema cannot describe a field of it.
         """
         if not isinstance(kind, type) or not _is_record(kind):
             _refuse(
-                f"text_format is {shown(kind)}: give a pydantic model, a dataclass, a msgspec.Struct "
-                "or a TypedDict, as a class"
+                f"text_format is {shown(kind)}: give a class that is a pydantic model, a dataclass, "
+                "a msgspec.Struct or a TypedDict"
             )
         return _made(kind)
 
     def parse(self, text: str) -> Any:
-        """The value that an output text is.
+        """The value of an output text.
 
         Raises:
-            ValueError: the text does not fit the type; the message says where and shows nothing of the text.
+            ValueError: the text does not fit the type; the message says where, without content.
         """
         try:
             return self._decode(text)
         except Exception as error:
-            raise ValueError(f"the output text is no {self.name}: {_reason(error)}") from None
+            raise ValueError(f"the output text does not fit {self.name}: {_reason(error)}") from None
 
     def field(self, text: object) -> JSON:
-        """The ``text`` field of a request that asks for this format, with the other options of ``text``.
+        """The ``text`` field of a request: this format and the other options of ``text``.
 
         Raises:
-            ConfigurationError: the options have a format of their own.
+            ConfigurationError: the options include another format.
         """
         options = dict(text) if isinstance(text, Mapping) else {}
         if options.get("format") is not None:
@@ -81,11 +81,11 @@ def with_format(values: Mapping[str, Any], known: object, text_format: TextForma
 
     Args:
         values: the fields that are given.
-        known: the ``text`` that holds where they have none.
-        text_format: the format; ``None`` leaves the fields as they are.
+        known: the ``text`` that applies if ``values`` has none.
+        text_format: the format; ``None`` leaves the fields unchanged.
 
     Raises:
-        ConfigurationError: ``text`` has a format of its own.
+        ConfigurationError: ``text`` includes another format.
     """
     if text_format is None:
         return dict(values)
@@ -99,7 +99,7 @@ def _made(kind: type) -> TextFormat:
     except Exception as error:
         reason = str(error).rsplit("\n", 1)[-1]
         raise ConfigurationError(
-            f"text_format: {kind.__name__} has a field that JSON cannot carry: {reason}",
+            f"text_format: {kind.__name__} has a field without a JSON schema: {reason}",
             argument="text_format",
         ) from error
     definition = {
@@ -136,20 +136,20 @@ def _of_msgspec(kind: type) -> tuple[JSON, Callable[[str], Any]]:
 
 
 def _with_root(schema: JSON) -> JSON:
-    """The schema with its root written out, which must not be a reference."""
+    """The schema with an object as its root: the service refuses a reference there."""
     reference = schema.get("$ref")
     if reference is None:
         return schema
     definitions = dict(schema["$defs"])
     root = definitions[reference.removeprefix(_REFERENCE)]
-    if f'"{reference}"' not in msgspec.json.encode(definitions).decode():  # it does not contain itself
+    if f'"{reference}"' not in msgspec.json.encode(definitions).decode():  # not a recursive type
         del definitions[reference.removeprefix(_REFERENCE)]
     return {**root, "$defs": definitions} if definitions else root
 
 
 def _strict(schema: JSON, name: str) -> JSON:
     if schema.get("type") != "object":
-        _refuse(f"text_format: {name} is no JSON object: make it a type with named fields")
+        _refuse(f"text_format: {name} is not a JSON object: give a type with named fields")
     try:
         return strict(schema, f"text_format: in {name} the field")
     except ConfigurationError as error:
@@ -157,7 +157,7 @@ def _strict(schema: JSON, name: str) -> JSON:
 
 
 def _reason(error: Exception) -> str:
-    """What does not fit, without the text itself, which pydantic quotes."""
+    """The reason without content: pydantic and msgspec quote values of the text."""
     errors = getattr(error, "errors", None)
     if not callable(errors):
         is_known = isinstance(error, msgspec.MsgspecError)

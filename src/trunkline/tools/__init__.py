@@ -1,6 +1,6 @@
-"""Python functions as tools: their definitions for the model, and the calls that the model asks for.
+"""Python functions as tools: their definitions for the model, and the execution of its calls.
 
-Failures of tools are logged with their traceback by the logger ``trunkline.tools``.
+The logger ``trunkline.tools`` gets each failure of a tool with its traceback.
 """
 
 from .failure import OnToolError, ToolFailure

@@ -1,6 +1,6 @@
-"""Docstrings: the descriptions of parameters, and the rest, which describes the tool.
+"""Docstrings of tools: the descriptions of parameters, and the rest, which describes the tool.
 
-The styles of Google, NumPy and Sphinx are read.
+The styles of Google, NumPy and Sphinx are supported.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FIELD = re.compile(
 def split(doc: str, names: Collection[str]) -> tuple[str, dict[str, str]]:
     """The description of the tool, and those of its parameters.
 
-    A section that describes anything else than these parameters stays in the description, so that nothing
-    of what was written is lost to the model.
+    A section that names something other than these parameters stays in the description, so that the model
+    gets all of the text.
 
     Args:
         doc: a docstring as it stands in the source.
-        names: the parameters of the function.
+        names: the names of the function's parameters.
     """
     lines = inspect.cleandoc(doc).splitlines()
     described: dict[str, str] = {}
@@ -45,7 +45,7 @@ def split(doc: str, names: Collection[str]) -> tuple[str, dict[str, str]]:
 
 
 def _section(lines: list[str], at: int) -> tuple[int, dict[str, str]]:
-    """The descriptions that begin at a line, if any do, and the line after them."""
+    """The line after the section that begins at this line, and its descriptions; empty without a section."""
     if header := _GOOGLE.fullmatch(lines[at]):
         return _entries(lines, at + 1, len(header[1]) + 1, _GOOGLE_ENTRY)
     if (
@@ -64,13 +64,13 @@ def _section(lines: list[str], at: int) -> tuple[int, dict[str, str]]:
 def _entries(
     lines: list[str], start: int, least: int, pattern: re.Pattern[str]
 ) -> tuple[int, dict[str, str]]:
-    """The entries of a section: lines of one indentation, each with its deeper lines.
+    """The line after a section, and its entries: lines of equal indentation, each with its deeper lines.
 
     Args:
         lines: the docstring.
         start: the first line after the header.
-        least: the indentation of an entry, at least.
-        pattern: gives the names and, in the same line, the beginning of the text.
+        least: the minimum indentation of an entry.
+        pattern: matches the first line of an entry: names, and optionally the beginning of the text.
     """
     found: dict[str, str] = {}
     at = start
@@ -87,7 +87,7 @@ def _entries(
         entry = pattern.fullmatch(lines[at])
         if entry is None:
             if least > 0:
-                return start, {}  # no list of parameters after all
+                return start, {}  # not a list of parameters
             break
         end = _end_of_block(lines, at + 1, indent + 1)
         first = entry[2] if pattern.groups > 1 else None
@@ -98,7 +98,7 @@ def _entries(
 
 
 def _end_of_block(lines: list[str], at: int, least: int) -> int:
-    """The line after those that are empty or indented at least so far."""
+    """The first line that is neither empty nor indented by at least ``least``."""
     while at < len(lines) and (not lines[at].strip() or _indent(lines[at]) >= least):
         at += 1
     return at

@@ -1,4 +1,4 @@
-"""What becomes of a failed call: a record in the log for the developer, and an error result for the model."""
+"""Failed calls of tools: a log record for the developer, and an error result for the model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ logger: logging.Logger = logging.getLogger("trunkline.tools")
 class ToolFailure:
     """A call without a result: the tool raised, timed out, or returned something that is not JSON.
 
-    Arguments that do not fit the signature are no failure of the tool. The model is told what is wrong with
-    them.
+    Arguments that do not fit the signature are not a failure of the tool: the model gets an error that names
+    the wrong argument.
 
     Attributes:
         tool: the tool's name.
-        error: the exception; a ``TimeoutError`` of trunkline's own if the call took too long.
-        text: the result that the model gets by default. It contains no message of an exception of yours.
+        error: the exception; a ``TimeoutError`` made by trunkline if the call timed out.
+        text: the default result for the model. It contains no message of an exception of the application.
     """
 
     tool: str
@@ -33,7 +33,7 @@ class ToolFailure:
 
 
 OnToolError: TypeAlias = Callable[[ToolFailure], str]
-"""Returns the text that the model gets as the result of a failed call."""
+"""A function that returns the text of the model's result for a failed call."""
 
 
 def report(failure: ToolFailure, on_error: OnToolError | None) -> str:
@@ -52,5 +52,5 @@ def report(failure: ToolFailure, on_error: OnToolError | None) -> str:
 
 
 def error_text(message: str) -> str:
-    """An error as the result of a call."""
+    """An error as the text of a result."""
     return msgspec.json.encode({"error": encodable(message)}).decode()

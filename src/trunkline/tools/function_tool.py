@@ -1,7 +1,7 @@
 """A Python function as a tool: its definition for the model, and its calls.
 
-The signature is the schema, and the model's arguments are checked against it before the function is called.
-A failed call has an error result, which the model reads and can act upon.
+The schema is made from the signature, and the model's arguments are validated before the function is called.
+A failed call has an error as its result, to which the model can react.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MADE = "__trunkline_function_tool__"
 
 
 class _TookTooLong(TimeoutError):
-    """The time limit of a call, and not one inside of the tool, has passed."""
+    """The time limit of the call expired, not a time limit inside the tool."""
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,20 +49,20 @@ def tool(
     on_error: OnToolError | None = None,
     strict: bool = False,
 ) -> Callable[[F], F]:
-    """A decorator with settings for a function that is used as a tool. The function stays what it is.
+    """Decorator: settings of a function for its use as a tool. The function itself is not changed.
 
     Args:
-        timeout_s: how long one call may take, in seconds, whatever ``run`` allows.
-        name: what the model calls it by; by default the function's name.
-        description: by default the function's docstring, without its section about parameters.
-        on_error: returns what the model gets when a call fails, whatever ``run`` says; by default the model
-            gets the type of the exception and not its message.
-        strict: ask the service to keep the model to the schema. Every parameter becomes required, and null
-            means the function's default.
+        timeout_s: the time limit of one call, in seconds, instead of the limit of ``run``.
+        name: the name of the tool. Default: the function's name.
+        description: the description of the tool. Default: the docstring without its section on parameters.
+        on_error: a function that returns the model's result for a failed call, instead of that of ``run``.
+            By default the result names the type of the exception, without its message.
+        strict: the service enforces the schema (``strict: true``). Every parameter becomes required, and
+            null means the function's default.
 
     Raises:
-        ConfigurationError: an argument is wrong, or the function takes no settings, as methods of an instance
-            and built-in ones.
+        ConfigurationError: an argument is wrong, or the function cannot have settings: bound methods and
+            built-in functions.
     """
     check_number(timeout_s, "timeout_s", above=0, none_means="use the time-out of run()")
     check_flag(strict, "strict")
@@ -86,9 +86,9 @@ class FunctionTool:
     """A Python function that the model can call. Made by ``of``.
 
     Attributes:
-        name: what the model calls it by.
+        name: the name of the tool.
         definition: the tool as the Responses API documents it.
-        timeout_s: how long one call may take, in seconds; ``None`` leaves it to the caller.
+        timeout_s: the time limit of one call, in seconds; ``None`` for that of the caller.
     """
 
     name: str
@@ -101,19 +101,20 @@ class FunctionTool:
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, timeout_s: float | None = None) -> FunctionTool:
-        """Make a tool of a function.
+        """The tool of a function.
 
-        Parameters may have any type that msgspec knows, and pydantic models. Without an annotation a
-        parameter takes anything. Its description comes from ``Annotated[str, "…"]``, from an object there
-        with a ``description``, as pydantic's ``Field`` and ``msgspec.Meta``, or from the docstring. The rest
-        of the docstring describes the tool. The model does not see what a ``functools.partial`` has bound.
+        The types of parameters can be all that msgspec supports, and pydantic models. A parameter without an
+        annotation accepts any JSON. The description of a parameter comes from ``Annotated[str, "…"]``, from
+        an object there with a ``description`` (pydantic's ``Field``, ``msgspec.Meta``), or from the
+        docstring. The rest of the docstring describes the tool. Parameters that a ``functools.partial`` has
+        bound are hidden from the model.
 
         Args:
             function: a function, a bound method, a ``functools.partial``, or an object with ``__call__``.
-            timeout_s: goes before the one given to the decorator ``tool``.
+            timeout_s: the time limit of one call, in seconds, instead of that of the decorator ``tool``.
 
         Raises:
-            ConfigurationError: the function cannot be a tool; the message says why, and what to do.
+            ConfigurationError: the function cannot be a tool; the message has the reason and the remedy.
         """
         settings = _settings_of(function)
         signature = Signature.of(function, strict=settings.strict)
@@ -135,8 +136,8 @@ class FunctionTool:
     def shared(cls, function: Callable[..., Any]) -> FunctionTool:
         """The tool of a plain function, made once for all conversations that use it.
 
-        It is kept as an attribute of the function, and so as long as the function. A wrapper has the
-        attributes of what it wraps, and settings may have come since: then it is made again.
+        The tool is an attribute of the function, so that both are freed together. It is made again for a
+        wrapper, to which ``functools.wraps`` copied the attribute, and after a change of the settings.
         """
         made: FunctionTool | None = getattr(function, _MADE, None)
         if made is None or made._function is not function or made._settings != _settings_of(function):
@@ -154,22 +155,22 @@ class FunctionTool:
     ) -> str:
         """Call the function with the model's arguments, and return the text for ``function_call_output``.
 
-        Async functions are awaited, others run in a thread, both with the caller's context variables. A
-        string is returned as it is, anything else as JSON.
+        Async functions are awaited; other functions run in a thread. Both have the caller's context
+        variables. A string is returned unchanged, any other result as JSON.
 
-        Arguments that do not fit give ``{"error": "…"}``, which says where. A failed call gives
-        ``{"error": "get_weather failed: LookupError"}``, without the message of the exception, and is
-        logged with its traceback by the logger ``trunkline.tools``. A call fails if the function raises,
-        takes too long, or returns something that is not JSON.
+        Arguments that do not fit the signature give ``{"error": "…"}``, which names the wrong argument. A
+        failed call gives ``{"error": "get_weather failed: LookupError"}``, without the message of the
+        exception; the logger ``trunkline.tools`` gets the traceback. A call fails if the function raises,
+        times out, or returns a value that JSON cannot represent.
+
+        Cancelling cancels an async function. A thread cannot be stopped: it runs on, and its result is
+        dropped, also after a time-out.
 
         Args:
-            arguments: a JSON object; nothing at all counts as an empty one.
-            timeout_s: how long it may take, in seconds, unless the tool has a time of its own. A thread
-                cannot be stopped: it runs on, and its result is dropped.
-            on_error: returns the text for a failed call, unless the tool has an ``on_error`` of its own.
-            threads: where synchronous functions run; by default, threads of this tool.
-
-        Cancelling cancels an async function; a thread runs on.
+            arguments: a JSON object; an empty string counts as an empty object.
+            timeout_s: the time limit, in seconds, if the tool has no limit of its own.
+            on_error: a function that returns the text for a failed call, if the tool has no ``on_error``.
+            threads: the threads for synchronous functions. Default: threads of this tool.
         """
         on_error = self._settings.on_error or on_error
         try:
@@ -178,14 +179,14 @@ class FunctionTool:
             # Not a fault of the tool. The message may quote the arguments, so that only the model gets it.
             logger.info("the model called %s with arguments that do not fit", self.name)
             return error_text(_with_type(error))
-        except Exception as error:  # raised by a constructor or a validator of a parameter's type
+        except Exception as error:  # from a constructor or validator of a parameter's type
             return self._failed(error, on_error)
         try:
             result = await self._run(given, timeout_s, threads or self._threads)
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            return self._failed(error, on_error)  # only something that the tool waited for was cancelled
+            return self._failed(error, on_error)  # a future that the tool awaited was cancelled, not the call
         except ToolThreadsFull as error:
             return self._failed(error, on_error, _with_type(error))
         except _TookTooLong as error:
@@ -206,7 +207,7 @@ class FunctionTool:
         if not self._signature.is_async:
             await threads.room(self.name)
         limit_s = self.timeout_s if self.timeout_s is not None else timeout_s
-        limit = asyncio.timeout(limit_s)  # begins when the call has a thread
+        limit = asyncio.timeout(limit_s)  # starts when the call has a thread
         try:
             async with limit:
                 if self._signature.is_async:
@@ -231,7 +232,7 @@ def _settings_of(function: Callable[..., Any]) -> _Settings:
 
 
 def _has_loop() -> bool:
-    """False where the event loop was closed under a call: no model hears of what its clean-up raises."""
+    """Whether an event loop runs. If it was closed during a call, no model gets the error of the clean-up."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -21,11 +21,11 @@ def decode_hook(kind: Any, value: Any) -> Any:
     """A model from decoded JSON.
 
     Raises:
-        ValueError: it does not fit; the message says where.
+        ValueError: the value does not fit the model; the message says where.
     """
     _check(kind)
     try:
-        # As JSON, because a strict model takes a date as a string only there.
+        # As JSON: a strict model accepts a date as a string only in JSON.
         return kind.model_validate_json(msgspec.json.encode(value))
     except ValueError as error:
         raise ValueError(_words(error)) from error
@@ -37,7 +37,7 @@ def _check(kind: Any) -> None:
 
 
 def _words(error: ValueError) -> str:
-    """A ValidationError in one line, without the address of pydantic's documentation."""
+    """The text of a ValidationError in one line, without the URL of pydantic's documentation."""
     details = getattr(error, "errors", None)
     if not callable(details):
         return str(error)

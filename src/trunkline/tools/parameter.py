@@ -1,4 +1,4 @@
-"""A parameter of a function: its type as msgspec takes it, and what its annotation and default add.
+"""Parameter of a function: its type for msgspec, with descriptions, constraints and default.
 
 Descriptions and constraints are read from any object with the usual attributes, so that pydantic's ``Field``,
 annotated_types and ``Doc`` work without an import of their libraries.
@@ -31,13 +31,13 @@ _LIMITS = {
 
 @dataclass(frozen=True, repr=False)  # defaults and descriptions are content
 class Parameter:
-    """A parameter that the model fills.
+    """A parameter whose value the model gives.
 
     Attributes:
-        name: its name.
+        name: the name.
         type: the annotation, in which every description and constraint is a ``msgspec.Meta``.
-        default: shown in the schema; ``NO_DEFAULT`` if the model has to give a value.
-        make_default: makes the argument if the model gives none; ``None`` leaves it to the function.
+        default: the default in the schema; ``NO_DEFAULT`` if the model must give a value.
+        make_default: makes the argument if the model gives none; ``None``: the function has its own default.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Parameter:
 
     @classmethod
     def of(cls, parameter: inspect.Parameter, annotation: Any) -> Parameter:
-        """Read a parameter, whose annotation has been resolved."""
+        """The parameter with this resolved annotation."""
         default = parameter.default
         if _is_field(default):
             annotation = Annotated[annotation, default]
@@ -70,7 +70,7 @@ class Parameter:
 
 
 def description_in(annotation: Any) -> str | None:
-    """The description that an annotation gives, if any."""
+    """The description in an annotation, if any."""
     while typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
         (annotation,) = typing.get_args(annotation)
     if typing.get_origin(annotation) is not Annotated:
@@ -79,7 +79,7 @@ def description_in(annotation: Any) -> str | None:
 
 
 def with_meta(annotation: Any) -> Any:
-    """The annotation with a ``msgspec.Meta`` for each description and constraint of another library."""
+    """The annotation with descriptions and constraints of other libraries as ``msgspec.Meta``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _annotated(with_meta(arguments[0]), arguments[1:])
@@ -98,14 +98,14 @@ def _annotated(inner: Any, notes: tuple[Any, ...]) -> Any:
     own = [note for note in notes if isinstance(note, msgspec.Meta)]
     limited = _limited(inner, _facts(theirs, _LIMITS))
     if words := _facts(theirs, _WORDS):
-        own.insert(0, msgspec.Meta(**words))  # first, because the last one counts
+        own.insert(0, msgspec.Meta(**words))  # first: the last one takes precedence
     return functools.reduce(lambda annotation, meta: Annotated[annotation, meta], own, limited)
 
 
 def _limited(inner: Any, limits: dict[str, Any]) -> Any:
-    """The type with these limits, or those members of a union that they fit.
+    """The type with these constraints; of a union, the members that support them.
 
-    Where msgspec knows no such limit, as for ``Decimal``, there is none: the function may still check.
+    A constraint that msgspec does not support, as for ``Decimal``, is left out: the function can check it.
     """
     if not limits:
         return inner
@@ -121,7 +121,7 @@ def _limited(inner: Any, limits: dict[str, Any]) -> Any:
 
 
 def _facts(notes: Iterable[Any], kinds: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of these names and types, each of the first object that has one."""
+    """The attributes with these names and types. The first object with an attribute takes precedence."""
     found: dict[str, Any] = {}
     for note in notes:
         if isinstance(note, str):
@@ -140,7 +140,7 @@ def _facts(notes: Iterable[Any], kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_field(value: Any) -> bool:
-    """Whether it is what pydantic's ``Field(…)`` returns."""
+    """Whether it is a result of pydantic's ``Field(…)``."""
     return callable(getattr(value, "is_required", None)) and callable(getattr(value, "get_default", None))
 
 

@@ -14,27 +14,27 @@ _BUILTINS: tuple[Any, ...] = (str, bytes, int, float)
 
 
 def result_text(result: Any) -> str:
-    """A string as it is, anything else as JSON.
+    """A string unchanged, any other value as JSON.
 
     msgspec writes built-in types, dataclasses, TypedDicts, attrs classes, enums, dates, ``Decimal`` and
-    ``UUID``. Other objects are written by what they offer: pydantic models by ``model_dump``, paths by
-    ``__fspath__``, arrays by ``tolist``, other collections by their items, and the rest by a ``__str__`` of
-    its own. No library is imported for this.
+    ``UUID``. Other objects are written by their methods: pydantic models by ``model_dump``, paths by
+    ``__fspath__``, arrays by ``tolist``, collections by their items, and other classes by their ``__str__``.
+    No library is imported for this.
 
     Raises:
-        TypeError: an object offers none of these.
+        TypeError: an object has none of these methods.
     """
     if isinstance(result, str):
         return encodable(str.__str__(result))
     try:
         return msgspec.json.encode(result, enc_hook=_written).decode()
-    except UnicodeEncodeError:  # half a surrogate pair somewhere inside
+    except UnicodeEncodeError:  # a string inside holds half a surrogate pair
         plain = msgspec.to_builtins(result, enc_hook=_written, str_keys=True)
         return encodable(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
 
 
 def encodable(text: str) -> str:
-    """The text with surrogates that UTF-8 can carry: pairs joined, and lone halves as question marks."""
+    """The text as UTF-8 can encode it: surrogate pairs joined, and lone surrogates as question marks."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -44,15 +44,15 @@ def encodable(text: str) -> str:
 
 
 def _written(value: Any) -> Any:
-    """A value of a type that msgspec does not know, by something that it knows."""
+    """A value that msgspec can write, in place of one whose type it does not support."""
     kind: Any = type(value)
-    if value is None or isinstance(value, bool):  # here and in the next case, as a key of a dict
+    if value is None or isinstance(value, bool):  # in this and the next case, the key of a dict
         return json.dumps(value)
     if isinstance(value, tuple | frozenset):
         return str(value)
     if callable(dump := getattr(kind, "model_dump", None)):
         return dump(value, mode="json")
-    for builtin in _BUILTINS:  # subclasses, as numpy's float64
+    for builtin in _BUILTINS:  # subclasses, such as numpy's float64
         if isinstance(value, builtin):
             return builtin(value)
     if isinstance(value, os.PathLike):

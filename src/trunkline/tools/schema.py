@@ -27,10 +27,10 @@ def schema_of(
         arguments: a struct with a field for each parameter.
         parameters: the parameters.
         described: descriptions from the docstring, for parameters whose annotation has none.
-        shown: the function, for errors.
+        shown: the name of the function, for errors.
 
     Raises:
-        ConfigurationError: two types have one name.
+        ConfigurationError: two types have the same name.
     """
     definitions: dict[str, Any] = {}
 
@@ -55,7 +55,7 @@ def schema_of(
             continue
         try:
             shape.setdefault("default", _as_json(parameter.default))
-        except Exception:  # the function knows its default; the model need not
+        except Exception:  # without a JSON form: the function has the default, and the model does not need it
             continue
     _merge(definitions, components, shown)
     if definitions:
@@ -78,7 +78,7 @@ def _as_json(default: Any) -> Any:
 
 
 def _classes(annotations: Iterable[Any]) -> list[Any]:
-    """The dataclasses, TypedDicts and the like in these annotations and in their fields."""
+    """The types with fields, such as dataclasses, in these annotations and in their fields."""
     found: dict[Any, None] = {}
     waiting = list(annotations)
     while waiting:
@@ -101,7 +101,7 @@ def _has_fields(kind: Any) -> bool:
 def _hints(kind: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # msgspec has found its types all the same; descriptions are not worth a refusal
+    except Exception:  # msgspec resolved the types: only descriptions are lost
         return {}
 
 

@@ -1,4 +1,4 @@
-"""The signature of a Python function: a JSON schema for the model, and a check of the model's arguments."""
+"""Signature of a Python function: a JSON schema for the model, and validation of the model's arguments."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _OR_NOT_STRICT = ", or leave out strict"
 
 @dataclass(frozen=True, repr=False)  # defaults and descriptions are content
 class Signature:
-    """A function from the outside.
+    """Name, description and parameters of a function.
 
     Attributes:
-        name: ``None`` for lambdas and the like.
-        description: the docstring without what describes the parameters; may be empty.
-        parameters: a JSON schema of an object; its references are inside of it.
-        is_async: a call has to be awaited.
+        name: the name; ``None`` for lambdas.
+        description: the docstring without the descriptions of parameters; may be empty.
+        parameters: a JSON schema of an object, with its definitions.
+        is_async: whether a call must be awaited.
     """
 
     name: str | None
@@ -50,15 +50,15 @@ class Signature:
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, strict: bool = False) -> Signature:
-        """Read a function, a bound method, a ``functools.partial`` or an object with ``__call__``.
+        """The signature of a function, bound method, ``functools.partial`` or object with ``__call__``.
 
         Args:
             function: the function.
-            strict: the schema follows the rules for ``strict: true``: the model gives every parameter, and
+            strict: the schema follows the rules for ``strict: true``: the model gives every parameter, with
                 null for a default.
 
         Raises:
-            ConfigurationError: it cannot be called with JSON; the message says why, and what to do.
+            ConfigurationError: it cannot be called with JSON; the message has the reason and the remedy.
         """
         code = layers(function)[-1]
         shown = getattr(code, "__qualname__", type(function).__qualname__)
@@ -96,10 +96,10 @@ class Signature:
         )
 
     def keywords(self, arguments: str) -> dict[str, Any]:
-        """The keyword arguments that a JSON object means. Nothing at all and null mean an empty object.
+        """The keyword arguments of a JSON object. An empty string and null count as an empty object.
 
         Raises:
-            ValueError: it is not JSON, or does not fit; the message says where.
+            ValueError: the text is not JSON, or does not fit the signature; the message says where.
         """
         text = arguments.strip()
         given = self._decoded("{}" if text in ("", "null") else text)
@@ -123,7 +123,7 @@ class Signature:
 
 
 def layers(function: Callable[..., Any]) -> list[Any]:
-    """The function, what its partials wrap, and last what has the annotations: an object's ``__call__``."""
+    """The function, the functions that its partials wrap, and last the one with the annotations."""
     found: list[Any] = [function]
     while isinstance(found[-1], functools.partial):
         found.append(found[-1].func)
@@ -133,7 +133,7 @@ def layers(function: Callable[..., Any]) -> list[Any]:
 
 
 def _parameters(function: Callable[..., Any], code: Any, shown: str) -> Iterator[Parameter]:
-    """The parameters that the model fills, checked."""
+    """The parameters whose values the model gives, checked."""
     try:
         parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):
@@ -155,12 +155,12 @@ def _parameters(function: Callable[..., Any], code: Any, shown: str) -> Iterator
 
 
 def _bound(function: Callable[..., Any]) -> set[str]:
-    """The parameters that a ``functools.partial`` has filled by name."""
+    """The parameters that a ``functools.partial`` has bound by name."""
     return {name for layer in layers(function) for name in getattr(layer, "keywords", {})}
 
 
 def _names(function: Callable[..., Any], code: Any) -> set[str]:
-    """Every parameter that a docstring may describe: bound ones too, which the model does not see."""
+    """The names of all parameters that the docstring can describe, bound ones included."""
     try:
         parameters = set(inspect.signature(code).parameters)
     except (ValueError, TypeError):
@@ -192,17 +192,17 @@ def _field(parameter: Parameter, is_nullable: bool) -> tuple[str, Any] | tuple[s
     annotation = parameter.type | None if is_nullable else parameter.type
     if parameter.is_required:
         return parameter.name, annotation
-    # What is not given stays UNSET, so that the function's own defaults hold, whatever they are.
+    # An argument that is not given stays UNSET, so that the default of the function applies.
     return parameter.name, annotation, msgspec.UNSET
 
 
 def _mended(arguments: str) -> str:
-    """The same JSON without what some models write and msgspec refuses: 5.0 for 5, half a surrogate pair."""
+    """The JSON with two mistakes of models corrected, which msgspec refuses: 5.0 for 5, lone surrogates."""
     return encodable(json.dumps(_with_integers(json.loads(arguments)), ensure_ascii=False))
 
 
 def _with_integers(value: Any) -> Any:
-    """Decoded JSON with whole floats as integers."""
+    """Decoded JSON with integral floats as integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

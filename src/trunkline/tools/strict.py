@@ -1,4 +1,4 @@
-"""A schema with ``strict: true``, by the rules of the Responses API's structured outputs."""
+"""Schemas for ``strict: true``, by the rules of the Responses API's structured outputs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _NESTED_IN_LISTS = ("anyOf", "prefixItems")
 
 
 def strict(schema: dict[str, Any], place: str, remedy: str = "") -> dict[str, Any]:
-    """The schema with every property required and no others allowed.
+    """The schema with every property required and no other properties allowed.
 
     Args:
         schema: a JSON schema.
-        place: what it describes, for the error, which appends the names of fields.
-        remedy: ends the error: what else can be done.
+        place: the described parameter or type, for errors, which append the names of fields.
+        remedy: a further remedy, appended to errors.
 
     Raises:
-        ConfigurationError: a part takes anything, or keys of any name.
+        ConfigurationError: a part accepts any value, or any keys.
     """
     found = {key: value for key, value in schema.items() if key not in ("default", "discriminator")}
     if "oneOf" in found:
@@ -38,7 +38,7 @@ def strict(schema: dict[str, Any], place: str, remedy: str = "") -> dict[str, An
                 f"{place} takes keys of any name: make it a dataclass or a list of them{remedy}"
             )
         found |= {"required": list(found["properties"]), "additionalProperties": False}
-    if "$ref" in found and len(found) > 1:  # a reference stands alone
+    if "$ref" in found and len(found) > 1:  # no other keyword may stand beside a reference
         found["anyOf"] = [{"$ref": found.pop("$ref")}]
     return found
 

@@ -1,8 +1,8 @@
 """Threads for synchronous tools.
 
-They do not run in asyncio's default executor: asyncio resolves host names there, so a few hung tools would
-stop new connections in the whole process. Each call has a daemon thread of its own, which costs about 0.2 ms.
-A hung call keeps its thread, but delays neither other conversations nor the exit of the interpreter.
+asyncio's default executor is not used: asyncio resolves host names in it, so that a few hung tools would stop
+new connections in the whole process. Each call has its own daemon thread, which costs about 0.2 ms. A hung
+call keeps its thread, but delays neither other conversations nor the exit of the interpreter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger: logging.Logger = logging.getLogger("trunkline.tools")
 
 
 class ToolThreadsFull(RuntimeError):
-    """Every thread is held by a call that timed out or was cancelled, and still runs."""
+    """All threads are occupied by calls that timed out or were cancelled, and are still running."""
 
 
 class ToolThreads:
@@ -39,16 +39,16 @@ class ToolThreads:
         self._calls: tuple[_Call, ...] = ()
 
     async def room(self, name: str) -> None:
-        """Wait until another call may start.
+        """Wait until another call may start. Cancelling ends the wait only.
 
-        Only calls with a caller are waited for, since each of them ends within its time limit. A call that
-        was given up may never end.
+        Only calls that a task awaits are waited for: they end within their time limits. Abandoned calls,
+        which timed out or were cancelled, may never end.
 
         Args:
             name: the tool to be called, for the error.
 
         Raises:
-            ToolThreadsFull: all threads are held by calls that were given up.
+            ToolThreadsFull: all threads are occupied by abandoned calls.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -67,7 +67,7 @@ class ToolThreads:
     async def run(self, name: str, function: Callable[..., T], given: dict[str, Any]) -> T:
         """Call the function in a thread, with the caller's context variables. Await `room` first.
 
-        Cancelling gives the call up: its thread goes on, and its result is dropped.
+        Cancelling abandons the call: its thread runs on, and its result is dropped.
         """
         call = _Call(name)
         work = contextvars.copy_context().run
@@ -87,7 +87,7 @@ class _Call:
     Attributes:
         result: the returned value and the exception, of which one is ``None``. An exception is a value here,
             because a future cannot carry a StopIteration.
-        has_ended: the thread runs no code of the tool any more. Set by the thread.
+        has_ended: the thread has left the code of the tool. Set by the thread.
     """
 
     __slots__ = ("_loop", "_name", "has_ended", "result")
@@ -99,11 +99,11 @@ class _Call:
         self.has_ended = False
 
     def run(self, work: Callable[..., Any], function: Callable[..., Any], given: dict[str, Any]) -> None:
-        """What the thread does."""
+        """Run in the thread: call the function and pass the outcome to the event loop."""
         outcome: tuple[Any, BaseException | None]
         try:
             outcome = work(function, **given), None
-        except BaseException as error:  # the awaiting task raises it, as if it had been called there
+        except BaseException as error:  # the awaiting task raises it
             outcome = None, error
         self.has_ended = True
         try:

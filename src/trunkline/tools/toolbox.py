@@ -13,7 +13,7 @@ from .function_tool import FunctionTool
 from .threads import ToolThreads
 
 Tool: TypeAlias = Union[Callable[..., Any], Mapping[str, Any], FunctionTool]  # noqa: UP007 - a name at run time
-"""What ``tools=[…]`` may hold: Python functions, definitions as the API documents them, ``FunctionTool``."""
+"""An element of ``tools=[…]``: a Python function, a definition of the API, or a ``FunctionTool``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Toolbox:
     """The tools of a conversation.
 
     Attributes:
-        definitions: all of them for the wire, in order; those given as dicts are untouched.
+        definitions: the definitions of all tools for the wire, in order; given dicts are unchanged.
         names: the names by which functions and custom tools are called.
     """
 
@@ -59,7 +59,7 @@ class Toolbox:
         return cls(definitions, frozenset(names), functions)
 
     def get(self, name: str) -> FunctionTool | None:
-        """The Python function of this name, if there is one."""
+        """The Python function of this name; ``None`` if no tool with this name is a function."""
         return self._functions.get(name)
 
     async def call(
@@ -73,7 +73,7 @@ class Toolbox:
     ) -> str:
         """Call the function of this name, as `FunctionTool.call` does.
 
-        A name that no function has is reported to the model, which made it up.
+        If no function has the name, the result is an error: the model invented the name.
         """
         function = self.get(name)
         if function is None:
