@@ -1,7 +1,7 @@
 """The shortcut of text deltas changes nothing that a caller sees.
 
 One conversation is held twice over a `FakeNetwork`: as it is, and with an inbox that takes every delta by
-`deliver`, which docs/design/fast-path.md permits. All that the caller sees is compared.
+`deliver`, which docs/design/0006-shortcut-for-text-deltas.md permits. All that the caller sees is compared.
 """
 
 from __future__ import annotations

@@ -234,7 +234,8 @@ class Connection:
             return
         if self._log is not None:
             self._log.received(event)
-        # A delta of a response that has begun changes no state here. See docs/design/fast-path.md.
+        # A delta of a response that has begun changes no state here. See
+        # docs/design/0006-shortcut-for-text-deltas.md.
         if event.is_delta:
             deliver_delta = self._delta_sinks.get(event.stream_id)
             if deliver_delta is not None:

@@ -130,7 +130,8 @@ class Lanes:
 
     Attributes:
         delta_sinks: for each lane whose response has begun and has a reader, the callback for its deltas:
-            the shortcut past `route`. Read by the connection, written here. See docs/design/fast-path.md.
+            the shortcut past `route`. Read by the connection, written here. See
+            docs/design/0006-shortcut-for-text-deltas.md.
         in_flight: the number of runs, reserved ones included.
         draining: the number of abandoned runs that were sent.
         strays: the number of events that belonged to no run.

@@ -67,7 +67,8 @@ class Ordering:
     def follows(self, event: ReceivedEvent) -> bool:
         """Whether the event is the next one and nothing waits; if so, it counts as passed.
 
-        This is the part of `admit` that nearly every event needs. See docs/design/fast-path.md.
+        This is the part of `admit` that nearly every event needs. See
+        docs/design/0006-shortcut-for-text-deltas.md.
         """
         number = self.expected_now
         if event.sequence_number != number:

@@ -113,8 +113,8 @@ class Inbox:
     def deliver_delta(self, event: ReceivedEvent) -> None:
         """Take one delta of a response that has begun.
 
-        The shortcut for the next text delta of a running text; see docs/design/fast-path.md. Everything else
-        takes the way of `deliver`.
+        The shortcut for the next text delta of a running text; see
+        docs/design/0006-shortcut-for-text-deltas.md. Everything else takes the way of `deliver`.
         """
         reception, ordering, number = self.reception, self._ordering, event.sequence_number
         if not (reception.is_speaking and type(event) is OutputTextDelta and number == ordering.expected_now):
