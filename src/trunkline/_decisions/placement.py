@@ -26,7 +26,7 @@ class Owner:
     __slots__ = ("__weakref__", "baselines", "home")
 
     def __init__(self, baselines: Baselines | None = None) -> None:
-        self.baselines = baselines if baselines is not None else Baselines()
+        self.baselines: Baselines = baselines if baselines is not None else Baselines()
         self.home: Lane | None = None
 
 

@@ -93,7 +93,7 @@ class Connection:
         self.number = number
         self.lanes = lanes
         self.opened_at: float | None = None
-        self.jitter = world.random()
+        self.jitter: float = world.random()
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
         self._clock = world.clock

@@ -115,7 +115,7 @@ class SocketExchange:
         is_fork: bool,
         close_abandoned: bool,
     ) -> None:
-        self.connection = connection
+        self.connection: Connection = connection
         self._request = request
         self._run = run
         self._plan = plan

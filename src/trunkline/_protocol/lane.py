@@ -89,15 +89,15 @@ class Run:
     )
 
     def __init__(self, lane: Lane, sink: Sink | None, fork_of: Lane | None) -> None:
-        self.lane = lane
-        self.sink = sink
-        self.fork_of = fork_of
-        self.state = RunState.RESERVED
+        self.lane: Lane = lane
+        self.sink: Sink | None = sink
+        self.fork_of: Lane | None = fork_of
+        self.state: RunState = RunState.RESERVED
         self.response_id: str | None = None
         self.earlier: tuple[str, ...] = ()
-        self.steers = 0
-        self.accepted = 0
-        self.left_at = 0.0
+        self.steers: int = 0
+        self.accepted: int = 0
+        self.left_at: float = 0.0
 
     @property
     def was_sent(self) -> bool:
@@ -149,15 +149,15 @@ class Lane:
     )
 
     def __init__(self, lanes: LaneGroup, name: str | None) -> None:
-        self.lanes = lanes
-        self.name = name
+        self.lanes: LaneGroup = lanes
+        self.name: str | None = name
         self.runs: deque[Run] = deque()
         self.latest: str | None = None
-        self.latest_is_stored = False
+        self.latest_is_stored: bool = False
         self.last_ended: str | None = None
         self.stray: str | None = None
-        self.forks = 0
-        self.used = 0
+        self.forks: int = 0
+        self.used: int = 0
         self._home_of: weakref.ref[Any] | None = None
 
     @property

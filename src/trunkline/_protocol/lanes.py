@@ -141,12 +141,12 @@ class Lanes:
         self, *, named: bool, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES
     ) -> None:
         self.named = named
-        self.max_in_flight = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
-        self.max_names = min(max_names, MAX_NAMES) if named else 1
-        self.in_flight = 0
-        self.draining = 0
-        self.strays = 0
-        self.is_open = True
+        self.max_in_flight: int = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
+        self.max_names: int = min(max_names, MAX_NAMES) if named else 1
+        self.in_flight: int = 0
+        self.draining: int = 0
+        self.strays: int = 0
+        self.is_open: bool = True
         self.delta_sinks: dict[str | None, Callable[[ReceivedEvent], None]] = {}
         self._uses = 0
         self._lanes: dict[str | None, Lane] = {}

@@ -57,12 +57,12 @@ class Ordering:
     __slots__ = ("_expected", "_last", "expected_now", "held", "numbers", "recent")
 
     def __init__(self) -> None:
-        self.numbers = _UNPROVEN
+        self.numbers: Numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
         self._last: int | None = None
-        self.recent = array("q", [0]) * (RECENT + 1)
-        self.expected_now = _NONE
+        self.recent: array[int] = array("q", [0]) * (RECENT + 1)
+        self.expected_now: int = _NONE
 
     def follows(self, event: ReceivedEvent) -> bool:
         """Whether the event is the next one and nothing waits; if so, it counts as passed.

@@ -108,19 +108,19 @@ class Reception:
     )
 
     def __init__(self) -> None:
-        self.phase = ReceptionPhase.WAITING
-        self.is_speaking = False
+        self.phase: ReceptionPhase = ReceptionPhase.WAITING
+        self.is_speaking: bool = False
         self.final: ResponseCompleted | ResponseIncomplete | None = None
         self.failure: Failure | None = None
         self.response: Response | None = None
-        self.has_started = False
+        self.has_started: bool = False
         self.first_event_at: float | None = None
         self.first_output_at: float | None = None
         self.first_text_at: float | None = None
-        self.ordering = Ordering()
+        self.ordering: Ordering = Ordering()
         # Most responses are never steered, and hold nothing back once output is visible. What would be empty
         # all the time is not made: objects that the collector tracks delay all turns when it runs.
-        self.steers = NO_STEERS
+        self.steers: Steers = NO_STEERS
         self._held_back: list[ServerEvent] | None = None
         self._done_items: list[Raw] | None = None
         # The response has ended, and a steer may bring a successor.

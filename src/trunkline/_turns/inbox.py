@@ -85,18 +85,18 @@ class Inbox:
         wakeups: Wakeups,
         world: World,
     ) -> None:
-        self.reception = Reception()
+        self.reception: Reception = Reception()
         self.events: deque[ServerEvent] = deque()
-        self.wait = Wait(wakeups)
-        self.is_over = False
-        self.was_read = False
-        self.received_bytes = 0
+        self.wait: Wait = Wait(wakeups)
+        self.is_over: bool = False
+        self.was_read: bool = False
+        self.received_bytes: int = 0
         self.on_text: Callable[[OutputTextDelta], None] | None = None
         self._max_events = max_events
         self._clock = world.clock
         self._wall_clock = world.wall_clock
         self._ordering = self.reception.ordering
-        self.progress_at = started_at
+        self.progress_at: float = started_at
         self._watch = Watch(deadlines, started_at, world, self)
         self._exchange: Exchange | None = None
         self._acknowledgements: tuple[tuple[Steer, asyncio.Future[None]], ...] = ()

@@ -148,7 +148,7 @@ class Turn:
     )
 
     def __init__(self, transports: Transports, request: Request, settings: TurnSettings) -> None:
-        self.request = request
+        self.request: Request = request
         self.inbox: Inbox | None = None
         self._transports = transports
         self._settings = settings
