@@ -22,8 +22,8 @@ class KeyedHistory:
     __slots__ = ("fields", "history", "owner")
 
     def __init__(self) -> None:
-        self.owner = Owner()
-        self.history = History()
+        self.owner: Owner = Owner()
+        self.history: History = History()
         self.fields: Fields | None = None
 
 

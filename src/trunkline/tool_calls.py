@@ -30,7 +30,7 @@ class ToolCalls:
     __slots__ = ("_call_tool", "_calls", "_tasks", "response")
 
     def __init__(self, response: Response, calls: Sequence[FunctionCall], call_tool: CallTool) -> None:
-        self.response = response
+        self.response: Response = response
         self._calls = calls
         self._call_tool = call_tool
         self._tasks: list[asyncio.Task[str]] = []

@@ -84,7 +84,7 @@ class Transcript:
     __slots__ = ("_answered", "_claim", "history")
 
     def __init__(self, history: History) -> None:
-        self.history = history
+        self.history: History = history
         self._answered: _Answered | None = None
         self._claim: Claim | None = None
 

@@ -64,7 +64,7 @@ class HttpTransport:
         self._connect_s = connect_s
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self.authority = urlsplit(url).netloc
+        self.authority: str = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None

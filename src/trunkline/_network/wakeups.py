@@ -38,8 +38,8 @@ class Wakeups:
 
     def __init__(self) -> None:
         self.due: list[Wait] = []
-        self.is_reading = False
-        self.is_planned = False
+        self.is_reading: bool = False
+        self.is_planned: bool = False
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def plan(self) -> None:
@@ -101,7 +101,7 @@ class Wait:
         self._error: BaseException | None = None
         self._asyncio_future_blocking = False
         self.resume = None
-        self.is_awaited = False
+        self.is_awaited: bool = False
 
     def end(self) -> None:
         """Resume the waiting task, if any."""

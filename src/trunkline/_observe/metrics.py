@@ -21,7 +21,7 @@ class TurnKey:
     __slots__ = ("__weakref__", "number")
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int = number
 
     def __repr__(self) -> str:
         return f"<TurnKey {self.number}>"

@@ -49,13 +49,13 @@ class Generation:
         steers_cut_words: bool = True,
     ) -> None:
         self.record = record
-        self.output_tokens = 0
-        self.reasoning_tokens = 0
+        self.output_tokens: int = 0
+        self.reasoning_tokens: int = 0
         self.cut: str | None = None
         """Why the response is incomplete: ``max_output_tokens`` or ``steered``."""
         self.error: dict[str, Any] | None = None
-        self.ended = False
-        self.owes_output = False
+        self.ended: bool = False
+        self.owes_output: bool = False
         """Whether the response has called tools that the client runs."""
         self._script = script
         self._ids = ids
@@ -64,7 +64,7 @@ class Generation:
         self._encrypted = encrypted_reasoning
         self._steered = False
         self._steers_cut_words = steers_cut_words
-        self.writer = EventWriter(record.lane)
+        self.writer: EventWriter = EventWriter(record.lane)
 
     def stop_for_steering(self) -> None:
         """Request an early end, at the next word or item. Ignored after a tool call."""

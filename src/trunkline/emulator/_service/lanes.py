@@ -30,8 +30,8 @@ class Lanes(Generic[Job]):
         self._lanes: dict[str | None, _Lane[Job]] = {None: _Lane()}
         self._ready: list[tuple[int, str]] = []
         self._ticket = 0
-        self.in_flight = 0
-        self.queued = 0
+        self.in_flight: int = 0
+        self.queued: int = 0
 
     @property
     def names(self) -> list[str]:

@@ -61,7 +61,7 @@ class Service:
         self.behaviour: Behaviour = Behaviour(settings.default_model)
         self.responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
-        self.tokens_used = 0
+        self.tokens_used: int = 0
         self._wall_clock = wall_clock
 
     def create(
