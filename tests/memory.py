@@ -1,4 +1,4 @@
-"""What tests observe of objects from outside: the memory that they keep, and the objects that they reach."""
+"""Observing objects from outside: the memory that they keep, and the objects that they refer to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _THROUGH: Final = (
 
 
 def kept_bytes(make: Callable[[], Any]) -> int:
-    """The memory that stays allocated as long as the object that this makes."""
+    """Bytes that stay allocated while the made object lives."""
     gc.collect()
     tracemalloc.start()
     try:

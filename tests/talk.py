@@ -109,6 +109,11 @@ def output_for(call: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call["call_id"], "output": text}
 
 
+def tool_outputs(chat: trunkline.Conversation) -> list[str]:
+    """Outputs of the tool calls of a conversation, in the order of the history."""
+    return [item["output"] for item in chat.items if item["type"] == "function_call_output"]
+
+
 def record_of(emulator: Emulator, stream: trunkline.ResponseStream) -> ResponseRecord:
     """The emulator's record of the stream's final response."""
     return emulator.responses[stream.response.id]

@@ -151,9 +151,7 @@ async def test_items_are_a_copy_in_plain_json(chat: trunkline.Conversation) -> N
     assert json.loads(json.dumps(chat.items)) == chat.items
 
 
-async def test_what_is_given_may_be_changed_afterwards(
-    emulator: Emulator, chat: trunkline.Conversation
-) -> None:
+async def test_an_input_may_be_changed_after_send(emulator: Emulator, chat: trunkline.Conversation) -> None:
     mine = user("one")
     stream = chat.send([mine])
     mine["content"] = "changed"
@@ -162,7 +160,7 @@ async def test_what_is_given_may_be_changed_afterwards(
     assert texts(chat.items) == ["user: one", "assistant: one"]
 
 
-async def test_a_history_can_be_kept_and_restored(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_history_can_be_saved_and_restored(emulator: Emulator, client: trunkline.Client) -> None:
     chat = client.conversation(model="reason")
     await ask(chat, "one")
     restored = client.conversation(model="reason", items=json.loads(json.dumps(chat.items)))
@@ -172,7 +170,7 @@ async def test_a_history_can_be_kept_and_restored(emulator: Emulator, client: tr
     assert_kept(emulator, restored, stream.response)
 
 
-async def test_replace_edits_the_history_and_what_is_equal_is_not_sent_again(
+async def test_replace_edits_the_history_that_the_model_sees(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     for words in ("one", "two", "three"):
@@ -186,7 +184,7 @@ async def test_replace_edits_the_history_and_what_is_equal_is_not_sent_again(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_replace_with_stored_responses_goes_on_from_an_older_one(
+async def test_replace_with_stored_responses_continues_an_older_one(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     chat = client.conversation(model="echo", store=True)
@@ -197,11 +195,11 @@ async def test_replace_with_stored_responses_goes_on_from_an_older_one(
     assert_kept(emulator, chat, stream.response)
 
 
-async def test_replace_refuses_what_is_no_item_and_changes_nothing(chat: trunkline.Conversation) -> None:
+async def test_replace_refuses_an_invalid_item_and_changes_nothing(chat: trunkline.Conversation) -> None:
     await ask(chat, "one")
     before = chat.items
     with pytest.raises(trunkline.ConfigurationError, match=r"items\[1\]"):
-        chat.replace([user("x"), {"content": "of nobody"}])
+        chat.replace([user("x"), {"content": "without a role"}])
     assert chat.items == before
 
 
@@ -221,7 +219,7 @@ async def _run(chat: trunkline.Conversation) -> None:
 
 
 @pytest.mark.parametrize("act", [_send, _replace, _run, trunkline.Conversation.warm])
-async def test_a_second_turn_is_refused_and_the_error_names_the_way_out(
+async def test_a_second_turn_is_refused_and_the_error_names_fork(
     emulator: Emulator, chat: trunkline.Conversation, act: Callable[[trunkline.Conversation], Awaitable[Any]]
 ) -> None:
     stall_in_mid_answer(emulator)
@@ -244,7 +242,7 @@ async def test_a_stream_that_is_never_entered_does_not_hold_its_conversation(
     assert texts(chat.items) == ["user: two", "assistant: two"]
 
 
-async def test_a_stream_begins_with_the_history_as_it_is_when_it_is_entered(
+async def test_a_stream_uses_the_history_at_its_entry(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     stream = chat.send("last")
@@ -268,7 +266,7 @@ async def test_a_stream_that_no_longer_fits_the_history_is_refused_when_it_is_en
         await stream.__aenter__()
     assert len(emulator.requests) == 1
     await ask(chat, [output_for(call, "rain")])
-    async with stream:  # and now it fits
+    async with stream:  # the history is valid now
         assert_kept(emulator, chat, await stream.finish())
 
 
@@ -285,7 +283,9 @@ async def test_of_two_streams_the_second_is_refused_until_the_first_has_ended(
     assert texts(chat.items) == ["user: one", "assistant: one", "user: two", "assistant: two"]
 
 
-async def test_a_fork_runs_beside_its_origin(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_a_fork_runs_concurrently_with_its_origin(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     await ask(chat, "one")
     branch = chat.fork()
     streams = await asyncio.gather(ask(chat, "left"), ask(branch, "right"))
@@ -295,7 +295,7 @@ async def test_a_fork_runs_beside_its_origin(emulator: Emulator, chat: trunkline
         assert_kept(emulator, one, stream.response)
 
 
-async def test_a_fork_during_a_turn_begins_before_it(
+async def test_a_fork_during_a_turn_starts_from_the_history_before_it(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     await ask(chat, "one")
@@ -309,7 +309,7 @@ async def test_a_fork_during_a_turn_begins_before_it(
 
 
 @pytest.mark.parametrize("store", [True, False, None])
-async def test_a_fork_continues_what_the_service_remembers(
+async def test_a_fork_names_the_same_parent(
     emulator: Emulator, client: trunkline.Client, store: bool | None
 ) -> None:
     chat = client.conversation(model="echo", store=store)
@@ -356,7 +356,9 @@ async def test_an_output_that_answers_no_call_is_refused_at_once(chat: trunkline
         chat.send([output_for({"call_id": "call_7"}, "rain")])
 
 
-async def test_a_field_for_one_turn_is_for_one_turn(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_a_field_of_one_turn_is_not_sent_with_the_next(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     await ask(chat, "one", instructions="Shout.", temperature=0.5)
     await ask(chat, "two")
     first, second = (request.body or {} for request in emulator.requests)
@@ -365,7 +367,7 @@ async def test_a_field_for_one_turn_is_for_one_turn(emulator: Emulator, chat: tr
 
 
 @pytest.mark.parametrize("way", ["send", "run"])
-async def test_a_policy_for_one_turn_is_for_one_turn(
+async def test_a_policy_of_one_turn_does_not_apply_to_the_next(
     emulator: Emulator, chat: trunkline.Conversation, way: str
 ) -> None:
     for request in (1, 2):
@@ -383,10 +385,10 @@ async def test_its_repr_shows_no_content(client: trunkline.Client) -> None:
     assert repr(chat) == "<Conversation echo: 1 items>"
 
 
-# A conversation that spans everything.
+# A long mixed conversation.
 
 
-async def test_every_context_is_the_conversations_through_a_long_mixed_conversation() -> None:
+async def test_every_context_of_a_long_mixed_conversation_equals_its_history() -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         async for response, chat in _mixed(emulator, client):
             assert_kept(emulator, chat, response)

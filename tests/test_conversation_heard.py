@@ -1,4 +1,4 @@
-"""The text that was heard of an answer, in the history of a conversation."""
+"""`heard` cuts an answer in the history of a conversation to the text that was heard."""
 
 from __future__ import annotations
 
@@ -42,16 +42,14 @@ async def test_heard_leaves_a_stream_that_is_still_open(
     assert texts(chat.items) == ["user: one two three", "assistant: o"]
 
 
-async def test_nothing_was_heard(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_heard_nothing_removes_the_answer(emulator: Emulator, chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "one two three")
     stream.heard("")
     assert texts(chat.items) == ["user: one two three"]
     assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
-async def test_less_was_heard_of_an_answer_that_was_complete(
-    emulator: Emulator, chat: trunkline.Conversation
-) -> None:
+async def test_heard_shortens_a_complete_answer(emulator: Emulator, chat: trunkline.Conversation) -> None:
     before = await ask(chat, "zero")
     stream = await ask(chat, "one two three")
     stream.heard("one")
@@ -62,13 +60,15 @@ async def test_less_was_heard_of_an_answer_that_was_complete(
     assert_kept(emulator, chat, following.response)
 
 
-async def test_all_was_heard(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_heard_with_the_whole_text_keeps_the_parent(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     stream = await ask(chat, "one two three")
     stream.heard("one two three")
     assert (await ask(chat, "and")).metrics.mode == "delta"
 
 
-async def test_heard_comes_too_late_once_the_conversation_has_gone_on(chat: trunkline.Conversation) -> None:
+async def test_heard_is_too_late_after_the_next_turn_has_started(chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "one two three")
     following = chat.send("and")
     stream.heard("one two three")
@@ -81,7 +81,7 @@ async def test_heard_comes_too_late_once_the_conversation_has_gone_on(chat: trun
     assert texts(chat.items)[1] == "assistant: one two three"
 
 
-async def test_heard_comes_too_late_after_replace(chat: trunkline.Conversation) -> None:
+async def test_heard_is_too_late_after_replace(chat: trunkline.Conversation) -> None:
     stream = await ask(chat, "one two three")
     chat.replace([])
     with pytest.raises(trunkline.UsageError):
@@ -100,7 +100,9 @@ async def test_heard_keeps_calls_that_were_made(emulator: Emulator, client: trun
     assert_kept(emulator, chat, following.response)
 
 
-async def test_a_conversation_hears_too(emulator: Emulator, chat: trunkline.Conversation) -> None:
+async def test_heard_of_a_conversation_shortens_its_last_answer(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
     await ask(chat, "one two three")
     chat.heard("one")
     chat.heard("one two")
@@ -110,7 +112,7 @@ async def test_a_conversation_hears_too(emulator: Emulator, chat: trunkline.Conv
     assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
-async def test_a_conversation_that_hears_leaves_its_running_turn(
+async def test_heard_of_a_conversation_leaves_its_running_turn(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     stall_in_mid_answer(emulator)
@@ -122,7 +124,7 @@ async def test_a_conversation_that_hears_leaves_its_running_turn(
     assert_kept(emulator, chat, (await ask(chat, "and")).response)
 
 
-async def test_a_conversation_without_an_answer_has_heard_nothing(chat: trunkline.Conversation) -> None:
+async def test_heard_of_a_conversation_without_an_answer_raises(chat: trunkline.Conversation) -> None:
     with pytest.raises(trunkline.UsageError, match="no answer"):
         chat.heard("one")
     await ask(chat, "one two three")
@@ -131,7 +133,7 @@ async def test_a_conversation_without_an_answer_has_heard_nothing(chat: trunklin
         chat.heard("one")
 
 
-async def test_heard_outlives_a_turn_that_failed_before_output(
+async def test_heard_still_applies_after_a_turn_that_failed_before_output(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     await ask(chat, "one two three")
@@ -150,7 +152,7 @@ async def test_heard_covers_the_responses_before_and_after_tools_that_the_caller
     chat = client.conversation(model="echo", tools=[WEATHER])
     called = await ask(chat, "weather?")
     stream = await ask(chat, [output_for(called.response.tool_calls[0], "snow")])
-    stream.heard("It snows")  # of this answer alone
+    stream.heard("It snows")  # only of this answer
     assert texts(chat.items) == ["user: weather?", "assistant: One moment.", "assistant: It snows"]
     chat.heard("One moment. It")
     assert texts(chat.items) == ["user: weather?", "assistant: One moment.", "assistant: It"]

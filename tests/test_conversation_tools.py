@@ -1,4 +1,4 @@
-"""Conversations with tools: those of the caller, Python functions, and runs of several rounds."""
+"""Conversations with tools: tools of the caller, Python functions, and runs of several turns."""
 
 from __future__ import annotations
 
@@ -20,20 +20,16 @@ from .talk import (
     output_for,
     stall_in_mid_answer,
     texts,
+    tool_outputs,
 )
 from .waiting import runs_briefly, soon, until
 
 
-def outputs(chat: trunkline.Conversation) -> list[str]:
-    """What tools gave back, in the order of the history."""
-    return [item["output"] for item in chat.items if item["type"] == "function_call_output"]
-
-
 class Weather:
-    """A tool that answers "rain", and records the cities that it was called for.
+    """A tool that returns "rain" and records the cities of its calls.
 
     Attributes:
-        error: what it raises instead.
+        error: if set, raised instead of returning.
     """
 
     def __init__(self) -> None:
@@ -53,7 +49,7 @@ def weather() -> Weather:
     return Weather()
 
 
-# Tools that the caller answers.
+# Tools that the caller executes.
 
 
 async def test_dict_tools_are_left_to_the_caller(emulator: Emulator, client: trunkline.Client) -> None:
@@ -69,7 +65,7 @@ async def test_dict_tools_are_left_to_the_caller(emulator: Emulator, client: tru
     assert_kept(emulator, chat, answer)
 
 
-async def test_python_tools_are_run_and_the_callers_are_left_to_him(
+async def test_python_tools_are_run_and_dict_tools_are_left_to_the_caller(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     def get_clock(city: str) -> str:
@@ -79,7 +75,7 @@ async def test_python_tools_are_run_and_the_callers_are_left_to_him(
     chat = client.conversation(model="tools", tools=[WEATHER, get_clock])
     response = await chat.run("weather and clock in Oslo")
     assert sorted(call["name"] for call in response.tool_calls) == ["get_clock", "get_weather"]
-    assert outputs(chat) == ["noon"]
+    assert tool_outputs(chat) == ["noon"]
     weather = next(call for call in response.tool_calls if call["name"] == "get_weather")
     answer = await chat.run([output_for(weather, "rain")])
     assert "rain" in answer.output_text
@@ -113,7 +109,7 @@ async def test_an_asynchronous_tool_is_awaited(emulator: Emulator, client: trunk
 
     chat = client.conversation(model="tools", tools=[get_weather])
     answer = await chat.run("weather in Oslo")
-    assert outputs(chat) == ['{"city":"Oslo","sky":"grey"}']
+    assert tool_outputs(chat) == ['{"city":"Oslo","sky":"grey"}']
     assert_kept(emulator, chat, answer)
     assert [request.kind for request in emulator.requests] == ["response.create"] * 2
 
@@ -128,7 +124,7 @@ async def test_parallel_calls_run_together(emulator: Emulator, client: trunkline
 
     chat = client.conversation(model="tools", tools=[get_weather])
     answer = await soon(chat.run("weather in Oslo and Bergen"))
-    assert outputs(chat) == ["rain in Oslo", "rain in Bergen"]
+    assert tool_outputs(chat) == ["rain in Oslo", "rain in Bergen"]
     assert_kept(emulator, chat, answer)
 
 
@@ -142,20 +138,20 @@ async def test_synchronous_calls_run_together_as_well(client: trunkline.Client) 
 
     chat = client.conversation(model="tools", tools=[get_weather])
     await soon(chat.run("weather in Oslo and Bergen"))
-    assert outputs(chat) == ["rain in Oslo", "rain in Bergen"]
+    assert tool_outputs(chat) == ["rain in Oslo", "rain in Bergen"]
 
 
-async def test_what_goes_wrong_in_a_tool_is_told_to_the_model(
+async def test_a_failure_of_a_tool_is_reported_to_the_model(
     emulator: Emulator, client: trunkline.Client, weather: Weather
 ) -> None:
     weather.error = LookupError("no such city")
     chat = client.conversation(model="tools", tools=[weather.get_weather])
     answer = await chat.run("weather in Oslo")
-    assert outputs(chat) == ['{"error":"get_weather failed: LookupError"}']
+    assert tool_outputs(chat) == ['{"error":"get_weather failed: LookupError"}']
     assert_kept(emulator, chat, answer)
 
 
-async def test_what_the_model_learns_of_a_failure_can_be_chosen(
+async def test_on_tool_error_chooses_the_report_of_a_failure(
     client: trunkline.Client, weather: Weather
 ) -> None:
     weather.error = LookupError("no such city")
@@ -165,10 +161,10 @@ async def test_what_the_model_learns_of_a_failure_can_be_chosen(
 
     chat = client.conversation(model="tools", tools=[weather.get_weather])
     await chat.run("weather in Oslo", on_tool_error=explain)
-    assert outputs(chat) == ["get_weather: no such city"]
+    assert tool_outputs(chat) == ["get_weather: no such city"]
 
 
-async def test_hung_tools_stop_no_tool_of_another_conversation(
+async def test_hung_tools_block_no_tool_of_another_conversation(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     release = threading.Event()
@@ -189,17 +185,17 @@ async def test_hung_tools_stop_no_tool_of_another_conversation(
     hung, other = (client.conversation(model="caller", tools=[hang, quick]) for _ in range(2))
     try:
         await soon(hung.run("hang", tool_timeout_s=runs_briefly(0.1)))
-        assert len(outputs(hung)) == 32
-        assert all("took longer" in output for output in outputs(hung))
+        assert len(tool_outputs(hung)) == 32
+        assert all("took longer" in output for output in tool_outputs(hung))
         await soon(hung.run("quick"))
-        assert "quick was not called: 32 calls of tools" in outputs(hung)[-1]
+        assert "quick was not called: 32 calls of tools" in tool_outputs(hung)[-1]
         await soon(other.run("quick"))
-        assert outputs(other) == ["quickly"]
+        assert tool_outputs(other) == ["quickly"]
     finally:
         release.set()
 
 
-async def test_arguments_that_do_not_fit_are_told_to_the_model(
+async def test_arguments_that_do_not_fit_are_reported_to_the_model(
     emulator: Emulator, client: trunkline.Client, weather: Weather
 ) -> None:
     emulator.expect("weather").calls("get_weather", city=7)
@@ -208,11 +204,11 @@ async def test_arguments_that_do_not_fit_are_told_to_the_model(
     for _ in range(2):
         await chat.run("weather?")
     assert weather.cities == []
-    assert len(outputs(chat)) == 2
-    assert all("error" in json.loads(output) for output in outputs(chat))
+    assert len(tool_outputs(chat)) == 2
+    assert all("error" in json.loads(output) for output in tool_outputs(chat))
 
 
-async def test_a_tool_that_takes_too_long_is_told_to_the_model(
+async def test_a_tool_that_times_out_is_reported_to_the_model(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     cancelled = []
@@ -228,12 +224,10 @@ async def test_a_tool_that_takes_too_long_is_told_to_the_model(
     chat = client.conversation(model="tools", tools=[get_weather])
     await soon(chat.run("weather in Oslo", tool_timeout_s=runs_briefly(0.05)))
     assert cancelled == ["Oslo"]
-    assert "TimeoutError" in outputs(chat)[0]
+    assert "TimeoutError" in tool_outputs(chat)[0]
 
 
-async def test_a_tool_that_does_not_exist_is_told_to_the_model(
-    emulator: Emulator, client: trunkline.Client
-) -> None:
+async def test_an_unknown_tool_is_reported_to_the_model(emulator: Emulator, client: trunkline.Client) -> None:
     def get_clock(city: str) -> str:
         """The clock of a city."""
         return "noon"
@@ -241,11 +235,11 @@ async def test_a_tool_that_does_not_exist_is_told_to_the_model(
     emulator.expect("weather").calls("get_weather", city="Oslo")
     chat = client.conversation(model="echo", tools=[get_clock])
     answer = await chat.run("weather?")
-    assert "no tool of this name" in outputs(chat)[0]
+    assert "no tool of this name" in tool_outputs(chat)[0]
     assert_kept(emulator, chat, answer)
 
 
-async def test_tools_of_one_run_alone_are_run(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_tools_of_one_run_are_run(emulator: Emulator, client: trunkline.Client) -> None:
     def get_weather(city: str) -> str:
         """The weather in a city."""
         return f"rain in {city}"
@@ -253,17 +247,17 @@ async def test_tools_of_one_run_alone_are_run(emulator: Emulator, client: trunkl
     chat = client.conversation(model="tools")
     answer = await chat.run("weather in Oslo", tools=[get_weather])
     assert "rain in Oslo" in answer.output_text
-    assert outputs(chat) == ["rain in Oslo"]
+    assert tool_outputs(chat) == ["rain in Oslo"]
 
 
-async def test_dict_tools_of_one_run_alone_are_left_to_the_caller(client: trunkline.Client) -> None:
+async def test_dict_tools_of_one_run_are_left_to_the_caller(client: trunkline.Client) -> None:
     chat = client.conversation(model="tools")
     response = await chat.run("weather in Oslo", tools=[WEATHER])
     assert [call["name"] for call in response.tool_calls] == ["get_weather"]
-    assert outputs(chat) == []
+    assert tool_outputs(chat) == []
 
 
-async def test_the_rounds_of_a_run_are_bounded_and_it_can_be_gone_on_with(
+async def test_max_turns_bounds_a_run_and_the_conversation_continues(
     emulator: Emulator, client: trunkline.Client, weather: Weather
 ) -> None:
     emulator.expect(times=3).calls("get_weather", city="Oslo")
@@ -271,11 +265,11 @@ async def test_the_rounds_of_a_run_are_bounded_and_it_can_be_gone_on_with(
     with pytest.raises(trunkline.MaxTurnsExceeded, match="max_turns") as exceeded:
         await chat.run("weather?", max_turns=3)
     assert exceeded.value.max_turns == 3
-    assert outputs(chat) == ["rain"] * 3
+    assert tool_outputs(chat) == ["rain"] * 3
     assert_kept(emulator, chat, await chat.run("so?"))
 
 
-async def test_after_too_many_rounds_the_outputs_can_be_sent_by_themselves(
+async def test_after_max_turns_run_without_input_sends_the_outputs(
     emulator: Emulator, client: trunkline.Client, weather: Weather
 ) -> None:
     emulator.expect(times=1).calls("get_weather", city="Oslo")
@@ -283,12 +277,12 @@ async def test_after_too_many_rounds_the_outputs_can_be_sent_by_themselves(
     with pytest.raises(trunkline.MaxTurnsExceeded):
         await chat.run("weather?", max_turns=1)
     answer = await chat.run([])
-    assert outputs(chat) == ["rain"]
+    assert tool_outputs(chat) == ["rain"]
     assert_kept(emulator, chat, answer)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_run_shows_its_events(client: trunkline.Client, is_async: bool) -> None:
+async def test_on_event_receives_the_events_of_a_run(client: trunkline.Client, is_async: bool) -> None:
     seen: list[str] = []
 
     def get_weather(city: str) -> str:
@@ -323,7 +317,7 @@ async def test_a_hook_of_a_run_that_raises_leaves_the_turn(
     assert (await chat.run("two")).output_text == "two"
 
 
-async def test_a_run_that_fails_between_rounds_keeps_what_was_done(
+async def test_a_run_that_fails_between_turns_keeps_its_outputs(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     def get_weather(city: str) -> str:
@@ -334,13 +328,13 @@ async def test_a_run_that_fails_between_rounds_keeps_what_was_done(
     chat = client.conversation(model="tools", tools=[get_weather])
     with pytest.raises(trunkline.ResponseRefused):
         await chat.run("weather in Oslo")
-    assert outputs(chat) == ["rain"]
+    assert tool_outputs(chat) == ["rain"]
     answer = await chat.run([])
     assert "rain" in answer.output_text
     assert_kept(emulator, chat, answer)
 
 
-async def test_barge_in_cancels_the_tools_and_the_conversation_goes_on(
+async def test_barge_in_cancels_the_tools_and_the_conversation_continues(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     begun, cancelled = set(), []
@@ -358,12 +352,12 @@ async def test_barge_in_cancels_the_tools_and_the_conversation_goes_on(
 
     chat = client.conversation(model="tools", tools=[get_weather])
     running = asyncio.create_task(chat.run("weather in Oslo and Bergen"))
-    await until(lambda: begun == {"Oslo", "Bergen"}, "both have begun")
+    await until(lambda: begun == {"Oslo", "Bergen"}, "both tools have started")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert cancelled == ["Bergen"]
-    rain, interrupted = outputs(chat)
+    rain, interrupted = tool_outputs(chat)
     assert (rain, "Cancelled" in interrupted) == ("rain", True)
     assert_kept(emulator, chat, (await ask(chat, "never mind", tools=[])).response)
 
@@ -378,7 +372,7 @@ async def test_barge_in_into_the_answer_of_a_run(emulator: Emulator, client: tru
     stall_in_mid_answer(emulator)
     chat = client.conversation(model="echo")
     running = asyncio.create_task(chat.run("one two three", on_event=note))
-    await until(lambda: spoken == ["one", " two"], "two words are spoken")
+    await until(lambda: spoken == ["one", " two"], "two words are received")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

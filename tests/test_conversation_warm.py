@@ -65,7 +65,7 @@ async def test_heard_does_not_end_a_warm_up_that_is_running(
     await ask(chat, "one two three")
     emulator.faults.add("delay", event=2, seconds=runs_briefly(0.1))
     warming = asyncio.create_task(chat.warm())
-    await until(lambda: len(emulator.requests) == 2, "the warm-up is on its way")
+    await until(lambda: len(emulator.requests) == 2, "the warm-up request has arrived")
     chat.heard("one")
     assert (await soon(warming)).status == "completed"
     assert_kept(emulator, chat, (await ask(chat, "and")).response)
@@ -78,10 +78,10 @@ async def test_a_warm_up_that_fails_changes_nothing(emulator: Emulator, chat: tr
     await ask(chat, "one")
 
 
-# Reasoning, where nothing is stored.
+# Reasoning without storage.
 
 
-async def test_without_storage_reasoning_is_asked_for_in_a_form_that_can_be_resent(
+async def test_without_storage_encrypted_reasoning_is_requested(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     chat = client.conversation(model="reason", store=False, include=["message.output_text.logprobs"])
@@ -95,14 +95,16 @@ async def test_without_storage_reasoning_is_asked_for_in_a_form_that_can_be_rese
     assert_context(record_of(emulator, stream).effective_context, chat.items[:-2], reasoning=True)
 
 
-async def test_a_warm_up_without_storage_asks_for_it_too(
+async def test_a_warm_up_without_storage_requests_encrypted_reasoning_too(
     emulator: Emulator, client: trunkline.Client
 ) -> None:
     await client.conversation(model="reason", store=False).warm()
     assert (emulator.requests[0].body or {})["include"] == [ENCRYPTED]
 
 
-async def test_a_turn_without_storage_asks_for_it_too(emulator: Emulator, client: trunkline.Client) -> None:
+async def test_a_turn_without_storage_requests_encrypted_reasoning_too(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
     chat = client.conversation(model="reason")
     await ask(chat, "one", store=False)
     await ask(chat, "two")

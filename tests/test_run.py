@@ -15,7 +15,7 @@ from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta
 
-from .talk import WEATHER, ask, assert_kept, client_of, texts
+from .talk import WEATHER, ask, assert_kept, client_of, texts, tool_outputs
 from .waiting import runs_briefly, soon, until
 
 COMPLETED = "response.completed"
@@ -59,10 +59,6 @@ def says_calls_says(emulator: Emulator, before: str, city: str, after: str) -> N
     """Script the next run: a text and a call, then a text."""
     emulator.expect().says(before).calls("get_weather", city=city)
     emulator.expect().says(after)
-
-
-def outputs(chat: trunkline.Conversation) -> list[str]:
-    return [item["output"] for item in chat.items if item["type"] == "function_call_output"]
 
 
 async def events_of(run: trunkline.ConversationRun) -> list[str]:
@@ -244,7 +240,7 @@ async def test_too_many_turns_are_raised_while_iterating(
     with pytest.raises(trunkline.MaxTurnsExceeded):
         await events_of(run)
     assert run.is_ended
-    assert len(outputs(chat)) == 2
+    assert len(tool_outputs(chat)) == 2
     assert_kept(emulator, chat, await chat.run([]))
 
 
@@ -323,8 +319,8 @@ async def test_leaving_while_tools_run_cancels_them_and_adds_outputs_that_say_so
     await soon(asyncio.wait([reading]))
     await until(lambda: weather.cancelled == ["Bergen"], "the tool for Bergen is cancelled")
     assert run.is_ended
-    assert outputs(chat)[0] == "rain in Oslo"
-    assert "Cancelled" in outputs(chat)[1]
+    assert tool_outputs(chat)[0] == "rain in Oslo"
+    assert "Cancelled" in tool_outputs(chat)[1]
     assert_kept(emulator, chat, (await ask(chat, "never mind")).response)
 
 
@@ -336,8 +332,8 @@ async def test_leaving_before_the_tools_run_adds_outputs_that_say_cancelled(
             if event.type == COMPLETED:
                 break
     assert weather.begun == []
-    assert len(outputs(chat)) == 1
-    assert "Cancelled" in outputs(chat)[0]
+    assert len(tool_outputs(chat)) == 1
+    assert "Cancelled" in tool_outputs(chat)[0]
     assert_kept(emulator, chat, (await ask(chat, "never mind", tools=[WEATHER])).response)
 
 
@@ -375,7 +371,7 @@ async def test_an_on_event_that_raises_after_a_call_leaves_a_valid_history(
 
     with pytest.raises(ValueError, match="mine"):
         await chat.run("weather in Oslo", on_event=broken)
-    assert "Cancelled" in outputs(chat)[0]
+    assert "Cancelled" in tool_outputs(chat)[0]
     assert_kept(emulator, chat, (await ask(chat, "never mind")).response)
 
 
@@ -405,7 +401,7 @@ async def test_heard_covers_the_text_before_and_after_tools(
     await chat.run("weather?")
     chat.heard("One moment. It rains")
     assert texts(chat.items) == ["user: weather?", "assistant: One moment.", "assistant: It rains"]
-    assert outputs(chat) == ["rain in Oslo"]
+    assert tool_outputs(chat) == ["rain in Oslo"]
     chat.heard("One")
     assert texts(chat.items) == ["user: weather?", "assistant: One"]
     assert_kept(emulator, chat, (await ask(chat, "and?")).response)

@@ -84,7 +84,7 @@ class Role:
     """One conversation, with a history that is kept independently of the library.
 
     Attributes:
-        said: the history that an application holds.
+        held: the history that an application holds.
         new: the input of the latest turn.
         stream: the stream of the latest turn.
         received: its text.
@@ -95,7 +95,7 @@ class Role:
 
     name: str
     chat: trunkline.Conversation
-    said: list[JSON]
+    held: list[JSON]
     new: list[JSON] = field(default_factory=list)
     received: str = ""
     error: TurnError | None = None
@@ -144,11 +144,11 @@ class Role:
             output = [{"role": "assistant", "content": self.received}] if self.received else []
         else:
             return
-        self.said += [*self.new, *output]
+        self.held += [*self.new, *output]
 
     def _owed(self) -> list[str]:
-        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
-        calls = [item["call_id"] for item in self.said if item.get("type") == "function_call"]
+        answered = {item["call_id"] for item in self.held if item.get("type") == "function_call_output"}
+        calls = [item["call_id"] for item in self.held if item.get("type") == "function_call"]
         return [call_id for call_id in calls if call_id not in answered]
 
 

@@ -108,12 +108,12 @@ def check_context(stage: Stage, role: Role) -> None:
     """The model's context equals the application's history, before and after the turn."""
     if role.error is None:
         record = stage.emulator.responses[role.stream.response.id]
-        assert canonical(record.effective_context) == canonical([*role.said, *role.new])
+        assert canonical(record.effective_context) == canonical([*role.held, *role.new])
         assert role.stream.response.output_text == text_of(record.output)
         seen = json.dumps(record.effective_context)
         assert not any(f"{name}-" in seen for name in NAMES if name != role.name)
     role.settle()
-    assert canonical(role.chat.items) == canonical(role.said)
+    assert canonical(role.chat.items) == canonical(role.held)
 
 
 def check_socket_is_shared(stage: Stage) -> None:

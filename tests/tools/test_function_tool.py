@@ -66,7 +66,7 @@ def test_a_function_without_a_docstring_has_no_description() -> None:
 def test_the_decorator_gives_settings_and_leaves_the_function_alone() -> None:
     @tool(timeout_s=5, name="weather", description="Ask me.")
     def decorated(city: str) -> str:
-        """Ask somebody else."""
+        """Not used."""
         return city
 
     assert decorated("Oslo") == "Oslo"
