@@ -131,6 +131,15 @@ async def test_max_retry_after_s(emulator: Emulator) -> None:
     assert await attempts(emulator, Policy(max_retry_after_s=5), retry_after="6") == 1
 
 
+async def test_by_default_a_long_retry_after_is_raised_at_once_and_named(emulator: Emulator) -> None:
+    emulator.faults.add("reject", status=429, headers={"retry-after": "15"}, times=None)
+    async with client_of(emulator) as client:
+        with pytest.raises(ResponseRefused, match="retry after 15 s") as refused:
+            await soon(ask(client.conversation(model="echo"), "hello"))
+    assert refused.value.retry_after_s == 15.0
+    assert len(emulator.requests) == 1
+
+
 def delay_s(policy: Policy, attempt: int) -> float:
     facts = Facts(
         failure=Failure.connect("no route"),

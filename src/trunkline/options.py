@@ -86,8 +86,8 @@ class Policy:
         max_attempts: the maximum number of attempts of one turn, the first included.
         backoff_s: the delay before the second attempt, in seconds; doubled for each further attempt.
         max_backoff_s: the maximum delay, in seconds, if the service gives no ``retry-after``.
-        max_retry_after_s: the maximum ``retry-after`` that is waited for, in seconds; the error is raised if
-            the service requires more.
+        max_retry_after_s: the maximum ``retry-after`` that a turn waits for, in seconds. If the service
+            requires more, the error is raised at once, with the wait in ``retry_after_s``.
         waits: allow retries that take time. ``False`` allows only immediate ones (lost parent, lost socket,
             connection or stream limit, fallback to HTTP), for callers with retries of their own; errors of
             the service, timeouts and failed connections are raised.
@@ -96,7 +96,7 @@ class Policy:
     max_attempts: int = 4
     backoff_s: float = 0.25
     max_backoff_s: float = 8.0
-    max_retry_after_s: float = 60.0
+    max_retry_after_s: float = 5.0
     waits: bool = True
 
     def __post_init__(self) -> None:

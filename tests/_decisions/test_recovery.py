@@ -201,14 +201,15 @@ def test_other_failures_keep_the_parent(failure: Failure) -> None:
 
 @pytest.mark.parametrize("make", [refused, failed])
 def test_the_service_says_how_long_to_wait(make: Any) -> None:
-    assert after(make("rate_limit_exceeded", retry_after_s=7.5)).delay_s == 7.5
+    assert after(make("rate_limit_exceeded", retry_after_s=4.5)).delay_s == 4.5
     assert after(make("rate_limit_exceeded", retry_after_s=0.0)).delay_s == 0.0
     assert after(make("rate_limit_exceeded", retry_after_s=-3.0)).delay_s == 0.0
 
 
 def test_a_retry_after_beyond_the_bound_is_raised() -> None:
-    assert after(refused(None, 429, retry_after_s=60.0)).delay_s == 60.0
-    assert after(refused(None, 429, retry_after_s=60.5)) == RAISED
+    assert after(refused(None, 429, retry_after_s=5.0)).delay_s == 5.0
+    assert after(refused(None, 429, retry_after_s=5.5)) == RAISED
+    assert after(refused(None, 429, retry_after_s=5.5), Policy(max_retry_after_s=60.0)).delay_s == 5.5
     assert after(upgrade(429, retry_after_s=86_400)) == RAISED
 
 
