@@ -20,7 +20,7 @@ from ._protocol.fields import Fields, check_calls
 from ._protocol.history import History
 from ._protocol.items import ItemInput, TurnInput, items_of, user_message
 from ._turns.factory import TurnFactory
-from ._turns.turn import TurnSettings, check_turn
+from ._turns.settings import TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
 from .errors import ConfigurationError

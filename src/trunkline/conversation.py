@@ -16,7 +16,7 @@ from ._protocol.items import Item, ItemInput, TurnInput, items_of
 from ._protocol.json import JSON
 from ._protocol.response import Response
 from ._turns.factory import TurnFactory
-from ._turns.turn import check_turn
+from ._turns.settings import check_turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra

@@ -12,7 +12,7 @@ from trunkline._network.transports import Transport
 from trunkline._protocol.fields import ENCRYPTED_REASONING, Fields
 from trunkline._protocol.history import History
 from trunkline._turns.factory import TurnFactory
-from trunkline._turns.turn import TurnSettings
+from trunkline._turns.settings import TurnSettings
 
 FIELDS = Fields.of({"model": "echo"})
 

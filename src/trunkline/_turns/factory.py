@@ -12,7 +12,8 @@ from .._network.transports import Transports
 from .._protocol.fields import ENCRYPTED_REASONING, Fields
 from .._protocol.history import History
 from ..options import Deadlines, Policy
-from .turn import Turn, TurnSettings
+from .settings import TurnSettings
+from .turn import Turn
 
 
 @dataclass(frozen=True, slots=True, repr=False)

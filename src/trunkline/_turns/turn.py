@@ -12,7 +12,7 @@ A turn whose caller is cancelled while it is ASKING stays so, and `recover` goes
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
@@ -23,7 +23,7 @@ from .._decisions.request import Request
 from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
 from .._network.transports import Transports
-from .._observe.hooks import Hooks, call_hook
+from .._observe.hooks import call_hook
 from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
 from .._observe.wirelog import log_recovery
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
@@ -33,54 +33,10 @@ from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
 from .._protocol.response import Response
 from .._protocol.steers import steer_items
-from ..arguments import check_kind
 from ..errors import ClientClosed, UsageError
-from ..options import Deadlines, Phase, Policy
+from ..options import Phase
 from .inbox import Inbox
-
-
-@dataclass(frozen=True, slots=True)
-class TurnSettings:
-    """Settings of turns.
-
-    Attributes:
-        deadlines: the time limits.
-        policy: the bounds of recovery.
-        max_buffered_events: the number of unread events above which a stream fails.
-        replay_actions: also repeat requests whose hosted tools act (``mcp``, for example).
-        hooks: functions called when turns begin and end.
-        log_content: log lines of the wire show whole frames.
-    """
-
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    policy: Policy = field(default_factory=Policy)
-    max_buffered_events: int = 65_536
-    replay_actions: bool = False
-    hooks: Hooks = field(default_factory=Hooks)
-    log_content: bool = False
-
-    def varied(self, deadlines: Deadlines | None, policy: Policy | None) -> TurnSettings:
-        """The same with other deadlines and another policy, where they are given."""
-        check_turn(deadlines, policy)
-        if deadlines is None and policy is None:
-            return self
-        return replace(self, deadlines=deadlines or self.deadlines, policy=policy or self.policy)
-
-
-def check_turn(deadlines: Deadlines | None, policy: Policy | None) -> None:
-    """Check the settings of one turn.
-
-    Raises:
-        ConfigurationError: one of them is something else.
-    """
-    check_kind(
-        deadlines,
-        "deadlines",
-        Deadlines,
-        "give trunkline.Deadlines(first_event=5.0), for example",
-        optional=True,
-    )
-    check_kind(policy, "policy", Policy, "give trunkline.Policy(max_attempts=2), for example", optional=True)
+from .settings import TurnSettings
 
 
 @dataclass(frozen=True, slots=True)
