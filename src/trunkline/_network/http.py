@@ -12,7 +12,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .._decisions.baselines import Plan
@@ -178,6 +178,10 @@ class HttpState(Enum):
     ABANDONED = auto()
 
 
+# Bound once: looking a member of an enumeration up costs more than the rest of a comparison.
+_POSTED: Final = HttpState.POSTED
+
+
 class HttpExchange:
     """One request over HTTP.
 
@@ -257,9 +261,12 @@ class HttpExchange:
         self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
 
     def _deliver(self, frame: bytes) -> bool:
-        self._sink.deliver(decode(frame))
-        is_over = self._sink.is_over
-        if self._state is not HttpState.ABANDONED:  # the event itself may be the reason to leave
+        sink = self._sink
+        sink.deliver(decode(frame))
+        is_over = sink.is_over
+        state = self._state
+        # The event itself may be the reason to abandon: that state is final.
+        if (is_over or state is _POSTED) and state is not HttpState.ABANDONED:
             self._state = HttpState.ANSWERED if is_over else HttpState.STARTED
         return is_over
 
