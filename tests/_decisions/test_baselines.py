@@ -147,11 +147,27 @@ def test_a_regenerated_answer_continues_the_previous_response() -> None:
 
 
 def test_the_response_block_ends_with_the_last_item_of_its_output() -> None:
-    assert delta([U1], [C1, A], [U1, C1, O1, A, U2]) == [O1, U2]
+    assert delta([U1], [A, C1], [U1, A, C1, O1, U2]) == [O1, U2]
     assert delta([U1], [C1, A], [U1, C1, O1, U2, A]) is None
     assert delta([U1], [C1, C2], [U1, C1, O1, U2, C2, O2]) is None
     assert delta([U1], [A, B], [U1, A, U2, B]) is None
     assert delta([U1], [A, R], [U1, A, U2, R]) is None
+
+
+@pytest.mark.parametrize("said", [A, REFUSAL], ids=["text", "refusal"])
+def test_a_message_after_the_output_of_a_call_is_no_match(said: JSON) -> None:
+    """The response's own message was removed, and a later response said the same."""
+    for made in ([said, C1], [C1, said], [C1, said, C2]):
+        calls = [item for item in made if item is not said]
+        outputs = [output(item["call_id"]) for item in calls]
+        assert delta([U1], made, [U1, *calls, said, *outputs, U2]) == [*outputs, U2]
+        assert delta([U1], made, [U1, *calls, *outputs, said, U2]) is None
+    assert delta([U1], [said, C1, C2], [U1, C1, O1, said, C2, O2]) is None
+    assert (
+        delta([U1], [answer("One moment."), C1], [U1, assistant("One"), C1, O1, assistant(" moment.")])
+        is None
+    )
+    assert delta([U1], [said, C1], [U1, said, C1, O1, said, U2]) == [O1, said, U2]
 
 
 def test_only_outputs_of_its_own_calls_may_stand_in_the_block() -> None:
@@ -434,6 +450,8 @@ def block_says(block: Sequence[JSON], made: Sequence[JSON], outputs: Sequence[JS
     def is_text(found: tuple[Any, ...]) -> bool:
         return found[:2] == ("text", "assistant")
 
+    if "message" in [item["type"] for item in block[first_output(block) :]]:
+        return False
     calls = {item["call_id"] for item in made if item["type"] == "function_call"}
     answered = [item for item in block if item["type"] == "function_call_output" and item["call_id"] in calls]
     held = [item for item in block if item not in answered]
@@ -448,6 +466,12 @@ def block_says(block: Sequence[JSON], made: Sequence[JSON], outputs: Sequence[JS
             return False
         extra.remove(found)
     return all(found in may_be_absent for found in extra)
+
+
+def first_output(block: Sequence[JSON]) -> int:
+    return next(
+        (index for index, item in enumerate(block) if item["type"] == "function_call_output"), len(block)
+    )
 
 
 WORDS = st.sampled_from(["", "a", "b", "ab"])

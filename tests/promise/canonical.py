@@ -16,8 +16,9 @@ _SERVER_ONLY = {"reasoning", "web_search_call", "file_search_call", "mcp_call", 
 def canonical(items: Iterable[Mapping[str, Any]], *, ordered: bool = True) -> list[object]:
     """Messages, calls and outputs in order, without the items that only servers hold.
 
-    Consecutive assistant texts are joined. When not ``ordered``, each run of assistant texts, calls and
-    outputs is compared by its texts in order and by its calls and outputs in any order.
+    Consecutive assistant texts are joined. When not ``ordered``, each run of assistant texts and calls is
+    compared by its texts in order and by its calls in any order: the order inside a response is the server's.
+    An output ends the run, so that a text before it is not equal to the same text after it.
     """
     forms = _joined([_form(item) for item in items if item.get("type", "message") not in _SERVER_ONLY])
     return list(forms) if ordered else _stretches(forms)
@@ -56,15 +57,15 @@ def _joined(forms: Iterable[Form]) -> list[Form]:
 def _stretches(forms: Iterable[Form]) -> list[object]:
     found: list[object] = []
     texts: list[str] = []
-    others: list[Form] = []
+    calls: list[Form] = []
     for form in [*forms, ("end",)]:
         if form[0] == "assistant":
             texts.append(form[1])
-        elif form[0] in ("call", "output"):
-            others.append(form)
+        elif form[0] == "call":
+            calls.append(form)
         else:
-            if texts or others:
-                found.append(("".join(texts), sorted(others)))
-            texts, others = [], []
+            if texts or calls:
+                found.append(("".join(texts), sorted(calls)))
+            texts, calls = [], []
             found.append(form)
     return found

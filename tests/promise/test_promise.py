@@ -118,6 +118,26 @@ class Conversations(RuleBasedStateMachine):
         for _ in range(3):
             self.runner.run(speaker.speak(self.text(speaker, TOOLS_TEXT), Turn("tools", store)))
 
+    @rule(
+        number=st.integers(0, 5),
+        store=st.sampled_from([True, False, None]),
+        leave_after=st.none() | st.integers(5, 12),
+        heard=st.sampled_from([None, 0, 4]),
+        arrangement=st.integers(0, 2),
+    )
+    def say_the_same_after_a_call(
+        self, number: int, store: bool | None, leave_after: int | None, heard: int | None, arrangement: int
+    ) -> None:
+        """A message before calls, which may be unheard, and the same words after their outputs."""
+        self.world.arrangement = arrangement
+        speaker = self.pick(number)
+        for turn in (
+            Turn("interim", store, heard=heard),
+            Turn("interim", store, leave_after=leave_after),
+            Turn("interim", store),
+        ):
+            self.runner.run(speaker.speak(self.text(speaker, "go on"), turn))
+
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
     def take_back_a_call(self, number: int, store: bool | None) -> None:
         """Remove one of several calls from the history and answer the others."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import trunkline
-from trunkline.emulator import Emulator
+from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
 
 from ..talk import assistant, user
 from .canonical import canonical, text_of
@@ -38,6 +38,12 @@ WEATHER = {
 }
 CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
 MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools")
+
+
+def interim(prompt: Prompt) -> list[Step]:
+    """A message and a call; after the output of the call, the same message."""
+    said = Say(words("One moment, please."))
+    return [said] if prompt.outputs else [said, Call("get_weather", '{"city": "Oslo"}')]
 
 
 @dataclass
@@ -227,6 +233,7 @@ class World:
     ) -> None:
         self.settings = settings
         self.emulator = Emulator(tokens_per_second=tokens_per_second)
+        self.emulator.add_model("interim", interim)
         self.lanes = lanes
         self.speakers: list[Speaker] = []
         self.arrangement = 0

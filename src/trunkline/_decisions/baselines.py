@@ -15,14 +15,16 @@ Examples (upper case: output of the response; ``→``: the delta)::
     u1          R A               u1 A u2     (R is reasoning)           → u2
     u1          C1 C2 (calls)     u1 C1 o1 C2 o2                         → o1 o2
     u1          C1 C2             u1 C2 C1 o1 o2                         → o1 o2
+    u1          A C1              u1 C1 o1 A u2                          no match: A may be a later answer
     u1          C1 C2             u1 C1 o1    (C2 removed)               no match
     u1 A u2     B                 u1 A u2     (regenerated)              an older baseline: u1 A → u2
 
 An input extends a baseline if:
 
 1. it begins with the items of the request;
-2. the response's block follows: its output items and the outputs of its tool calls, in any order. Reasoning
-   and hosted tool calls may be missing; other output may not;
+2. the response's block follows: its output items and the outputs of its tool calls, in any order, except
+   that its messages stand before the first output of a tool call. Reasoning and hosted tool calls may be
+   missing; other output may not;
 3. the delta is not empty: the outputs of the tool calls, and all items after the block.
 """
 
@@ -158,7 +160,9 @@ def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
     if start is None:
         return None
     # 2. The response's block: its output and the outputs of its calls, in any order. Each output item is
-    #    crossed off once. Texts are compared as one joined text, because applications join them.
+    #    crossed off once. Texts are compared as one joined text, because applications join them. Messages
+    #    have no identity of their own: a message after the output of a call may be of a later response that
+    #    says the same, while this response's message was removed, because it was not heard.
     messages = [item.joinable_text for item in baseline.output if item.joinable_text is not None]
     text = "".join(messages)
     others = Counter(item for item in baseline.output if item.joinable_text is None)
@@ -168,6 +172,9 @@ def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
     items = asked.items(start)
     for index, item in enumerate(items):
         part = item.joinable_text
+        if delta and item.kind == "message":
+            delta += items[index:]
+            break
         if part is None:
             if others[item]:
                 others[item] -= 1
