@@ -37,7 +37,8 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 class Client:
     """Many conversations with one Responses API over few WebSockets.
 
-    A client belongs to the event loop in which it is first used. Use it as ``async with``, or `close` it.
+    A client belongs to the event loop in which it is first used. Use it as ``async with``, or `close` it;
+    `drain` lets running turns end before.
 
     Args:
         api_key: the API key, or a function, sync or async, that returns it; the function is called for each
@@ -257,15 +258,36 @@ class Client:
         Raises:
             NetworkError: a dial failed.
             DeadlineExceeded: a dial took longer than ``Deadlines.connect``.
-            ClientClosed: the client was closed, or belongs to another event loop.
+            ClientClosed: the client drains, was closed, or belongs to another event loop.
         """
         check_kind(model, "model", str, "give the name of a model")
         check_count(connections, "connections")
         self._loop.check()
+        self._transports.check_admits()
         url = self._endpoint.websocket_url_for(model)
         failure = await self._transports.pool.warm(url, connections)
         if failure is not None:
             raise failure.exception()
+
+    async def drain(self, within_s: float = 30.0) -> None:
+        """Take no new turns, let the turns that are running end, and close. For SIGTERM.
+
+        A new turn raises `ClientClosed`; so does the next response of a ``run`` whose tools have been
+        called. A running turn may still be repeated after a failure. Turns that run longer than ``within_s``
+        end as by `close`, which may also be called meanwhile. Cancelling ends the wait only: the client takes
+        no new turns, and is closed by `close`.
+
+        Args:
+            within_s: the time limit of the turns, in seconds; the closing handshakes follow.
+
+        Raises:
+            WrongEventLoop: the client belongs to another event loop, which is running.
+        """
+        check_number(within_s, "within_s")
+        if not self._loop.is_stopped:
+            self._loop.check()
+            await self._transports.drain(within_s)
+        await self.close()
 
     async def close(self, within_s: float = 5.0) -> None:
         """Close every socket. Streams that are open fail. Idempotent.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from itertools import count
 from typing import TypeVar
 
@@ -44,6 +44,22 @@ class Transport(StrEnum):
     """HTTP only."""
 
 
+class Admission(Enum):
+    """Which turns the transports take::
+
+        OPEN ──drain──▶ DRAINING ──close──▶ CLOSED
+          └───────────────close───────────────▲
+
+    OPEN      all turns.
+    DRAINING  turns that have begun, and their further attempts; no new ones.
+    CLOSED    none.
+    """
+
+    OPEN = auto()
+    DRAINING = auto()
+    CLOSED = auto()
+
+
 class Transports:
     """WebSocket and HTTP transports of one endpoint with one credential.
 
@@ -75,7 +91,10 @@ class Transports:
         self._breaker = Breaker()
         self._numbers = count(1)
         self._probes: set[asyncio.Task[None]] = set()
+        self._admission = Admission.OPEN
+        self._running = 0
         self._closed = asyncio.Event()
+        self._idle: asyncio.Event | None = None  # of `drain`; set by the end of the last turn
         self._lifetime = Lifetime(pool, http)
 
     def begin(self) -> None:
@@ -89,9 +108,29 @@ class Transports:
         """The connections and requests at this moment."""
         return replace(self.pool.state(), http=self.http.in_flight, probing=bool(self._probes))
 
-    def next_turn(self) -> int:
-        """The number of a new turn, from 1."""
+    def begin_turn(self) -> int:
+        """Begin a turn, whose first attempt calls `check_admits`. Returns its number, from 1.
+
+        `turn_ended` follows.
+        """
+        self._running += 1
         return next(self._numbers)
+
+    def turn_ended(self) -> None:
+        """A turn that was admitted has ended."""
+        self._running -= 1
+        if self._idle is not None and not self._running:
+            self._idle.set()
+
+    def check_admits(self) -> None:
+        """Raise if no new turns are taken.
+
+        Raises:
+            ClientClosed: the client drains, or was closed.
+        """
+        if self._admission is Admission.DRAINING:
+            raise ClientClosed("the client is draining and takes no new turns; create a new one")
+        self.check_open()
 
     @property
     def keeps_responses(self) -> bool:
@@ -109,7 +148,7 @@ class Transports:
         Raises:
             ClientClosed: they were closed.
         """
-        if self._closed.is_set():
+        if self._admission is Admission.CLOSED:
             raise ClientClosed("the client is closed; create a new one")
 
     async def pause(self, seconds: float) -> None:
@@ -206,9 +245,21 @@ class Transports:
             task.add_done_callback(self._probes.discard)
         return True
 
+    async def drain(self, within_s: float) -> None:
+        """Take no new turns, and wait until those that have begun have ended, or `close` is called."""
+        if self._admission is Admission.OPEN:
+            self._admission = Admission.DRAINING
+        if self._idle is None:
+            self._idle = asyncio.Event()
+        if not self._running or self._admission is Admission.CLOSED:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+
     async def close(self, within_s: float) -> None:
         """End every turn and close every connection."""
-        self._closed.set()
+        self._shut()
         cancel(self._probes)
         try:
             if self._probes:
@@ -223,9 +274,15 @@ class Transports:
     def end(self) -> None:
         """End everything at once: the event loop is stopped or closed, so nothing can be awaited."""
         with suppress(RuntimeError):  # turns that pause on a closed loop do not go on
-            self._closed.set()
+            self._shut()
         cancel(self._probes)
         self._lifetime.end()
+
+    def _shut(self) -> None:
+        self._admission = Admission.CLOSED
+        if self._idle is not None:
+            self._idle.set()
+        self._closed.set()
 
 
 async def _probe(url: str, pool: Pool, breaker: Breaker, clock: Callable[[], float]) -> None:

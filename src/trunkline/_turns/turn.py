@@ -168,11 +168,13 @@ class Turn:
         """Send the request, in as many attempts as it takes. Cancelling gives the place back.
 
         Raises:
+            ClientClosed: the client takes no new turns.
             TurnError: the last failure, if no further attempt is possible or permitted.
         """
+        self._key.number = self._transports.begin_turn()
+        self._state = _ASKING
         self._started_at = self._again_at = self._clock()
         self._attempts = 1
-        self._key.number = self._transports.next_turn()
         self._transports.counters.add("turns")
         if self._settings.hooks.turn_started is not None:
             call_hook("turn_started", self._settings.hooks.turn_started, self.metrics)
@@ -306,7 +308,10 @@ class Turn:
         delay_s = self._again_at - self._clock()
         if delay_s > 0:
             await self._transports.pause(delay_s)
-        self._transports.check_open()
+        if self._attempts == 1:
+            self._transports.check_admits()
+        else:  # a turn that has begun goes on while the client drains
+            self._transports.check_open()
         if self.is_ended:
             return None
         settings, transports = self._settings, self._transports
@@ -448,9 +453,12 @@ class Turn:
         self._outcome = outcome
         self._error = (error, code)
         self._ended_at = self._clock()
+        if not has_begun:  # a stream that was never entered
+            return
         hook = self._settings.hooks.turn_finished
-        if has_begun and hook is not None:  # a stream that was never entered has not begun
+        if hook is not None:
             call_hook("turn_finished", hook, self.metrics)
+        self._transports.turn_ended()
 
 
 def _output_of(response: Response) -> tuple[Item, ...]:
