@@ -33,19 +33,62 @@ are not part of the copy.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 _TRANSIENT_CODES: Final = frozenset(
     {
         "rate_limit_exceeded",
+        "rate_limit_error",
+        "rate_limited",
+        "too_many_requests",
+        "resource_exhausted",
         "server_error",
+        "internal_error",
+        "internal_server_error",
         "server_is_overloaded",
         "slow_down",
         "overloaded",
         "overloaded_error",
+        "engine_overloaded",
+        "model_overloaded",
+        "capacity_exceeded",
+        "service_unavailable",
+        "temporarily_unavailable",
+        "unavailable",
+        "stream_incomplete",
         "vector_store_timeout",
     }
 )
+"""Codes and types, in lower case, of errors that may pass; names of OpenAI and of other servers."""
+
+_PERMANENT_CODES: Final = frozenset(
+    {
+        "insufficient_quota",
+        "insufficient_credits",
+        "insufficient_balance",
+        "quota_exceeded",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "usage_not_included",
+        "context_length_exceeded",
+        "context_window_exceeded",
+        "contextwindowexceedederror",
+    }
+)
+"""Codes and types, in lower case, of errors that do not pass, whatever the status: 429 for a quota, 500 from
+a gateway that wraps errors."""
+
+_LATER_STATUSES: Final = frozenset({408, 425, 429})
+
+_CONTEXT_CODES: Final = frozenset(
+    {"context_length_exceeded", "context_window_exceeded", "contextwindowexceedederror"}
+)
+_CONTEXT_WORDS: Final = re.compile(
+    r"maximum context length|context window|context length (?:of|is|exceeded)|prompt is too long",
+    re.IGNORECASE,
+)
+"""The words of servers that give no code for it."""
 
 _EXPECTED: Final = {
     "connect": "no connection within {} s",
@@ -294,6 +337,8 @@ class ServiceError(TurnError):
         error_type: the error's type, such as ``invalid_request_error``.
         param: the request field that the error refers to.
         retry_after_s: the delay before a retry that the service requires, in seconds.
+        should_retry: whether a retry may succeed, according to the service itself (``x-should-retry``);
+            ``None`` if it does not say so.
         request_id: the ``x-request-id`` of the answer, for the service's support.
         response_id: the id of the response; ``None`` before ``response.created``.
     """
@@ -307,6 +352,7 @@ class ServiceError(TurnError):
         error_type: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
+        should_retry: bool | None = None,
         request_id: str | None = None,
         response_id: str | None = None,
         sent: bool = True,
@@ -319,6 +365,7 @@ class ServiceError(TurnError):
         self.error_type = error_type
         self.param = param
         self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
         self.request_id = request_id
         self.response_id = response_id
 
@@ -331,14 +378,35 @@ class ServiceError(TurnError):
             f"request {self.request_id}" if self.request_id else "",
         )
         shown = ", ".join(fact for fact in facts if fact and fact not in message)
-        return f"{message} ({shown})" if shown else message
+        if shown:
+            message = f"{message} ({shown})"
+        if self.is_context_too_long:
+            return f"{message}; shorten the history with Conversation.replace(), or compact it"
+        return message
+
+    @property
+    def is_context_too_long(self) -> bool:
+        """Whether the context window of the model is too small (``context_length_exceeded``)."""
+        names = self._names
+        return not names.isdisjoint(_CONTEXT_CODES) or (
+            names.isdisjoint(_TRANSIENT_CODES) and bool(_CONTEXT_WORDS.search(super().__str__()))
+        )
 
     @property
     def is_transient(self) -> bool:
         """Whether a later retry may succeed: rate limit, overload or a fault of the service."""
-        if self.status is not None and (self.status == 429 or self.status >= 500):
+        names = self._names
+        if not names.isdisjoint(_PERMANENT_CODES):
+            return False
+        if self.should_retry is not None:
+            return self.should_retry
+        if self.status is not None and (self.status in _LATER_STATUSES or self.status >= 500):
             return True
-        return self.code in _TRANSIENT_CODES or self.error_type in _TRANSIENT_CODES
+        return not names.isdisjoint(_TRANSIENT_CODES)
+
+    @property
+    def _names(self) -> set[str]:
+        return {name.lower() for name in (self.code, self.error_type) if name}
 
 
 class ResponseRefused(ServiceError):
@@ -359,7 +427,8 @@ class ResponseFailed(ServiceError):
     @property
     def is_transient(self) -> bool:
         """As for every `ServiceError`; also an error without a code, as ``server_error`` may come."""
-        return self.code is None or super().is_transient
+        has_reason = self.code is not None or self.error_type is not None or self.should_retry is not None
+        return not has_reason or super().is_transient
 
 
 __all__ = [

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from trunkline._network import sse
-from trunkline._network.sse import MAX_ERROR_BYTES, read_events
+from trunkline._network.sse import MAX_ERROR_BYTES, MAX_TEXT, read_events
 
 from ..waiting import soon
 
@@ -83,10 +83,27 @@ async def test_a_refusal_has_the_error_the_status_and_the_headers() -> None:
     assert event["error"]["headers"]["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "no"}', b"[" * 50_000])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"[" * 50_000])
 async def test_a_refusal_without_an_error_object_names_the_status(body: bytes) -> None:
     event = await refusal_of(answer(body, 502, {}))
     assert event["error"]["message"] == "HTTP status 502"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (b'{"error": "model not found"}', None, "model not found"),
+        (b'{"code": "invalid-argument", "error": "bad"}', "invalid-argument", "bad"),
+        (b'{"detail": [{"loc": ["body", "input"], "msg": "field required"}]}', None, "field required"),
+        (b'[{"error": {"code": 400, "message": "Unknown name"}}]', "400", "Unknown name"),
+        (b"the model does not support tools", None, "the model does not support tools"),
+        (b'"only a text"', None, "only a text"),
+        (b"x" * 5000, None, "x" * MAX_TEXT),
+    ],
+)
+async def test_a_refusal_keeps_the_words_of_other_servers(body: bytes, code: str | None, words: str) -> None:
+    event = await refusal_of(answer(body, 400, {}))
+    assert (event["error"].get("code"), event["error"]["message"]) == (code, words)
 
 
 async def test_a_page_without_end_is_read_up_to_a_limit() -> None:

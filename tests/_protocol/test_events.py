@@ -230,7 +230,7 @@ def test_a_flat_error_is_read() -> None:
             "the service gave no message",
         ),
         ({"error": {"code": "c"}}, "c", "c"),
-        ({"error": {"code": 5, "message": ["x"], "headers": "none"}}, None, "the service gave no message"),
+        ({"error": {"code": 5, "message": ["x"], "headers": "none"}}, "5", "5"),
         ({"error": "in words"}, None, "in words"),
         ({"error": ["list"]}, None, "the service gave no message"),
         ({"error": 5, "message": "flat"}, None, "flat"),
@@ -244,6 +244,36 @@ def test_every_part_of_an_error_may_be_missing_or_odd(
     event = decode(frame("error", **fields))
     assert isinstance(event, ErrorEvent)
     assert (event.code, event.message, event.headers) == (code, message, {})
+
+
+def test_an_error_with_a_number_that_python_cannot_hold_is_read_without_it() -> None:
+    event = decode(b'{"type":"error","error":{"code":"c"},"extra":' + b"9" * 5000 + b"}")
+    assert isinstance(event, ErrorEvent)
+    assert event.code == "c"
+
+
+@pytest.mark.parametrize("lane", [{}, {"stream_id": "a"}])
+@pytest.mark.parametrize("error", [{"message": "no"}, "no"])
+def test_an_object_with_an_error_and_no_type_is_an_error_event(lane: dict[str, str], error: Any) -> None:
+    data = json.dumps({"error": error, **lane}).encode()
+    event = decode(data)
+    assert isinstance(event, ErrorEvent)
+    assert (event.message, event.stream_id, event.raw) == ("no", lane.get("stream_id"), data)
+
+
+def test_an_error_whose_type_is_null_is_an_error_event() -> None:
+    assert isinstance(decode(b'{"type":null,"error":"no"}'), ErrorEvent)
+
+
+def test_an_error_without_a_type_and_with_an_impossible_number_is_a_violation() -> None:
+    with pytest.raises(ProtocolViolation):
+        decode(b'{"error":"no","extra":' + b"9" * 5000 + b"}")
+
+
+@pytest.mark.parametrize("data", [b'{"error":null}', b'{"error":{}}', b'{"type":"","error":"x"}', b'{"a":1}'])
+def test_an_object_without_a_type_and_without_an_error_is_a_violation(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        decode(data)
 
 
 # Unknown and invalid events
@@ -454,8 +484,11 @@ def test_any_bytes_give_an_event_or_a_protocol_violation(data: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(JSON_VALUES)
 def test_any_json_gives_an_event_or_a_protocol_violation(value: Any) -> None:
-    has_type = isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"]
-    assert (decodes_or_violates(json.dumps(value).encode()) is not None) == bool(has_type)
+    is_event = isinstance(value, dict) and (
+        (isinstance(value.get("type"), str) and value["type"])
+        or (value.get("type") is None and value.get("error"))
+    )
+    assert (decodes_or_violates(json.dumps(value).encode()) is not None) == bool(is_event)
 
 
 FIELDS = st.sampled_from(["response", "item", "delta", "text", "arguments", "error", "status", "code"])

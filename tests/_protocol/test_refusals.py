@@ -10,9 +10,8 @@ import pytest
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ErrorEvent, ResponseFailedEvent
 from trunkline._protocol.failure import FailureKind
-from trunkline._protocol.refusals import failed_response, refusal, retry_after_s
-
-EPOCH_S = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
+from trunkline._protocol.refusals import failed_response, refusal
+from trunkline.errors import ServiceError
 
 
 def error(**fields: Any) -> ErrorEvent:
@@ -51,7 +50,7 @@ def test_a_refusal_has_the_facts_of_the_error() -> None:
 
 
 def test_fields_of_a_refusal_that_are_missing_or_of_another_type_count_as_missing() -> None:
-    odd = error(status="429", error={"code": 7, "type": [], "param": {}, "headers": "none"})
+    odd = error(status="soon", error={"code": True, "type": [], "param": {}, "headers": "none"})
     for event in (error(), odd):
         failure = refusal(event, started=False, now=0.0)
         assert (failure.code, failure.status, failure.error_type, failure.param) == (None,) * 4
@@ -80,22 +79,54 @@ def test_a_failed_response_may_lack_a_message_or_the_whole_error(fields: dict[st
     assert failed_response(failed(**fields)).message == f"the response failed: {reason}"
 
 
+def test_a_failed_response_has_the_status_and_the_wait_of_its_error() -> None:
+    error = {"code": "too_many_requests", "status": "429", "headers": {"Retry-After-Ms": "250"}}
+    failure = failed_response(failed(error=error))
+    assert (failure.status, failure.retry_after_s) == (429, 0.25)
+    assert failure.is_transient
+
+
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    ("body", "is_transient"),
     [
-        ("0", 0.0),
-        ("7", 7.0),
-        ("1.25", 1.25),
-        ("Sun, 06 Nov 1994 08:49:40 GMT", 3.0),
-        ("Sun, 06 Nov 1994 08:49:30 GMT", 0.0),  # it has passed
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-1", None),
-        ("nan", None),
-        ("9999999999", None),
-        ("Sun, 99 Nov 1994 08:49:40 GMT", None),
+        # A quota does not come back within a turn, whatever the status.
+        ({"status": 429, "error": {"code": "insufficient_quota"}}, False),
+        ({"status": 429, "error": {"type": "insufficient_quota"}}, False),
+        ({"status": 500, "error": {"code": "context_length_exceeded"}}, False),
+        # The server's own word.
+        ({"status": 429, "headers": {"x-should-retry": "false"}}, False),
+        ({"status": 400, "headers": {"x-should-retry": "true"}}, True),
+        # Codes and statuses that mean "later", also without a status and in other letters.
+        ({"error": {"code": "too_many_requests"}}, True),
+        ({"error": {"status": "RESOURCE_EXHAUSTED", "code": 429}}, True),
+        ({"error": {"code": "RESOURCE_EXHAUSTED"}}, True),
+        ({"error": {"code": "stream_incomplete"}}, True),
+        ({"status_code": 503}, True),
+        ({"status": 408}, True),
+        ({"status": 400, "error": {"code": "invalid_prompt"}}, False),
     ],
 )
-def test_retry_after_is_a_number_of_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert retry_after_s(value, now=EPOCH_S) == seconds
+def test_an_error_is_transient_if_it_may_pass(body: dict[str, Any], is_transient: bool) -> None:
+    assert refusal(error(**body), started=False, now=0.0).is_transient is is_transient
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"code": "context_length_exceeded", "message": "too long"}},
+        {"error": {"type": "ContextWindowExceededError", "message": "too long"}},
+        {"error": {"code": 400, "message": "This model's maximum context length is 8192 tokens."}},
+    ],
+)
+def test_a_context_that_is_too_long_is_named_and_has_a_remedy(body: dict[str, Any]) -> None:
+    exception = refusal(error(**body), started=False, now=0.0).exception()
+    assert isinstance(exception, ServiceError)
+    assert exception.is_context_too_long
+    assert str(exception).endswith("shorten the history with Conversation.replace(), or compact it")
+
+
+def test_other_errors_are_not_about_the_length_of_the_context() -> None:
+    for body in ({"error": {"message": "no such model"}}, {"error": {"code": "overloaded", "message": "m"}}):
+        exception = refusal(error(**body), started=False, now=0.0).exception()
+        assert isinstance(exception, ServiceError)
+        assert not exception.is_context_too_long

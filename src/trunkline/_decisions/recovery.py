@@ -30,11 +30,9 @@ from enum import Enum
 from typing import Final, assert_never
 
 from .._protocol.failure import Failure, FailureKind
+from .._protocol.refusals import LIMITS, PARENT_LOST
 from ..options import Phase, Policy
 
-CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
-PARENT_LOST: Final = "previous_response_not_found"
-LIMITS: Final = frozenset({CONNECTION_LIMIT, "websocket_stream_limit_reached"})
 _TOO_MANY_REQUESTS: Final = 429
 _NO_WEBSOCKET: Final = 501
 
@@ -126,7 +124,7 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
     failure, backoff_s = facts.failure, _backoff_s(facts, policy)
     match failure.kind:
         case FailureKind.REFUSED | FailureKind.FAILED:
-            if failure.code == PARENT_LOST and facts.names_parent:
+            if failure.code in PARENT_LOST and facts.names_parent:
                 return Decision(Action.AGAIN, Cause.PARENT_LOST, forget_parent=True)
             if failure.code in LIMITS:
                 return Decision(Action.ELSEWHERE, Cause.LIMIT)

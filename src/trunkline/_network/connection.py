@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable
 from enum import IntEnum, auto
 from typing import Final, TypeAlias
 
-from .._decisions.recovery import CONNECTION_LIMIT
 from .._observe.metrics import PoolCounters
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
@@ -30,6 +29,7 @@ from .._protocol.events import ErrorEvent, EventKind, ReceivedEvent, ResponseEve
 from .._protocol.failure import Failure
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
+from .._protocol.refusals import CONNECTION_LIMIT
 from ..errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
 from .world import Receiver, Socket, World
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .._protocol.error_fields import read_error
 from .._protocol.events import ErrorEvent
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_EVENT_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
+MAX_TEXT = 300
+"""The maximum length of the words of an error that is not JSON."""
 READ_ON_S = 1.0
 """Time limit for the end of the stream after the final event, so that the connection can be used again."""
 
@@ -56,19 +59,31 @@ async def _refusal(response: httpx2.Response) -> bytes:
         if len(content) > MAX_ERROR_BYTES:
             break
     error = _error_in(bytes(content))
-    error.setdefault("message", f"HTTP status {response.status_code}")
+    if not error.get("message"):
+        error["message"] = f"HTTP status {response.status_code}"
     error["headers"] = dict(response.headers)
     return json.dumps({"type": ErrorEvent.type, "status": response.status_code, "error": error}).encode()
 
 
 def _error_in(content: bytes) -> dict[str, Any]:
-    """The error object in the body of an answer: ``{"error": {…}}`` or the body itself; empty for a page."""
+    """The error object in the body of an answer, with the code and the words wherever the server put them.
+
+    Empty for an HTML page.
+    """
     try:
         body = json.loads(content)
-    except (ValueError, RecursionError):
+    except RecursionError:
         return {}
-    error = body.get("error", body) if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
+    except ValueError:
+        text = content.decode(errors="replace").strip()
+        return {"message": text[:MAX_TEXT]} if text and not text.startswith("<") else {}
+    found = body.get("error", body) if isinstance(body, dict) else None
+    error = dict(found) if isinstance(found, dict) else {}
+    fields = read_error(body)
+    # The server's own spelling of the code stays, a number for example.
+    error.setdefault("code", fields.code)
+    error["message"] = fields.message or (body if isinstance(body, str) else None)
+    return error
 
 
 __all__ = ["MAX_EVENT_BYTES", "read_events"]

@@ -9,7 +9,7 @@ import time
 
 from picows import WSHandshakeError
 
-from .._protocol.refusals import retry_after_s
+from .._protocol.error_fields import retry_after_s
 from ..errors import ConnectFailed, UpgradeRefused
 from .route import Route
 
@@ -59,7 +59,7 @@ def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRe
         status,
         headers=headers,
         body=error.raw_body or b"",
-        retry_after_s=retry_after_s(headers.get("retry-after"), now=time.time()),
+        retry_after_s=retry_after_s(headers, now=time.time()),
     )
 
 

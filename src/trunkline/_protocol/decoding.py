@@ -14,13 +14,15 @@ from msgspec import Raw
 from msgspec.structs import force_setattr
 
 from ..errors import ProtocolViolation
-from .events import InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
-from .json import repaired
+from .events import ErrorEvent, InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
+from .json import decode as decode_json
+from .json import encode, repaired
 from .quiet import QuietStruct
 
 
 class _Envelope(QuietStruct, frozen=True):
     type: Any = None
+    error: Any = None
     stream_id: Any = None
     sequence_number: Any = None
     item: Raw = Raw(b"null")
@@ -67,7 +69,7 @@ def _decode_repaired(frame: bytes) -> ReceivedEvent:
 
 def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent:
     """An event of an unknown type, or a known event with invalid fields."""
-    # 1. Only JSON objects with a type are events.
+    # 1. Only JSON objects with a type are events, and errors without one.
     try:
         envelope = _decode_envelope(frame)
     except (ValueError, RecursionError):
@@ -77,6 +79,9 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent
         except (ValueError, RecursionError):
             raise _violation(frame, "not a JSON object") from None
     kind, lane = envelope.type, envelope.stream_id
+    if kind is None and envelope.error:
+        # Errors of the layers in front of a server often have no type.
+        return _decode_untyped_error(frame)
     if not isinstance(kind, str) or not kind:
         raise _violation(frame, "a JSON object without a type")
     stream_id = lane if isinstance(lane, str) else None
@@ -91,6 +96,16 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent
     has_output = any(bytes(part) != b"null" for part in parts)
     unknown = UnknownOutputEvent if has_output else UnknownEvent
     return unknown(wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number)
+
+
+def _decode_untyped_error(frame: bytes) -> ReceivedEvent:
+    """An object with an ``error`` and no ``type``, as an ``error`` event."""
+    try:
+        event = decode(encode({**decode_json(frame), "type": ErrorEvent.type}))
+    except (ValueError, RecursionError):
+        raise _violation(frame, "a JSON object without a type") from None
+    force_setattr(event, "raw", frame)
+    return event
 
 
 def _violation(frame: bytes, problem: str) -> ProtocolViolation:

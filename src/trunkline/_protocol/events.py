@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Raw, field
 
+from .error_fields import ErrorFields, read_error
 from .json import JSON, repaired
 from .json import decode as decode_json
 from .quiet import QuietStruct
@@ -301,7 +302,7 @@ class ErrorBody(QuietStruct, frozen=True):
 class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
     """An error of a request or of a running response. Terminal.
 
-    The fields may be nested in ``error``, as the service sends them, or flat, as older gateways send them.
+    The fields may be nested in ``error``, as the service sends them, or stand elsewhere; see `error_fields`.
     """
 
     type: ClassVar[Literal["error"]] = "error"
@@ -314,33 +315,40 @@ class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
     flat_param: Any = field(name="param", default=None)
 
     @property
+    def fields(self) -> ErrorFields:
+        """The fields of the error, in whatever spelling the server sent them; decoded on each access."""
+        try:
+            return read_error(decode_json(self.raw))
+        except (ValueError, RecursionError):  # a field that is not declared, with a number out of range
+            return read_error({"error": self.error, "code": self.flat_code, "message": self.flat_message})
+
+    @property
     def body(self) -> ErrorBody:
         """The fields of the error, nested or flat."""
-        if isinstance(self.error, dict):
-            return msgspec.convert(self.error, ErrorBody)
-        return ErrorBody(code=self.flat_code, message=self.flat_message or self.error, param=self.flat_param)
+        fields = self.fields
+        return ErrorBody(
+            code=fields.code,
+            message=fields.message,
+            type=fields.error_type,
+            param=fields.param,
+            headers=dict(fields.headers),
+        )
 
     @property
     def code(self) -> str | None:
         """The error's code; ``None`` without one."""
-        return _text_or_none(self.body.code)
+        return self.fields.code
 
     @property
     def message(self) -> str:
         """The error's message for humans; the code if it has none."""
-        return _text_or_none(self.body.message) or self.code or "the service gave no message"
+        fields = self.fields
+        return fields.message or fields.code or "the service gave no message"
 
     @property
     def headers(self) -> dict[str, str]:
         """Header fields of the error, with lower-case names."""
-        headers = self.body.headers
-        if not isinstance(headers, dict):
-            return {}
-        return {str(name).lower(): str(value) for name, value in headers.items()}
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+        return dict(self.fields.headers)
 
 
 class Steer(QuietStruct, frozen=True):

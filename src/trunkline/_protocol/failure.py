@@ -71,6 +71,7 @@ class Failure:
         headers: UPGRADE: the headers of the HTTP response, names in lower case.
         body: UPGRADE: the beginning of the body of the HTTP response.
         retry_after_s: UPGRADE, REFUSED, FAILED: the wait that the server asks for, in seconds.
+        should_retry: REFUSED, FAILED: the server's own word on whether the request may be repeated.
         code: REFUSED, FAILED: the error code.
         error_type: REFUSED, FAILED: the error type.
         param: REFUSED: the request field that the error names.
@@ -93,6 +94,7 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     retry_after_s: float | None = None
+    should_retry: bool | None = None
     code: str | None = None
     error_type: str | None = None
     param: str | None = None
@@ -236,6 +238,7 @@ class Failure:
             "status": self.status,
             "error_type": self.error_type,
             "retry_after_s": self.retry_after_s,
+            "should_retry": self.should_retry,
             "request_id": self.request_id,
             "sent": True,
             "started": self.started,

@@ -194,7 +194,7 @@ class Reception:
             return []
         elif isinstance(event, ResponseFailedEvent):
             self.response = event.response
-            self.fail(failed_response(event))
+            self.fail(failed_response(event, now=epoch_s))
             return []
         elif isinstance(event, InvalidEvent):
             problem = f"received an invalid {event.wire_type} event: {event.problem}"

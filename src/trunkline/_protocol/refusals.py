@@ -1,15 +1,22 @@
-"""Error events and failed responses, read into a `Failure`.
+"""Error events and failed responses, read into a `Failure`, and the codes with a meaning of their own.
 
-Fields of errors may be missing, null or of another type; such a field counts as missing.
+Servers give these codes other names. A `Failure` keeps the server's code; the sets hold all names of one
+meaning. Whether an error is transient is a fact of the exception, see `ServiceError.is_transient`.
 """
 
 from __future__ import annotations
 
-import re
-from email.utils import parsedate_to_datetime
+from typing import Final
 
+from .error_fields import ErrorFields, read_error
 from .events import ErrorEvent, ResponseFailedEvent
 from .failure import Failure, FailureKind
+
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
+LIMITS: Final = frozenset({CONNECTION_LIMIT, "websocket_stream_limit_reached"})
+"""The connection takes no more requests, or no more lanes."""
+PARENT_LOST: Final = frozenset({"previous_response_not_found", "codex_previous_response_stale"})
+"""The server does not have the ``previous_response_id`` of the request."""
 
 
 def refusal(event: ErrorEvent, *, started: bool, now: float) -> Failure:
@@ -20,50 +27,46 @@ def refusal(event: ErrorEvent, *, started: bool, now: float) -> Failure:
         started: the response had begun.
         now: the time, in seconds since the epoch, to which a ``retry-after`` date is compared.
     """
-    body, headers = event.body, event.headers
+    fields = event.fields
     return Failure(
         kind=FailureKind.REFUSED,
         message=f"the service refused the request: {event.message}",
-        code=event.code,
-        status=event.status if isinstance(event.status, int) else None,
-        error_type=_text(body.type),
-        param=_text(body.param),
-        retry_after_s=retry_after_s(headers.get("retry-after"), now=now),
-        request_id=headers.get("x-request-id"),
+        code=fields.code,
+        status=fields.status,
+        error_type=fields.error_type,
+        param=fields.param,
+        retry_after_s=fields.retry_after_s(now),
+        should_retry=fields.should_retry,
+        request_id=fields.request_id,
         sent=True,
         started=started,
     )
 
 
-def failed_response(event: ResponseFailedEvent) -> Failure:
-    """The failure that ``response.failed`` reports."""
-    error = event.response.error or {}
-    code = error.get("code")
+def failed_response(event: ResponseFailedEvent, *, now: float = 0.0) -> Failure:
+    """The failure that ``response.failed`` reports.
+
+    Args:
+        event: the event.
+        now: as for `refusal`.
+    """
+    source = event.json()
+    response = source["response"]
+    fields = read_error({"headers": source.get("headers"), "error": response.get("error")})
     return Failure(
         kind=FailureKind.FAILED,
-        message=f"the response failed: {error.get('message') or code or 'the service gave no reason'}",
-        response=event.json()["response"],
-        code=_text(code),
+        message=f"the response failed: {_reason(fields) or 'the service gave no reason'}",
+        response=response,
+        code=fields.code,
+        status=fields.status,
+        error_type=fields.error_type,
+        retry_after_s=fields.retry_after_s(now),
+        should_retry=fields.should_retry,
         response_id=event.response.id,
         sent=True,
         started=True,
     )
 
 
-def retry_after_s(value: str | None, *, now: float) -> float | None:
-    """Seconds to wait, from a ``retry-after`` header: a number of seconds or an HTTP date (RFC 9110, 10.2.3).
-
-    ``None`` when the header is missing or malformed.
-    """
-    if value is None:
-        return None
-    if re.fullmatch(r"\d{1,9}(\.\d*)?", value):
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _reason(fields: ErrorFields) -> str | None:
+    return fields.message or fields.code
