@@ -627,12 +627,35 @@ async def test_a_steer_without_an_answer_raises_connection_lost(
         steering = asyncio.create_task(stream.steer("louder"))
         await wire.receive()
         wire.peer.writer.transport.abort()
-        with pytest.raises(ConnectionLost):
-            await soon(steering)
-        with pytest.raises(ConnectionLost) as loss:
-            await soon(stream.finish())
-        assert loss.value.output_seen
+        for ending in (steering, stream.finish()):
+            with pytest.raises(ConnectionLost) as loss:
+                await soon(ending)
+            assert (loss.value.output_seen, loss.value.sent, loss.value.started) == (True, True, True)
         assert [item["content"] for item in chat.items] == ["hello", "Hello"]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_steer_that_breaks_off_tells_whether_the_history_is_as_it_was(
+    server: Server, is_read: bool
+) -> None:
+    async with wired(server) as (chat, wire):
+
+        async def lose_a_steer() -> None:
+            async with chat.send("hello") as stream:
+                await wire.receive()
+                wire.send(begin("resp_1", "Hello"))
+                await until(lambda: stream.metrics.response_id is not None, "the response has begun")
+                if is_read:
+                    await first_text(stream)
+                steering = asyncio.create_task(stream.steer("louder"))
+                await wire.receive()
+                wire.peer.writer.transport.abort()
+                await soon(steering)
+
+        with pytest.raises(ConnectionLost) as loss:
+            await lose_a_steer()
+        assert loss.value.output_seen is is_read
+        assert [item["content"] for item in chat.items] == (["hello", "Hello"] if is_read else [])
 
 
 async def test_leaving_the_stream_ends_a_waiting_steer(server: Server) -> None:

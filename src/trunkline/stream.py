@@ -381,7 +381,7 @@ class ResponseStream:
         self._inbox = None
         self._events = _NOTHING
         # A turn that fails before any output can be sent again, so that the history stays as it was.
-        is_unsent = failed and not self._turn.output_seen
+        is_unsent = (failed or self._turn.has_failed_a_steer) and not self._turn.output_seen
         self._turn.leave()
         if self._transcript is not None and self._claim is not None and not is_unsent:
             self._transcript.end(self._claim, self._ending(answer))

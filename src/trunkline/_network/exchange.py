@@ -79,12 +79,11 @@ class Exchange(Protocol):
     def send(self) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""
 
-    def steer(self, given: TurnInput) -> None:
-        """Send a steer into the running response.
+    def steer(self, given: TurnInput) -> Failure | None:
+        """Send a steer into the running response. A failure means that nothing was sent.
 
         Raises:
             UsageError: no response runs, or it runs over HTTP.
-            ConnectionLost: the socket is dead.
         """
 
     def abandon(self) -> None:
@@ -155,16 +154,15 @@ class SocketExchange:
             is_fork=self._is_fork,
         )
 
-    def steer(self, given: TurnInput) -> None:
-        """Send a steer into the running response."""
+    def steer(self, given: TurnInput) -> Failure | None:
+        """Send a steer into the running response. A failure means that nothing was sent."""
         response_id = self._run.response_id
         if self._run.is_over or response_id is None:
             raise UsageError(
                 "no response is running; call steer() between the first and the last event of the stream"
             )
         failure = self.connection.steer(self._run, steer_frame(response_id, given))
-        if failure is not None:
-            raise failure.exception()
+        return failure.on_request(sent=True, started=True) if failure is not None else None
 
     def abandon(self) -> None:
         """Let the answer drain, or close the socket where the limits say so and no other reader is on it."""

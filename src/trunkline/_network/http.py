@@ -225,7 +225,7 @@ class HttpExchange:
         self._task = self._transport.run(self._exchange(body))
         return Sent(transport="http", parent=parent, items=len(delta), size_bytes=len(body))
 
-    def steer(self, given: TurnInput) -> None:
+    def steer(self, given: TurnInput) -> Failure | None:
         """Not available over HTTP.
 
         Raises:

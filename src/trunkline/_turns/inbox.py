@@ -209,6 +209,14 @@ class Inbox:
         self._acknowledgements = (*self._acknowledgements, (steer, acknowledged))
         return acknowledged
 
+    @property
+    def has_failed_a_steer(self) -> bool:
+        """Whether the attempt failed before a steer was acknowledged: the future raised the failure."""
+        reception = self.reception
+        return reception.failure is not None and any(
+            steer.state is SteerState.OPEN for steer in reception.steers.all
+        )
+
     def _overflow(self) -> None:
         unread = len(self.events)
         self.fail(Failure(kind=FailureKind.SLOW_CONSUMER, buffered=unread, sent=True, started=True))
@@ -224,7 +232,7 @@ class Inbox:
         if failure is None:
             self._exchange = None  # its run refers to this inbox
             return
-        self._lose_steers(failure.exception())
+        self._lose_steers(failure.exception(output_seen=self.was_read))
         if not self.was_read:
             self.events.clear()  # the request may be sent again
         if failure.kind in _FOUND_HERE:

@@ -229,7 +229,6 @@ class Turn:
         Raises:
             ConfigurationError: the input holds something other than user messages.
             UsageError: no response runs, or it runs over HTTP.
-            ConnectionLost: the socket is dead.
         """
         items = steer_items(given)
         inbox, exchange = self.inbox, self._exchange
@@ -237,8 +236,16 @@ class Turn:
             raise UsageError(
                 "no response is running; call steer() between the first and the last event of the stream"
             )
-        exchange.steer(given)
-        return inbox.steer(given, items)
+        failure = exchange.steer(given)
+        acknowledged = inbox.steer(given, items)
+        if failure is not None:
+            inbox.fail(failure)
+        return acknowledged
+
+    @property
+    def has_failed_a_steer(self) -> bool:
+        """Whether the caller learned from `steer` that the attempt failed."""
+        return self.inbox is not None and self.inbox.has_failed_a_steer
 
     @property
     def metrics(self) -> TurnMetrics:
