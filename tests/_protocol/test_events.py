@@ -317,13 +317,11 @@ def test_items_and_deltas_are_output_and_life_cycle_and_errors_are_not(kind: str
     ("kind", "fields"),
     [
         ("response.output_text.delta", {"delta": 5}),
-        ("response.output_text.delta", {}),
-        ("response.created", {"response": {"status": "in_progress"}}),
-        ("response.created", {"response": None}),
-        ("response.completed", {"response": {"id": "r", "output": [None]}}),
+        ("response.completed", {}),
+        ("response.completed", {"response": None}),
+        ("response.completed", {"response": {"id": "r", "output": ["text"]}}),
         ("response.completed", {"response": {"id": "r", "output": {"type": "message"}}}),
         ("response.output_item.done", {"item": "text"}),
-        ("response.output_item.done", {}),
         ("error", {"stream_id": 5}),
     ],
 )
@@ -335,6 +333,27 @@ def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
     assert event.wire_type == kind
     assert event.stream_id == (None if kind == "error" else "a")
     assert event.problem
+
+
+@pytest.mark.parametrize("is_null", [True, False])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "error"])
+def test_a_known_event_without_content_has_no_effect_unless_it_is_terminal(kind: str, is_null: bool) -> None:
+    names = ("response", "item", "delta", "text", "arguments", "steer")
+    content = next(name for name in names if name in VALID[kind])
+    others = {name: value for name, value in VALID[kind].items() if name != content}
+    event = decode(frame(kind, stream_id="a", **others, **({content: None} if is_null else {})))
+    is_terminal = union_of_known()[kind].kind.is_terminal
+    assert type(event) is (InvalidEvent if is_terminal else UnknownEvent)
+    assert event.kind is (EventKind.INVALID if is_terminal else EventKind.OTHER)
+    assert (event.wire_type, event.stream_id) == (kind, "a")
+
+
+@pytest.mark.parametrize(("index", "read"), [(1, 1), (1.0, 1), ("1", None), (None, None), (0.5, None)])
+def test_an_index_that_is_no_whole_number_counts_as_missing(index: object, read: int | None) -> None:
+    for kind in ("response.output_item.done", "response.output_text.done"):
+        event = decode(frame(kind, **{**VALID[kind], "output_index": index}))
+        assert isinstance(event, OutputItemDone | OutputTextDone)
+        assert event.output_index == read
 
 
 def test_the_problem_of_an_invalid_event_has_no_content() -> None:

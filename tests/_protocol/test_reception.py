@@ -57,6 +57,19 @@ def test_life_cycle_events_are_held_back_until_output() -> None:
     assert (reception.first_event_at, reception.first_output_at, reception.first_text_at) == (1.0, 3.0, 3.0)
 
 
+def test_a_delta_without_text_is_no_output() -> None:
+    reception, shown = received(life("created"), text(""))
+    assert (reception.phase, shown) == (ReceptionPhase.BEGUN, [])
+    assert types(reception.receive(text("a"), 2.0)) == ["created", "output_text.delta", "output_text.delta"]
+    assert reception.first_text_at == 2.0
+
+
+def test_a_delta_without_text_between_output_is_passed_on() -> None:
+    reception, _ = received(life("created"), event("response.output_item.added", item={}))
+    assert types(reception.receive(text(""), 2.0)) == ["output_text.delta"]
+    assert (reception.first_text_at, reception.is_speaking) == (None, False)
+
+
 def test_an_answer_without_output_shows_its_life_cycle_at_the_end() -> None:
     reception, visible = received(life("created"), life("completed"))
     assert visible == ["created"]

@@ -207,12 +207,12 @@ async def test_a_failed_response_has_its_facts(emulator: Emulator, client: trunk
 
 async def test_a_known_event_with_impossible_fields_fails_its_own_response_alone(emulator: Emulator) -> None:
     gate = emulator.faults.hold(event=7, request=1)
-    emulator.faults.add("omit", event_type=DELTA, request=2, fields=("delta",))
+    emulator.faults.add("omit", event_type="response.completed", request=2, fields=("response",))
     async with client_of(emulator, policy=ONCE) as client:
         stream = client.conversation(model="echo").send("top secret")
         async with client.conversation(model="echo").send("one two three") as neighbour:
             await first_text(neighbour)
-            with pytest.raises(trunkline.ProtocolViolation, match=r"output_text\.delta") as broken:
+            with pytest.raises(trunkline.ProtocolViolation, match=r"response\.completed") as broken:
                 await read(stream)
             gate.open()
             await neighbour.finish()

@@ -235,9 +235,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "omit content",
-        "omits the fields `response` and `delta` of an event",
-        (Fault(Action.OMIT, fields=("response", "delta")),),
-        _streaming(again(Cause.CONNECTION), raises(ProtocolViolation)),
+        "omits the field `response` of an event",
+        (Fault(Action.OMIT, fields=("response",)),),
+        _streaming(NOTHING, NOTHING, TERMINAL=raises(ProtocolViolation)),
     ),
     Row(
         "fail 503",

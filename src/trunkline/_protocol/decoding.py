@@ -1,7 +1,9 @@
 """Decoding of frames into events.
 
 Each frame holds one event. Only the fields that trunkline uses are decoded. A known event with invalid fields
-becomes an `InvalidEvent`, which fails its own response and no other.
+becomes an `InvalidEvent`, which fails its own response and no other. A known event without content, such as a
+delta that is ``null``, becomes an `UnknownEvent`: it is passed on and has no effect. Terminal events are the
+exception, because a response cannot end without its resource.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import force_setattr
+from msgspec.structs import fields, force_setattr
 
 from ..errors import ProtocolViolation
 from .events import ErrorEvent, InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
@@ -29,9 +31,18 @@ class _Envelope(QuietStruct, frozen=True):
     item_id: Raw = Raw(b"null")
     output_index: Raw = Raw(b"null")
     delta: Raw = Raw(b"null")
+    response: Raw = Raw(b"null")
+    text: Raw = Raw(b"null")
+    arguments: Raw = Raw(b"null")
+    steer: Raw = Raw(b"null")
 
 
-_KNOWN: Final = frozenset(cls.type for cls in get_args(KnownEvent))
+_CONTENT: Final[dict[str, str | None]] = {
+    cls.type: next((field.encode_name for field in fields(cls) if field.required), None)
+    for cls in get_args(KnownEvent)
+}
+"""The required field of each known type: an event has one, and errors have none."""
+_ENDS: Final = frozenset(cls.type for cls in get_args(KnownEvent) if cls.kind.is_terminal)
 _decode_known: Final[Callable[[bytes], KnownEvent]] = msgspec.json.Decoder(KnownEvent).decode
 _decode_envelope: Final[Callable[[bytes], _Envelope]] = msgspec.json.Decoder(_Envelope).decode
 
@@ -86,12 +97,16 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent
         raise _violation(frame, "a JSON object without a type")
     stream_id = lane if isinstance(lane, str) else None
     number = envelope.sequence_number
-    # 2. A known type: the fields are invalid.
-    if kind in _KNOWN:
+    # 2. A known type without content. Of a response that ends, nothing else tells the status and the output.
+    content = _CONTENT.get(kind)
+    if content is not None and bytes(getattr(envelope, content)) == b"null" and kind not in _ENDS:
+        return UnknownEvent(wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number)
+    # 3. A known type: the fields are invalid.
+    if kind in _CONTENT:
         return InvalidEvent(
             wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number, problem=str(error)
         )
-    # 3. An unknown type counts as output if it names an output item: a replay would repeat it.
+    # 4. An unknown type counts as output if it names an output item: a replay would repeat it.
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
     has_output = any(bytes(part) != b"null" for part in parts)
     unknown = UnknownOutputEvent if has_output else UnknownEvent

@@ -160,7 +160,12 @@ class ResponseIncomplete(ResponseEvent, tag="response.incomplete", frozen=True):
 
 class _ItemEvent(Event, kw_only=True, frozen=True):
     encoded_item: Raw = field(name="item")
-    output_index: int | None = None
+    _output_index: Any = field(name="output_index", default=None)
+
+    @property
+    def output_index(self) -> int | None:
+        """The index of the item in the response's output, from 0; ``None`` if the server gives no number."""
+        return _index_or_none(self._output_index)
 
     def __post_init__(self) -> None:
         if not isinstance(self.item, dict):
@@ -209,14 +214,12 @@ class _PartEvent(Event, kw_only=True, frozen=True):
     @property
     def output_index(self) -> int | None:
         """The index of the item in the response's output, from 0."""
-        value = self._position.output_index
-        return value if isinstance(value, int) else None
+        return _index_or_none(self._position.output_index)
 
     @property
     def content_index(self) -> int | None:
         """The index of the part in the item's content, from 0."""
-        value = self._position.content_index
-        return value if isinstance(value, int) else None
+        return _index_or_none(self._position.content_index)
 
     @property
     def _position(self) -> _Position:
@@ -351,6 +354,13 @@ class ErrorEvent(Event, tag="error", kw_only=True, frozen=True):
         return dict(self.fields.headers)
 
 
+def _index_or_none(value: object) -> int | None:
+    """An index: some servers write 0 as 0.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
 class Steer(QuietStruct, frozen=True):
     """The steer that a ``response.steer.*`` event reports on."""
 
@@ -388,7 +398,7 @@ class SteerPending(SteerEvent, tag="response.steer.pending", kw_only=True, froze
 
 
 class UnknownEvent(Event, tag="unknown", kw_only=True, frozen=True):
-    """An event of a type without a class.
+    """An event of a type without a class, or of a known type whose content is missing or ``null``.
 
     Attributes:
         wire_type: the type that the server sent.

@@ -27,6 +27,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from .events import (
+    Delta,
     ErrorEvent,
     EventKind,
     InvalidEvent,
@@ -217,7 +218,8 @@ class Reception:
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
-        is_output = event.kind is _OUTPUT
+        # A delta without text counts for nothing: gateways open an answer with one.
+        is_output = event.kind is _OUTPUT and not (isinstance(event, Delta) and not event.delta)
         if is_output:
             self._note_output(event, now)
         if self.phase is _IN_OUTPUT:
@@ -234,6 +236,8 @@ class Reception:
     def _note_output(self, event: ReceivedEvent, now: float) -> None:
         kind = type(event)
         if kind is OutputTextDelta:
+            if not event.delta:  # type: ignore[union-attr]
+                return
             self.is_speaking = True
             if self.first_text_at is None:
                 self.first_text_at = now

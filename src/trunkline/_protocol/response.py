@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 from msgspec import Raw, field
+from msgspec.structs import force_setattr
 
 from .item_types import ToolCall
 from .json import JSON
@@ -20,18 +21,17 @@ _CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": 
 class Response(QuietStruct, dict=True, frozen=True):
     """A response resource. Immutable.
 
-    Only the fields that are used are declared; ``id`` and ``output`` are required to have their documented
-    types, and other fields with another type count as missing.
+    Only the fields that are used are declared; ``output`` is required to have its documented type, and other
+    fields with another type count as missing.
 
     Attributes:
-        id: the response's id.
         encoded_output: the output items, each as JSON.
         encoded_usage: the usage as JSON.
         encoded_error: the error as JSON.
         encoded_incomplete_details: the details of an incomplete response as JSON.
     """
 
-    id: str
+    _id: Any = field(name="id", default=None)
     _status: Any = field(name="status", default=None)
     _model: Any = field(name="model", default=None)
     _store: Any = field(name="store", default=None)
@@ -42,12 +42,24 @@ class Response(QuietStruct, dict=True, frozen=True):
     encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
 
     def __post_init__(self) -> None:
-        if not all(isinstance(item, dict) for item in self.output):
+        items = self.output
+        if all(isinstance(item, dict) for item in items):
+            return
+        if not all(item is None or isinstance(item, dict) for item in items):
             raise ValueError("an output item is not an object")
+        # A null among the items counts for nothing.
+        encoded = [item for item in self.encoded_output or () if bytes(item) != b"null"]
+        force_setattr(self, "encoded_output", encoded)
+        self.__dict__["output"] = [item for item in items if item is not None]
 
     def with_output(self, items: Sequence[Raw]) -> Response:
         """A copy with other output items, because some gateways omit them in the final event."""
         return msgspec.structs.replace(self, encoded_output=list(items))
+
+    @property
+    def id(self) -> str:
+        """The response's id; empty if the server gives none."""
+        return self._id if isinstance(self._id, str) else ""
 
     @property
     def status(self) -> str | None:

@@ -417,8 +417,8 @@ class Turn:
 
     def _remember(self, response: Response, answer: Answer) -> None:
         owner, exchange = self.request.owner, self._exchange
-        if owner is None or exchange is None or not self.request.remembers:
-            return
+        if owner is None or exchange is None or not self.request.remembers or not response.id:
+            return  # a response without an id cannot be named
         is_kept = response.store is True and self._transports.keeps_responses
         owner.baselines.commit(
             Baseline(
