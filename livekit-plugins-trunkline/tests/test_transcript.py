@@ -164,22 +164,3 @@ def test_a_phase_that_changes_is_seen() -> None:
     assert "phase" not in transcript.following([message])[0]
     message.extra["openai"] = {"phase": "commentary"}
     assert transcript.following([message])[0]["phase"] == "commentary"
-
-
-@pytest.mark.parametrize(
-    ("said", "held", "sent"),
-    [
-        ('{"a":1}', '{"a": 1}', '{"a":1}'),
-        ("", "{}", ""),
-        ('{"a":1}', '{"a": true}', '{"a": true}'),
-        ("{broken", "{}", "{}"),
-    ],
-)
-def test_arguments_are_the_models_own_if_they_say_the_same(said: str, held: str, sent: str) -> None:
-    transcript = Transcript(breakpoints=False)
-    transcript.called("c", said)
-    items: list[ChatItem] = [
-        FunctionCall(call_id="c", name="f", arguments=held),
-        FunctionCallOutput(call_id="c", output="x", is_error=False),
-    ]
-    assert transcript.following(items)[0]["arguments"] == sent

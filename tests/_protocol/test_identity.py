@@ -184,6 +184,72 @@ def test_each_kind_is_what_the_table_says(
         assert not same(item, {**item, name: value}), name
 
 
+def a_call(arguments: Any, kind: str = "function_call") -> dict[str, Any]:
+    return {"type": kind, "id": "a", "call_id": "c", "name": "n", "server_label": "s", "arguments": arguments}
+
+
+@pytest.mark.parametrize("kind", ["function_call", "mcp_approval_request"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ('{"city":"Oslo"}', '{ "city": "Oslo" }\n'),
+        ('{"a":1,"b":[true,null]}', '{"b":[true,null],"a":1}'),
+        ('{"a":{"x":1,"y":2}}', '{"a":{"y":2,"x":1}}'),
+        ('{"a":"\\u00e9\\/"}', '{"a":"é/"}'),
+        ('{"a":"\\ud83d\\ude00"}', '{"a":"\U0001f600"}'),
+        ('{"a":"\\ud83d"}', '{"a": "\\uD83D"}'),
+        ('{"a":' + "9" * 5000 + "}", '{"a": ' + "9" * 5000 + "}"),
+        ("[1.50,-0]", "[ 1.50, -0 ]"),
+        ("{}", " {} "),
+        ("null", "null "),
+    ],
+)
+def test_arguments_that_were_written_anew_are_the_same(left: str, right: str, kind: str) -> None:
+    assert same(a_call(left, kind), a_call(right, kind))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ('{"a":true}', '{"a":1}'),
+        ('{"a":false}', '{"a":0}'),
+        ('{"a":1}', '{"a":1.0}'),
+        ('{"a":1}', '{"a":"1"}'),
+        ('{"a":1e3}', '{"a":1000}'),
+        ('{"a":0.1}', '{"a":0.10}'),
+        ('{"a":0}', '{"a":-0}'),
+        ('{"a":' + "9" * 400 + ".0}", '{"a":' + "9" * 401 + ".0}"),
+        ('{"a":9007199254740993}', '{"a":9007199254740992}'),
+        ('{"a":null}', "{}"),
+        ("[1,2]", "[2,1]"),
+        ("[]", "{}"),
+        ('{"a":1}', '{"number":"1"}'),
+        ("1", '{"number":"1"}'),
+        ("{}", '{"object":{}}'),
+        ('{"a":1}', '{"A":1}'),
+        ('{"a":1,"a":1}', '{"a":1}'),
+        ('{"a":1,"a":2}', '{"a":2}'),
+        ('{"a":1,"a":2}', '{"a":1, "a":2}'),
+        ('{"a":NaN}', '{"a": NaN}'),
+        ("", "{}"),
+        ("", " "),
+        ("{", "{ "),
+        ("[" * 100_000, "[" * 100_000 + " "),
+        ('{"a":1}', {"a": 1}),
+        ("null", None),
+        ("{}", {"json": '{"object":{}}'}),
+    ],
+)
+def test_arguments_that_differ_or_are_no_json_are_not_the_same(left: Any, right: Any) -> None:
+    assert same(a_call(left), a_call(left))
+    assert not same(a_call(left), a_call(right))
+
+
+def test_the_input_of_a_custom_tool_is_text() -> None:
+    custom = {"type": "custom_tool_call", "call_id": "c", "name": "n", "input": '{"a":1}'}
+    assert not same(custom, {**custom, "input": '{"a": 1}'})
+
+
 @settings(max_examples=150, deadline=None)
 @given(ITEMS, ITEMS)
 def test_identity_depends_on_neither_the_order_of_keys_nor_the_way_an_item_came(

@@ -5,6 +5,7 @@ Independent of the library's own rules of equality, because it is used to check 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,7 +35,8 @@ def _form(item: Mapping[str, Any]) -> Form:
     if kind == "message":
         return (item["role"], _content(item["content"]))
     if kind == "function_call":
-        return ("call", item["call_id"], item["name"], item["arguments"])
+        arguments = json.dumps(json.loads(item["arguments"]), sort_keys=True)
+        return ("call", item["call_id"], item["name"], arguments)
     if kind == "function_call_output":
         return ("output", item["call_id"], item["output"])
     raise AssertionError(f"canonical() does not support items of type {kind}")

@@ -225,6 +225,13 @@ def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
     return kept + said
 
 
+def _rewritten(item: JSON) -> JSON:
+    """A call as a framework holds it: its arguments were decoded and encoded."""
+    if item["type"] != "function_call":
+        return item
+    return {**item, "arguments": json.dumps(json.loads(item["arguments"]), indent=1, sort_keys=True)}
+
+
 class World:
     """One emulator, one client and all speakers."""
 
@@ -267,7 +274,7 @@ class World:
         return f"<{next(self._numbers)}>"
 
     def arranged(self, output: list[JSON]) -> list[JSON]:
-        """The output as an application may hold it: joined, reordered, with resendable reasoning."""
+        """The output as an application may hold it: joined, reordered, written anew, with reasoning."""
         held = [
             item
             for item in output
@@ -275,7 +282,7 @@ class World:
         ]
         if self.arrangement == 2:
             text = text_of(item for item in held if item.get("type", "message") == "message")
-            calls = [item for item in held if item.get("type", "message") != "message"]
+            calls = [_rewritten(item) for item in held if item.get("type", "message") != "message"]
             return [*([assistant(text)] if text else []), *reversed(calls)]
         return held
 

@@ -7,19 +7,25 @@ Other fields do not count, because servers add fields that applications do not k
 kind                          fields compared
 ============================  ==================================================================
 message                       role and content; a string equals one text part
-tool call                     call id, name, and arguments, input, action or operation
+tool call                     call id, name, and arguments, input, action or operation; a string of
+                              arguments is compared as JSON
 output of a tool call         call id and output; for patches and shells also the status
 approval, reference           its ids, and the request or the answer
 reasoning                     the encrypted content, else id, summary and content
 compaction, any other kind    the encrypted content, else all fields
 ============================  ==================================================================
+
+Arguments are compared as JSON because frameworks decode and encode them anew. The comparison is typed and
+exact: the order of keys, white space and escapes do not count; ``true`` is not ``1``, and numbers are
+compared by their digits, so that ``1`` is not ``1.0``. Strings that are not JSON, or in which an object has
+the same key twice, are compared as strings.
 """
 
 from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -49,6 +55,7 @@ _BY_ID: Final = {
     "mcp_approval_response": ("approval_request_id", "approve", "reason"),
 }
 _IDENTITY: Final = CALLS | OUTPUTS | _BY_ID
+_WITH_ARGUMENTS: Final = frozenset(kind for kind, fields in _IDENTITY.items() if "arguments" in fields)
 _SERVER_SIDE_FIELDS: Final = frozenset({"annotations", "logprobs"})
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 
@@ -80,7 +87,10 @@ def identity(kind: str, source: JSON) -> bytes:
     """The identity of an item, as a hash."""
     fields = _IDENTITY.get(kind)
     if fields is not None:
-        return _hash([kind, *(source.get(name) for name in fields)])
+        values = [source.get(name) for name in fields]
+        if kind in _WITH_ARGUMENTS:
+            values[-1] = _as_json(values[-1])  # the last field in the table
+        return _hash([kind, *values])
     if kind == "message":
         content = source.get("content")
         if isinstance(content, str):
@@ -103,9 +113,45 @@ def _part_identity(part: object) -> object:
     return part
 
 
+def _as_json(arguments: object) -> tuple[str, object]:
+    """The arguments of a call in a form that is equal for equal JSON, and for nothing else."""
+    if isinstance(arguments, str):
+        try:
+            return ("json", _encoded(_decode_arguments(arguments)).decode())
+        except (ValueError, RecursionError):
+            pass
+    return ("as given", arguments)
+
+
+# Objects and numbers become objects of one key, which no part of the JSON itself can become.
+
+
+def _object(pairs: list[tuple[str, object]]) -> JSON:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return {"object": members}
+
+
+def _number(digits: str) -> JSON:
+    return {"number": digits}
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode_arguments: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_constant
+).decode
+
+
 def _hash(value: object) -> bytes:
+    return blake2b(_encoded(value), digest_size=32).digest()
+
+
+def _encoded(value: object) -> bytes:
     try:
-        encoded = _sorted(value)
+        return _sorted(value)
     except (UnicodeEncodeError, OverflowError):  # lone surrogates, integers of more than 64 bits
-        encoded = json.dumps(value, sort_keys=True, allow_nan=False).encode()
-    return blake2b(encoded, digest_size=32).digest()
+        return json.dumps(value, sort_keys=True, allow_nan=False).encode()

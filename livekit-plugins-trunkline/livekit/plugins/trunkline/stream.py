@@ -112,8 +112,6 @@ class LLMStream(llm.LLMStream):
             return
         self._called.add(call.call_id)
         self._spoken = True
-        if self._conversation is not None:
-            self._conversation.transcript.called(call.call_id, call.arguments)
         self._send(ChoiceDelta(role="assistant", tool_calls=[call]))
 
     def _conclude(self, event: ResponseCompleted | ResponseIncomplete) -> None:

@@ -9,7 +9,6 @@ may be split only where no group spans the split.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -28,7 +27,7 @@ class Transcript:
         breakpoints: whether prompt-cache breakpoints are sent.
     """
 
-    __slots__ = ("_breakpoints", "_converted", "_first", "_said", "_seen", "_splits")
+    __slots__ = ("_breakpoints", "_converted", "_first", "_seen", "_splits")
 
     def __init__(self, *, breakpoints: bool) -> None:
         self._breakpoints = breakpoints
@@ -36,11 +35,6 @@ class Transcript:
         self._converted: list[JSON] = []
         self._splits: list[tuple[int, int]] = [(0, 0)]
         self._first = {_HEAD: 0}
-        self._said: dict[str, str] = {}
-
-    def called(self, call_id: str, arguments: str) -> None:
-        """Record the original arguments of a call; LiveKit reformats them."""
-        self._said[call_id] = arguments
 
     def following(self, items: Sequence[ChatItem]) -> list[JSON]:
         """Convert chat items to input items; unchanged ones are the same objects as before."""
@@ -51,7 +45,7 @@ class Transcript:
             new, _ = ChatContext(tail).to_provider_format(
                 "openai.responses", prompt_cache_breakpoints=self._breakpoints
             )
-            self._converted += map(self._in_own_words, new)
+            self._converted += new
             self._note(tail, start)
         return list(self._converted)
 
@@ -87,21 +81,6 @@ class Transcript:
             for tie in _ties(item):
                 self._first.setdefault(tie, index)
         self._splits.append((len(self._seen), len(self._converted)))
-
-    def _in_own_words(self, item: JSON) -> JSON:
-        """Restore the original arguments of a call if they are equal: the service compares the text."""
-        said = self._said.get(item.get("call_id", "")) if item.get("type") == "function_call" else None
-        if said is not None and said != item["arguments"] and _laid_out(said) == item["arguments"]:
-            item["arguments"] = said
-        return item
-
-
-def _laid_out(arguments: str) -> str | None:
-    """A call's arguments after LiveKit has parsed and reformatted them."""
-    try:
-        return json.dumps(json.loads(arguments or "{}"), default=str)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _snapshot(item: ChatItem) -> object:
