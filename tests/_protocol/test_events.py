@@ -590,6 +590,11 @@ def test_the_place_of_a_delta_is_decoded_on_access() -> None:
     assert "item_id" not in OutputTextDelta.__struct_fields__
 
 
+def test_an_event_that_no_frame_brought_has_no_place() -> None:
+    event = OutputTextDelta(delta="a")
+    assert (event.item_id, event.output_index, event.content_index) == (None, None, None)
+
+
 def test_an_invalid_place_does_not_fail_the_event() -> None:
     frame = b'{"type":"response.output_text.delta","delta":"\\ud83d","item_id":7,"output_index":"first"}'
     event = decode(frame)
