@@ -17,6 +17,8 @@ pytestmark = pytest.mark.usefixtures("no_proxy")
         ("wss://example.org/v1/responses?a=b", "example.org:443", True),
         ("WSS://Example.ORG:8443", "example.org:8443", True),
         ("ws://[::1]:8080/x", "[::1]:8080", False),
+        ("http://example.org/v1", "example.org:80", False),
+        ("https://example.org/v1", "example.org:443", True),
     ],
 )
 def test_the_straight_way(url: str, target: str, secure: bool) -> None:
@@ -50,7 +52,7 @@ def test_proxies_may_be_written_in_many_ways(
 @pytest.mark.parametrize(
     ("url", "proxy"),
     [
-        ("http://u:secret@example.org", None),
+        ("ftp://u:secret@example.org", None),
         ("ws:///secret", None),
         ("ws://example.org:secret", None),
         ("ws://[secret", None),

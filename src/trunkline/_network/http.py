@@ -26,6 +26,8 @@ from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, running_loop
 from .exchange import Sent
+from .http_client import http_client
+from .route import route_to
 from .sse import read_events
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class HttpTransport:
         log_content: as for `Client`.
 
     Attributes:
-        authority: host and port of the URL.
+        authority: host and port of the URL; those of the proxy too, once a request uses it.
     """
 
     def __init__(
@@ -114,16 +116,11 @@ class HttpTransport:
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._client is None:
-            import httpx2
-
             self._loop = asyncio.get_running_loop()
-            self._client = httpx2.AsyncClient(
-                timeout=httpx2.Timeout(None, connect=self._connect_s),  # deadlines are those of the turn
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
-                verify=self._ssl_context if self._ssl_context is not None else True,
-                proxy=self._proxy or None,
-                trust_env=self._proxy is None,
-            )
+            # The same reading of proxy, environment and certificates as for a WebSocket.
+            route = route_to(self._url, self._proxy)
+            self.authority = str(route)
+            self._client = http_client(route, self._ssl_context, connect_s=self._connect_s)
         return self._client
 
     @property

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConnectFailed
+from .environment import proxy_of
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443, "socks4": 1080, "socks5": 1080}
 
 
 @dataclass(frozen=True)
 class Route:
-    """The TCP destination of a WebSocket URL.
+    """The TCP destination of a WebSocket or HTTP URL.
 
     Attributes:
         target: host and port of the server, for messages.
@@ -42,7 +42,7 @@ class Route:
 
 
 def route_to(url: str, proxy: str | None) -> Route:
-    """The route to a ``ws`` or ``wss`` URL.
+    """The route to a ``ws``, ``wss``, ``http`` or ``https`` URL.
 
     Args:
         url: the URL of the server.
@@ -51,16 +51,18 @@ def route_to(url: str, proxy: str | None) -> Route:
     Raises:
         ConnectFailed: one of the URLs is invalid. The message does not quote it.
     """
-    server = _split(url, "the server's URL", ("ws", "wss"))
-    secure = server.scheme == "wss"
+    server = _split(url, "the server's URL", ("ws", "wss", "http", "https"))
+    secure = server.scheme in ("wss", "https")
     host, port = _destination(server)
     target = authority(host, port)
+    origin = "the proxy's URL"
     if proxy is None:
-        proxy = _proxy_from_environment(target, secure=secure)
+        proxy = proxy_of(url)
+        origin = f"the proxy's URL in {'HTTPS_PROXY' if secure else 'HTTP_PROXY'} or ALL_PROXY"
     if not proxy:
         return Route(target, host, port, None, secure, False)
     proxy = _normal(proxy)
-    middle = _split(proxy, "the proxy's URL", ("http", "https", "socks5", "socks4"))
+    middle = _split(proxy, origin, ("http", "https", "socks5", "socks4"))
     return Route(target, *_destination(middle), proxy, secure, middle.scheme == "https")
 
 
@@ -69,16 +71,8 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _proxy_from_environment(target: str, *, secure: bool) -> str | None:
-    # picows does not read these variables.
-    if proxy_bypass(target):
-        return None
-    proxies = getproxies()
-    return proxies.get("https" if secure else "http") or proxies.get("all")
-
-
 def _normal(proxy: str) -> str:
-    """The proxy's URL in the form that picows accepts: with a scheme, and with a port for SOCKS."""
+    """The proxy's URL in the form of picows and python-socks: with a scheme, and a port for SOCKS."""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     scheme, rest = proxy.split("://", 1)

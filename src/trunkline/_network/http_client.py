@@ -1,0 +1,62 @@
+"""HTTP client of httpx2 for one route, with the proxy and the certificates that a WebSocket uses."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from ..errors import ConnectFailed
+from .route import Route, authority
+from .websocket import default_ssl_context
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+def http_client(
+    route: Route, ssl_context: ssl.SSLContext | None, *, connect_s: float | None
+) -> httpx2.AsyncClient:
+    """An HTTP client whose connections take a route. Requests have no time limit after connecting.
+
+    Args:
+        route: the server, and its proxy.
+        ssl_context: for ``https`` servers and proxies; by default as for a WebSocket.
+        connect_s: the time limit of connecting, in seconds; ``None`` for none.
+
+    Raises:
+        ConnectFailed: the route has a SOCKS proxy, and a package that SOCKS needs is missing.
+    """
+    import httpx2
+
+    context = ssl_context
+    if context is None:
+        # The authorities of the system take tens of milliseconds to load.
+        is_needed = route.secure or route.secure_proxy
+        context = default_ssl_context() if is_needed else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+    transport: httpx2.AsyncHTTPTransport
+    if route.proxy is not None and route.proxy.startswith("socks"):
+        transport = _socks_transport(route, context, limits)
+    else:
+        # An https proxy is verified as the server is.
+        proxy_context = context if route.secure_proxy else None
+        proxy = httpx2.Proxy(route.proxy, ssl_context=proxy_context) if route.proxy is not None else None
+        transport = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy)
+    timeout = httpx2.Timeout(None, connect=connect_s)  # other deadlines are those of the turn
+    return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+
+def _socks_transport(
+    route: Route, context: ssl.SSLContext, limits: httpx2.Limits
+) -> httpx2.AsyncHTTPTransport:
+    try:
+        from .socks import SocksTransport
+    except ImportError as error:
+        missing = (error.name or "python_socks").partition(".")[0]
+        where = authority(route.host, route.port)
+        problem = f"HTTP through the SOCKS proxy {where} needs the package {missing}; install it"
+        raise ConnectFailed(f"{problem}, or name the server in NO_PROXY") from error
+    return SocksTransport(route, ssl_context=context, limits=limits)
+
+
+__all__ = ["http_client"]
