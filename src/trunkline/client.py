@@ -62,9 +62,10 @@ class Client:
         transport: ``websocket``, ``http``, or ``auto``: WebSocket, and HTTP while WebSocket is unavailable.
         ping_interval_s: the interval of pings on an idle socket, in seconds; a socket that does not answer
             is closed.
-        ssl_context: a custom TLS context. Default: ``ssl.create_default_context()``.
-        proxy: the URL of a proxy, or an empty string for none. Default: the proxy variables of the
-            environment.
+        ssl_context: a custom TLS context. Default: ``ssl.create_default_context()``, which reads
+            SSL_CERT_FILE and SSL_CERT_DIR.
+        proxy: the URL of a proxy, or an empty string for none. Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
+            and NO_PROXY of the environment.
         log_content: the logger ``trunkline.wire`` shows content at level DEBUG.
         world: clock, chance and network, for tests.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from trunkline._network.websocket import dial
 from trunkline.errors import ConnectFailed
 
 from ..peer import Recorder
+from ..proxy import Proxy
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 
@@ -29,96 +29,6 @@ class Echo(picows.WSListener):
             transport.disconnect()
         else:
             transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
-
-
-class Proxy:
-    """CONNECT and SOCKS5 on one port; keeps what was asked of it, and answers as told."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.heads: list[bytes] = []
-        self.status = "200 OK"
-        self.reached = asyncio.Event()
-        self.left = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def start(self, context: ssl.SSLContext | None = None) -> None:
-        self._server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=context)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            target = await (
-                self._socks(reader, writer) if await self._is_socks(reader) else self._http(reader, writer)
-            )
-            if target is not None:
-                await self._tunnel(reader, writer, target)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self.left.set()
-
-    async def _is_socks(self, reader: asyncio.StreamReader) -> bool:
-        self._first = await reader.readexactly(1)
-        return self._first == b"\x05"
-
-    async def _http(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[str, int] | None:
-        head = self._first + await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head)
-        self.asked.append(head.split(b" ")[1].decode())
-        self.reached.set()
-        if self.status == "silence":
-            await reader.read()
-            return None
-        writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
-        if not self.status.startswith("200"):
-            await reader.read()
-            return None
-        host, port = self.asked[-1].rsplit(":", 1)
-        return host.strip("[]"), int(port)
-
-    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, int]:
-        await reader.readexactly((await reader.readexactly(1))[0])
-        writer.write(b"\x05\x00")
-        assert await reader.readexactly(3) == b"\x05\x01\x00"
-        if await reader.readexactly(1) == b"\x03":
-            host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
-        else:
-            host = ".".join(str(byte) for byte in await reader.readexactly(4))
-        (port,) = struct.unpack("!H", await reader.readexactly(2))
-        self.asked.append(f"{host}:{port}")
-        writer.write(b"\x05\x00\x00\x01" + bytes(6))
-        return host, port
-
-    async def _tunnel(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: tuple[str, int]
-    ) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target[1])
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, far_writer))
-                group.create_task(self._pump(far_reader, writer))
-        finally:
-            far_writer.transport.abort()
-
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-        writer.close()
 
 
 @pytest.fixture(scope="module")
