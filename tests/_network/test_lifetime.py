@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import trunkline
+from trunkline._network.pool import Pool
 from trunkline.emulator import Emulator
 
 from ..talk import ask, client_of, first_text, texts
@@ -105,13 +106,19 @@ async def test_one_that_was_closed_or_never_used_is_silent(emulator: Emulator) -
     assert [str(each.message) for each in seen] == []
 
 
-async def test_one_that_is_dropped_in_another_thread_ends_in_its_own(emulator: Emulator) -> None:
+async def test_one_that_is_dropped_in_another_thread_ends_in_its_own(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     box = [client_of(emulator)]
     await ask(box[0].conversation(model="echo"), "hello")
-    loop, ends = asyncio.get_running_loop(), []
-    pool = box[0]._transports.pool
-    end = pool.end
-    pool.end = lambda: (ends.append(threading.current_thread()), end())  # type: ignore[assignment, func-returns-value, method-assign]
+    loop, end = asyncio.get_running_loop(), Pool.end
+    ends: list[threading.Thread] = []
+
+    def recorded(pool: Pool) -> None:
+        ends.append(threading.current_thread())
+        end(pool)
+
+    monkeypatch.setattr(Pool, "end", recorded)
     with pytest.warns(ResourceWarning, match=FORGOTTEN):
         await loop.run_in_executor(None, box.clear)
     await no_socket(emulator)
