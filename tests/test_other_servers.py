@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from .scripted import JSON, answer, completed, created, delta, done, event, message, talking
+import trunkline
+
+from .scripted import JSON, answer, call, completed, created, delta, done, event, message, response, talking
 
 pytestmark = pytest.mark.parametrize("transport", ["websocket", "http"])
 
@@ -47,3 +50,119 @@ async def test_an_item_that_is_null_in_the_final_response_is_dropped(transport: 
         chat = client.conversation(model="m")
         assert (await chat.run("hi")).output_text == "Hello"
         assert len(chat.items) == 2
+
+
+TEXT = "Hello there"
+TEXT_DONE = event("output_text.done", item_id="msg_1", output_index=0, content_index=0, text=TEXT)
+PART_DONE = event(
+    "content_part.done",
+    item_id="msg_1",
+    output_index=0,
+    content_index=0,
+    part={"type": "output_text", "text": TEXT, "annotations": []},
+)
+DELTAS = [delta("Hello "), delta("there")]
+HOLLOW = message("", content=[])
+PLACES: dict[str, list[JSON]] = {
+    "deltas": [created(), *DELTAS, completed()],
+    "deltas, and a message without content": [created(), *DELTAS, done(HOLLOW), completed(HOLLOW)],
+    "a whole text": [created(), TEXT_DONE, completed()],
+    "a whole part": [created(), PART_DONE, completed()],
+    "an item": [created(), done(message(TEXT)), completed()],
+    "the final response": [created(), completed(message(TEXT))],
+    "a cut-off final response": [
+        created(),
+        event("incomplete", response=response("incomplete", message(TEXT))),
+    ],
+    "all places but deltas": [created(), TEXT_DONE, PART_DONE, done(message(TEXT)), completed(message(TEXT))],
+    "whole texts, twice": [
+        created(),
+        TEXT_DONE,
+        TEXT_DONE,
+        done(message(TEXT)),
+        done(message(TEXT)),
+        completed(),
+    ],
+    "all places": [created(), *DELTAS, TEXT_DONE, PART_DONE, done(message(TEXT)), completed(message(TEXT))],
+    "a lost delta": [created(), DELTAS[0], done(message(TEXT)), completed(message(TEXT))],
+    "deltas, after one without text": [created(), delta(""), *DELTAS, completed()],
+}
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("events", PLACES.values(), ids=PLACES)
+async def test_text_in_one_place_is_delivered_once_and_kept_once(
+    transport: str, events: list[JSON], begins: bool
+) -> None:
+    async with talking(transport, events if begins else events[1:]) as (client, server):
+        chat = client.conversation(model="m")
+        for turn in (1, 2):
+            async with chat.send("hi") as stream:
+                assert "".join([piece async for piece in stream.text()]) == TEXT
+            assert stream.response.output_text == stream.received_text == TEXT
+            assert stream.metrics.ttft_s is not None
+            assert [text_of(item) for item in chat.items] == ["hi", TEXT] * turn
+        assert len(server.bodies) == 2
+
+
+async def test_messages_of_one_answer_may_come_in_different_places(transport: str) -> None:
+    whole, streamed, last = message("One. "), message("Two. ", id="msg_2"), message("Three.", id="msg_3")
+    events = [created(), done(whole), delta("Two. "), done(streamed), completed(whole, streamed, last)]
+    async with talking(transport, events) as (client, _):
+        chat = client.conversation(model="m")
+        async with chat.send("hi") as stream:
+            assert [piece async for piece in stream.text()] == ["One. ", "Two. ", "Three."]
+        assert [text_of(item) for item in chat.items] == ["hi", "One. ", "Two. ", "Three."]
+
+
+async def test_text_that_came_whole_is_kept_when_the_stream_is_left(transport: str) -> None:
+    async with talking(transport, [created(), TEXT_DONE, done(message(TEXT)), completed()]) as (client, _):
+        chat = client.conversation(model="m")
+        async with chat.send("hi") as stream:
+            async for each in stream:
+                if each.wire_type == TEXT_DONE["type"]:
+                    break
+        assert [text_of(item) for item in chat.items] == ["hi", TEXT]
+
+
+async def test_streamed_text_without_an_item_stands_before_the_calls(transport: str) -> None:
+    events = [created(), delta("I look."), completed(call())]
+    async with talking(transport, events, answer("Done.", id="resp_2")) as (client, server):
+        chat = client.conversation(model="m", tools=[look])
+        assert (await chat.run("hi")).output_text == "Done."
+        kinds = [item["type"] for item in chat.items]
+        assert kinds == ["message", "message", "function_call", "function_call_output", "message"]
+        assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_one_id_for_all_responses_mixes_up_nothing(transport: str, begins: bool) -> None:
+    async def ask(chat: trunkline.Conversation) -> str:
+        return (await chat.run("hi")).output_text
+
+    answers = [answer(f"answer {n}", store=True)[not begins :] for n in range(4)]
+    async with talking(transport, *answers) as (client, server):
+        one, other = client.conversation(model="m"), client.conversation(model="m")
+        assert [await ask(chat) for chat in (one, other, one, other)] == [f"answer {n}" for n in range(4)]
+        assert server.sockets == (transport == "websocket")
+        if transport == "websocket":  # the id of the first response was given to the second one too
+            assert [len(body["input"]) for body in server.bodies] == [1, 1, 3, 3]
+            assert not any("previous_response_id" in body for body in server.bodies)
+
+
+async def test_the_id_of_a_response_may_change_within_it(transport: str) -> None:
+    events = [created(), delta("Hello"), completed(message("Hello"), id="resp_other")]
+    async with talking(transport, events) as (client, server):
+        chat = client.conversation(model="m")
+        assert [(await chat.run("hi")).output_text for _ in range(2)] == ["Hello", "Hello"]
+        assert len(server.bodies) == 2
+
+
+def look() -> str:
+    """Look out of the window."""
+    return "It snows."
+
+
+def text_of(item: Mapping[str, Any]) -> str:
+    content = item["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)

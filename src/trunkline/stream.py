@@ -30,6 +30,8 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from msgspec.structs import replace
+
 from ._network.background import call_in
 from ._observe.metrics import TurnMetrics
 from ._protocol.events import (
@@ -41,6 +43,7 @@ from ._protocol.events import (
 )
 from ._protocol.items import TurnInput
 from ._protocol.response import Response
+from ._protocol.whole_text import text_left, told, with_text
 from ._turns.inbox import Inbox
 from ._turns.turn import Answer, Turn
 from .arguments import check_function, check_kind, is_async
@@ -77,6 +80,9 @@ class ResponseStream:
     ends after the terminal event. Cancelling the wait for an event loses no event. Leaving the block before
     the end is barge-in. A stream that is garbage-collected before its end is closed, with a
     ``ResourceWarning``.
+
+    Text that the server sent without deltas, such as in the final response only, is given as an
+    `OutputTextDelta` too. Its ``sequence_number`` is ``None``, and its ``raw`` has no position.
 
     Recovery happens in the task that reads: a failed request is sent again while the stream is entered or
     read.
@@ -343,8 +349,12 @@ class ResponseStream:
                 self._inbox, self._events = inbox, inbox.take()
                 self._listen(self._on_event)
                 return await self.__anext__()
-            elif inbox.reception.final is not None:
-                return self._conclude(inbox.reception.final)
+            elif (final := inbox.reception.final) is not None:
+                received = self._text[self._text_before :].decode()
+                if left := text_left(final.response, received):
+                    self._text += left.encode()
+                    return told(left, final.stream_id)
+                return self._conclude(final, received)
             elif inbox.reception.failure is not None:
                 await self._recover()
             else:
@@ -366,7 +376,10 @@ class ResponseStream:
             if self._state is _State.SENDING:
                 self._state = _State.OPEN
 
-    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete, received: str) -> ServerEvent:
+        response = with_text(final.response, received)
+        if response is not final.response:
+            final = replace(final, response=response)
         self._response = final.response
         if self._text_format is not None:
             final.response.parse_with(self._text_format.parse)

@@ -129,13 +129,12 @@ def test_duplicate_terminal_events_are_nobodys() -> None:
     answered(lanes, lane, "r1")
     assert lanes.route(completed(lane, "r1")) is None
     following = sent(lanes, lane)
-    for kind in (COMPLETED, FAILED, INCOMPLETE, "response.in_progress", "response.created"):
+    for kind in (COMPLETED, FAILED, INCOMPLETE, "response.in_progress"):
         assert lanes.route(life(kind, lane, "r1")) is None
     assert (following.response_id, following.is_over) == (None, False)
     assert lanes.route(created(lane, "r2")) is following
-    assert lanes.route(completed(lane, "r1")) is None
-    assert not following.is_over
-    assert lanes.strays == 7
+    assert lanes.strays == 5
+    assert not lanes.repeats_ids
 
 
 def test_what_comes_before_a_response_is_created_is_nobodys() -> None:
@@ -146,6 +145,54 @@ def test_what_comes_before_a_response_is_created_is_nobodys() -> None:
     late = [delta(lane), event("brand.new", lane.name), steer("accepted", lane, "r1")]
     assert [lanes.route(one) for one in late] == [None, None, None]
     assert lanes.route(created(lane, "r2")) is run
+
+
+def test_a_response_with_the_id_of_the_one_before_it_belongs_to_the_next_request() -> None:
+    lanes = named()
+    lane, other = new_lane(lanes), new_lane(lanes)
+    answered(lanes, lane, "same")
+    for at in (lane, other):
+        run = sent(lanes, at)
+        assert lanes.route(created(at, "same")) is run
+        assert lanes.route(delta(at)) is run
+        assert lanes.route(completed(at, "same")) is run
+        assert run.is_over
+    assert lanes.repeats_ids
+    assert lanes.strays == 0
+
+
+def test_the_id_of_a_response_may_change_while_it_runs() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    answered(lanes, lane, "r1")
+    run = sent(lanes, lane)
+    assert lanes.route(created(lane, "r2")) is run
+    assert lanes.route(in_progress(lane, "r3")) is run
+    assert lanes.route(completed(lane, "r4")) is run
+    assert (run.is_over, lane.latest, lanes.repeats_ids) == (True, "r4", False)
+
+
+@pytest.mark.parametrize("response_id", ["", "same"])
+def test_a_server_without_created_events_begins_responses_with_output_or_the_end(response_id: str) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    for _ in range(2):
+        run = sent(lanes, lane)
+        assert lanes.route(delta(lane)) is run
+        assert run.has_started
+        assert lanes.route(completed(lane, response_id)) is run
+        run = sent(lanes, lane)
+        assert lanes.route(completed(lane, response_id)) is run
+        assert run.is_over
+    assert lane.latest == (response_id or None)
+
+
+def test_output_begins_the_first_response_of_a_lane() -> None:
+    lanes = named()
+    answered(lanes, new_lane(lanes), "r1")
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    assert lanes.route(delta(lane)) is run
 
 
 def test_events_for_a_lane_that_nobody_waits_for_are_nobodys() -> None:

@@ -13,6 +13,7 @@ from .lane_events import (
     FAILED,
     INCOMPLETE,
     Sink,
+    answered,
     delta,
     error,
     in_progress,
@@ -51,6 +52,9 @@ class Walk:
         self.forks: dict[Run, Lane] = {}
         self.latest: dict[Lane, str | None] = dict.fromkeys(self.places)
         self.responses = 0
+        for lane in self.places:  # a server whose responses begin with an event says so
+            self.latest[lane] = self.new_response()
+            answered(self.lanes, lane, f"resp_{self.responses}")
 
     def step(self) -> None:
         lane = self.draw(st.sampled_from(self.places))
@@ -64,7 +68,7 @@ class Walk:
             self.finish: 2 * (server.response_id is not None),
             self.speak: 1,
             self.refuse: 1,
-            self.repeat: bool(server.over),
+            self.repeat: bool(server.over) and server.response_id is None,
             self.lose_the_way: 1,
             self.steer: 4 * (server.run is not None and server.response_id is not None),
             self.accept: 4 * (server.response_id is not None and server.accepted < server.steers),
@@ -161,7 +165,7 @@ class Walk:
         self.over(lane)
 
     def repeat(self, lane: Lane) -> None:
-        kind = self.draw(st.sampled_from([COMPLETED, FAILED, "response.created", "response.in_progress"]))
+        kind = self.draw(st.sampled_from([COMPLETED, FAILED, "response.in_progress"]))
         self.emit(life(kind, lane, self.server[lane].over[-1]), None)
 
     def lose_the_way(self, _: Lane) -> None:

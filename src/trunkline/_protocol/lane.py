@@ -21,6 +21,7 @@ class LaneGroup(Protocol):
     is_open: bool
     in_flight: int
     draining: int
+    repeats_ids: bool
 
     @property
     def has_room(self) -> bool:
@@ -68,7 +69,7 @@ class Run:
         lane: the lane.
         sink: the receiver of its events; ``None`` once abandoned: the lane drains.
         state: how far it has come.
-        response_id: the id of its running response, or of the one that ended it.
+        response_id: the id of its running response, or of the one that ended it; empty while it is not known.
         earlier: the ids of its responses that were steered and have ended.
         steers: steers whose outcome is open.
         accepted: accepted steers that are not part of a response yet.

@@ -11,7 +11,7 @@ Rules of the protocol:
 
 The states of a `Run` and its transitions::
 
-    RESERVED ──sending──▶ SENT ──life-cycle event──▶ STARTED ──terminal event, error──▶ ENDED
+    RESERVED ──sending──▶ SENT ──life cycle, output▶ STARTED ──terminal event, error──▶ ENDED
         │                  │                          │   ▲
         │ withdraw,        │ error           terminal │   │ successor
         │ abandon          │              and a steer │   │ begins
@@ -20,6 +20,10 @@ The states of a `Run` and its transitions::
 
 `_EVENTS` is the table of what an event does in each state. A lane without a run in flight is in the state
 `None`. A response that no request of ours began (`Lane.stray`) comes before the run that waits behind it.
+
+Response ids do not decide to which run an event belongs, because some servers give one id to all responses of
+a connection, or change the id within a response. Between two responses, the id tells the rest of the first
+from the beginning of the second.
 """
 
 from __future__ import annotations
@@ -87,10 +91,10 @@ _EVENTS: Final[Mapping[RunState | None, Mapping[EventKind, Move]]] = {
     # No run, or one that has not been sent: whatever arrives was not asked for.
     None: {},
     RunState.RESERVED: {},
-    # Any life-cycle event begins the response: servers may leave out response.created. Output that comes
-    # before it belongs to a response that ended before.
+    # Servers may leave out response.created, or all life-cycle events but the last: see `_may_begin`.
     RunState.SENT: {
         **dict.fromkeys(_RESPONSE_BEGINS, Move.BEGIN),
+        EventKind.OUTPUT: Move.BEGIN,
         EventKind.ERROR: Move.FAIL,
     },
     RunState.STARTED: {
@@ -135,6 +139,8 @@ class Lanes:
         in_flight: the number of runs, reserved ones included.
         draining: the number of abandoned runs that were sent.
         strays: the number of events that belonged to no run.
+        announces: the server has sent ``response.created``, so that its responses begin with it.
+        repeats_ids: the server gave one id to several responses, so that no response can be named.
     """
 
     def __init__(
@@ -147,6 +153,8 @@ class Lanes:
         self.draining: int = 0
         self.strays: int = 0
         self.is_open: bool = True
+        self.announces: bool = False
+        self.repeats_ids: bool = False
         self.delta_sinks: dict[str | None, Callable[[ReceivedEvent], None]] = {}
         self._uses = 0
         self._lanes: dict[str | None, Lane] = {}
@@ -270,6 +278,10 @@ class Lanes:
             return self._stray_response(lane, event) if isinstance(event, ResponseEvent) else self._stray()
         if isinstance(event, ResponseEvent):
             return self._on_response(lane, run, event, move)
+        if move is _BEGIN:
+            if lane.last_ended is not None and self.announces:
+                return self._stray()  # the rest of the response that ended before
+            self._begin(run, "")
         if move is Move.STEER:
             assert isinstance(event, SteerEvent)
             return self._on_steer(run, event)
@@ -281,18 +293,25 @@ class Lanes:
         """A life-cycle event of the response that the run expects, or of one before it."""
         response_id = event.response.id
         if move is _BEGIN or move is _SUCCEED:
-            if response_id in (lane.last_ended, lane.stray):
+            if response_id == lane.stray or not self._may_begin(lane, event):
                 return self._stray_response(lane, event)
             if move is _SUCCEED and not self._is_successor(run, event):
                 return self._stray()
             self._begin(run, response_id)
         elif response_id != run.response_id:
-            return self._stray()
+            self._name(run, response_id)
         if event.kind.is_terminal:
             self._finish(run, event)
         elif event.kind is _IN_PROGRESS:
             self._release_fork(run)
         return run
+
+    def _may_begin(self, lane: Lane, event: ResponseEvent) -> bool:
+        """Whether the event begins a response; otherwise it repeats one of the response that ended before."""
+        if event.kind is EventKind.CREATED:
+            self.announces = True
+            return True
+        return event.response.id != lane.last_ended or not self.announces
 
     def _is_successor(self, run: Run, event: ResponseEvent) -> bool:
         parent = event.response.previous_response_id
@@ -307,9 +326,14 @@ class Lanes:
         else:
             lane.stray = None
         run.state = _STARTED
-        run.response_id = response_id
+        self._name(run, response_id)
         if run.sink is not None:
             self.delta_sinks[lane.name] = run.sink.deliver_delta
+
+    def _name(self, run: Run, response_id: str) -> None:
+        run.response_id = response_id
+        if response_id and any(lane.last_ended == response_id for lane in self._lanes.values()):
+            self.repeats_ids = True
 
     def _finish(self, run: Run, event: ResponseEvent) -> None:
         """The response has ended; the run with it, unless a steer may bring a successor."""
@@ -326,7 +350,7 @@ class Lanes:
         # An abandoned answer is never a parent, and a create that was sent since has evicted this one.
         is_evicted = any(later.was_sent for later in lane.runs if later is not run)
         if isinstance(event, ResponseCompleted) and run.sink is not None and not is_evicted:
-            lane.latest = event.response.id
+            lane.latest = event.response.id or None
             lane.latest_is_stored = event.response.store is True
 
     def _on_steer(self, run: Run, event: SteerEvent) -> Run | None:

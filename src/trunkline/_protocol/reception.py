@@ -2,7 +2,8 @@
 
 Pure: events and times go in, visible events come out. It orders the events, holds back life-cycle events
     until the first output (so that a replay is invisible), follows steers from one response to its successor,
-    and fills in output that the final event lacks. The phases::
+    and fills in what stands in another event: output that the final event lacks, and deltas for text that
+    comes in ``done`` events only. The phases::
 
     WAITING ──any event──▶ BEGUN ──output──▶ OUTPUT ──┬─▶ ENDED    response.completed, response.incomplete
        │                     │                        └─▶ FAILED   error, response.failed, invalid event
@@ -20,6 +21,7 @@ Events after the end are ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, auto
 from typing import Final
 
@@ -33,6 +35,7 @@ from .events import (
     InvalidEvent,
     OutputItemDone,
     OutputTextDelta,
+    OutputTextDone,
     ReceivedEvent,
     ResponseCompleted,
     ResponseCreated,
@@ -40,6 +43,7 @@ from .events import (
     ResponseIncomplete,
     ServerEvent,
     SteerEvent,
+    UnknownOutputEvent,
 )
 from .failure import Failure
 from .items import Item, TurnInput
@@ -47,6 +51,7 @@ from .ordering import Ordering
 from .refusals import failed_response, refusal
 from .response import Response
 from .steers import NO_STEERS, Steer, Steers
+from .whole_text import WholeTexts, told
 
 MAX_HELD_BACK: Final = 1024
 """Events without output that a response may have before its first output."""
@@ -71,6 +76,8 @@ class ReceptionPhase(IntEnum):
 _OUTPUT: Final = EventKind.OUTPUT
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
+_MAY_HOLD_TEXT: Final = frozenset({OutputTextDone, OutputItemDone, UnknownOutputEvent})
+_NOTHING: Final[tuple[ServerEvent, ...]] = ()
 
 
 class Reception:
@@ -95,6 +102,7 @@ class Reception:
         "_done_items",
         "_ended",
         "_held_back",
+        "_whole_texts",
         "failure",
         "final",
         "first_event_at",
@@ -124,6 +132,7 @@ class Reception:
         self.steers: Steers = NO_STEERS
         self._held_back: list[ServerEvent] | None = None
         self._done_items: list[Raw] | None = None
+        self._whole_texts: WholeTexts | None = None
         # The response has ended, and a steer may bring a successor.
         self._ended: ResponseCompleted | ResponseIncomplete | None = None
 
@@ -142,8 +151,8 @@ class Reception:
             self.first_event_at = now
         if self.ordering.follows(event):  # most events: in order, and nothing waits
             if self.phase is _IN_OUTPUT and event.kind is _OUTPUT:
-                self._note_output(event, now)
-                return [event]  # type: ignore[list-item] # an invalid event is of another kind
+                told = self._note_output(event, now)
+                return [*told, event]  # type: ignore[list-item] # an invalid event is of another kind
             return self._show([event], now, epoch_s, may_go_on)
         if event.kind is EventKind.CREATED and self._ended is not None:
             self.ordering.restart()
@@ -178,7 +187,7 @@ class Reception:
                 break
             visible += self._take(each, now, epoch_s)
             if self._ended is not None and not may_go_on:
-                visible += self._conclude(self._ended)
+                visible += self._conclude(self._ended, now)
         return visible
 
     def _take(self, event: ReceivedEvent, now: float, epoch_s: float) -> list[ServerEvent]:
@@ -215,36 +224,49 @@ class Reception:
             visible += self._pass_on(self._ended, now)
             self._ended = None
             self._done_items = None
+            self._whole_texts = None
+            self.is_speaking = False
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
         # A delta without text counts for nothing: gateways open an answer with one.
         is_output = event.kind is _OUTPUT and not (isinstance(event, Delta) and not event.delta)
-        if is_output:
-            self._note_output(event, now)
+        told = self._note_output(event, now) if is_output else _NOTHING
         if self.phase is _IN_OUTPUT:
-            return [event]
+            return [*told, event]
         if not is_output:
             self._hold_back(event)
             return []
         self.first_output_at = now
         self.phase = _IN_OUTPUT
-        visible = self._taken_back()
-        visible.append(event)
-        return visible
+        return [*self._taken_back(), *told, event]
 
-    def _note_output(self, event: ReceivedEvent, now: float) -> None:
+    def _note_output(self, event: ReceivedEvent, now: float) -> Sequence[ServerEvent]:
+        """Note the output, and make a delta for text that has none."""
         kind = type(event)
         if kind is OutputTextDelta:
-            if not event.delta:  # type: ignore[union-attr]
-                return
-            self.is_speaking = True
-            if self.first_text_at is None:
-                self.first_text_at = now
-        elif kind is OutputItemDone:
+            if event.delta:  # type: ignore[union-attr]
+                self.is_speaking = True
+                if self.first_text_at is None:
+                    self.first_text_at = now
+            return _NOTHING
+        if kind is OutputItemDone:
             if self._done_items is None:
                 self._done_items = []
-            self._done_items.append(event.encoded_item)  # type: ignore[union-attr]
+            item = event.encoded_item  # type: ignore[union-attr]
+            if item not in self._done_items:  # servers without sequence numbers repeat events
+                self._done_items.append(item)
+        return _NOTHING if self.is_speaking or kind not in _MAY_HOLD_TEXT else self._told(event, now)
+
+    def _told(self, event: ReceivedEvent, now: float) -> Sequence[ServerEvent]:
+        if self._whole_texts is None:
+            self._whole_texts = WholeTexts()
+        text = self._whole_texts.new_text(event)
+        if not text:
+            return _NOTHING
+        if self.first_text_at is None:
+            self.first_text_at = now
+        return (told(text, event.stream_id),)
 
     def _hold_back(self, event: ServerEvent) -> None:
         self.phase = ReceptionPhase.BEGUN
@@ -263,11 +285,14 @@ class Reception:
             return event
         return replace(event, response=event.response.with_output(self._done_items))
 
-    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> list[ServerEvent]:
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete, now: float) -> list[ServerEvent]:
         self.final = final
         self.response = final.response
         self.phase = ReceptionPhase.ENDED
         self.is_speaking = False
+        if self.first_output_at is None and final.response.encoded_output:  # the final event alone has output
+            self.first_output_at = now
+            self.first_text_at = now if final.response.output_text else None
         self._ended = None
         return self._taken_back()
 

@@ -15,7 +15,8 @@ from .json import JSON
 from .quiet import QuietStruct
 
 _PARSE = "_parse"
-_CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": ("name", "input")}
+CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": ("name", "input")}
+"""The kinds of calls that applications answer, with the fields that hold a string."""
 
 
 class Response(QuietStruct, dict=True, frozen=True):
@@ -104,7 +105,9 @@ class Response(QuietStruct, dict=True, frozen=True):
     @property
     def output_text(self) -> str:
         """The text of all output messages, joined."""
-        return "".join(text for item in self.output if item.get("type") == "message" for text in _texts(item))
+        return "".join(
+            text for item in self.output if item.get("type") == "message" for text in texts_of(item)
+        )
 
     @cached_property
     def parsed(self) -> Any:
@@ -120,7 +123,7 @@ class Response(QuietStruct, dict=True, frozen=True):
         messages = [item for item in self.output if item.get("type") == "message"]
         if parse is None or self.status != "completed" or not messages or _is_refusal(messages[-1]):
             return None
-        text = "".join(_texts(messages[-1]))
+        text = "".join(texts_of(messages[-1]))
         return parse(text) if text else None
 
     def parse_with(self, parse: Callable[[str], Any]) -> None:
@@ -160,7 +163,7 @@ def _is_refusal(message: JSON) -> bool:
 
 def _call_to_answer(item: JSON) -> ToolCall | None:
     kind = item.get("type")
-    fields = _CALLS_TO_ANSWER.get(kind) if isinstance(kind, str) else None
+    fields = CALLS_TO_ANSWER.get(kind) if isinstance(kind, str) else None
     if fields is None or item.get("status") not in (None, "completed"):
         return None
     if not isinstance(item.get("call_id"), str):
@@ -170,7 +173,8 @@ def _call_to_answer(item: JSON) -> ToolCall | None:
     return cast(ToolCall, {**item, **odd} if odd else item)
 
 
-def _texts(message: JSON) -> Iterator[str]:
+def texts_of(message: JSON) -> Iterator[str]:
+    """The text of each part of a message."""
     content = message.get("content")
     for part in content if isinstance(content, list) else ():
         if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str):

@@ -1,0 +1,114 @@
+"""Text that stands in one place of a response only.
+
+Text is sent in deltas, repeated in ``done`` events, and repeated in the final response. Some servers send it
+in one of these places. `WholeTexts` finds text that comes in ``done`` events without deltas; `text_left` and
+`with_text` compare the text that the caller received with that of the final response.
+
+Text that came without a delta is passed on as an `OutputTextDelta` that `told` makes. Its ``raw`` and
+``json()`` have the type and the text alone, and its ``sequence_number`` is ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from .events import OutputItemDone, OutputTextDelta, OutputTextDone, ReceivedEvent, UnknownEvent
+from .json import JSON
+from .response import CALLS_TO_ANSWER, Response, texts_of
+
+_PART_DONE: Final = "response.content_part.done"
+
+
+class WholeTexts:
+    """The text of one response in its ``done`` events, until its first text delta.
+
+    A text is repeated: in ``output_text.done``, in ``content_part.done``, and in the item.
+    """
+
+    __slots__ = ("_seen", "_unclosed")
+
+    def __init__(self) -> None:
+        self._seen: set[Hashable] = set()
+        self._unclosed = ""  # text of parts whose item is not done
+
+    def new_text(self, event: ReceivedEvent) -> str:
+        """The text of the event that no earlier event had."""
+        if isinstance(event, OutputTextDone):
+            return self._of_part(event.item_id, event.output_index, event.content_index, event.text)
+        if isinstance(event, OutputItemDone):
+            return self._of_item(event.item)
+        if isinstance(event, UnknownEvent) and event.wire_type == _PART_DONE:
+            whole = event.json()
+            text = "".join(texts_of({"content": [whole.get("part")]}))
+            at = (whole.get(name) for name in ("item_id", "output_index", "content_index"))
+            return self._of_part(*(each if isinstance(each, str | int) else None for each in at), text)
+        return ""
+
+    def _of_part(self, *part: Hashable) -> str:
+        text = part[-1]
+        assert isinstance(text, str)
+        if part in self._seen:
+            return ""
+        self._seen.add(part)
+        self._unclosed += text
+        return text
+
+    def _of_item(self, item: JSON) -> str:
+        if item.get("type") != "message":
+            return ""
+        text = "".join(texts_of(item))
+        name = item.get("id")
+        key = ("item", name if isinstance(name, str) else text)
+        if key in self._seen:
+            return ""
+        self._seen.add(key)
+        unclosed = self._unclosed
+        if text.startswith(unclosed):
+            self._unclosed = ""
+            return text[len(unclosed) :]
+        # Parts of several items are interleaved, or the item has other text than its parts.
+        self._unclosed = unclosed[len(text) :] if unclosed.startswith(text) else ""
+        return ""
+
+
+def told(text: str, stream_id: str | None) -> OutputTextDelta:
+    """A delta for text that came without one."""
+    frame = msgspec.json.encode({"type": OutputTextDelta.type, "delta": text})
+    return OutputTextDelta(delta=text, stream_id=stream_id, raw=frame)
+
+
+def text_left(response: Response, received: str) -> str:
+    """The text of the response that follows the received text; empty if the two differ otherwise."""
+    text = response.output_text
+    return text[len(received) :] if text.startswith(received) else ""
+
+
+def with_text(response: Response, received: str) -> Response:
+    """The response with the received text, where its messages have less.
+
+    The text is put into the first message without content, or else becomes a message before the calls.
+    """
+    text = response.output_text
+    rest = received[len(text) :]
+    if not received.startswith(text) or not rest.strip():
+        return response
+    encoded, part = (
+        list(response.encoded_output or ()),
+        {"type": "output_text", "text": rest, "annotations": []},
+    )
+    for at, item in enumerate(response.output):
+        if item.get("type") == "message" and not item.get("content"):
+            encoded[at] = _raw({**item, "content": [part]})
+            return response.with_output(encoded)
+    calls = (at for at, item in enumerate(response.output) if item.get("type") in CALLS_TO_ANSWER)
+    message = {"type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    encoded.insert(next(calls, len(encoded)), _raw(message))
+    return response.with_output(encoded)
+
+
+def _raw(value: Any) -> Raw:
+    return Raw(msgspec.json.encode(value))
