@@ -34,7 +34,10 @@ are not part of the copy.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
+
+ConnectFault: TypeAlias = Literal["unreachable", "cut", "final", "other"]
+"""What prevented a connection: see `ConnectFailed.fault`."""
 
 _TRANSIENT_CODES: Final = frozenset(
     {
@@ -263,7 +266,25 @@ class NetworkError(TurnError):
 
 
 class ConnectFailed(NetworkError):
-    """Connecting failed: name resolution, TCP, TLS or the proxy."""
+    """Connecting failed: name resolution, TCP, TLS or the proxy.
+
+    Attributes:
+        fault: ``unreachable``: TCP was refused or the resolver did not answer, until ``Deadlines.connect``;
+            ``cut``: the connection ended before it could be used; ``final``: an unknown name or a failure of
+            TLS, which another dial does not mend; ``other``: anything else.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fault: ConnectFault = "other",
+        sent: bool = False,
+        started: bool = False,
+        output_seen: bool = False,
+    ) -> None:
+        super().__init__(message, sent=sent, started=started, output_seen=output_seen)
+        self.fault: ConnectFault = fault
 
 
 class UpgradeRefused(NetworkError):

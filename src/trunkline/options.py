@@ -39,8 +39,8 @@ class Deadlines:
     """Time limits of a turn, in seconds; ``None`` waits for ever.
 
     Attributes:
-        connect: from the start of an attempt until it has a connection. The client's value also limits each
-            dial.
+        connect: from the start of an attempt until it has a connection. A dial that does not reach the server
+            is repeated for that long. The client's value limits dials.
         first_event: from sending the request to the first event.
         first_output: from the latest event to the first output item or delta; reasoning can take long.
         between_events: from one event to the next, after the first output.
@@ -90,7 +90,7 @@ class Policy:
             requires more, the error is raised at once, with the wait in ``retry_after_s``.
         waits: allow retries that take time. ``False`` allows only immediate ones (lost parent, lost socket,
             connection or stream limit, fallback to HTTP), for callers with retries of their own; errors of
-            the service, timeouts and failed connections are raised.
+            the service, timeouts and failed connections are raised, and no turn waits for repeated dials.
     """
 
     max_attempts: int = 4

@@ -42,6 +42,9 @@ def upgrade(status: int, **facts: Any) -> Failure:
 
 
 NO_ROUTE = Failure.connect("no route")
+UNREACHABLE = Failure.connect("refused", fault="unreachable")
+UNTRUSTED = Failure.connect("not trusted", fault="final")
+CUT = Failure.connect("cut", fault="cut")
 SLOW = Failure(kind=FailureKind.SLOW_CONSUMER, buffered=3, sent=True, started=True)
 NOT_FOUND = refused("previous_response_not_found")
 EVERY_FAILURE: list[Failure] = [
@@ -57,6 +60,9 @@ EVERY_FAILURE: list[Failure] = [
     lost(sent=False),
     Failure.violation("not JSON", sent=True),
     NO_ROUTE,
+    UNREACHABLE,
+    UNTRUSTED,
+    CUT,
     upgrade(404),
     upgrade(429),
     upgrade(503),
@@ -114,6 +120,16 @@ def test_a_failed_dial_is_retried_after_a_backoff() -> None:
     assert (decision.action, decision.cause) == (Action.ELSEWHERE, Cause.CONNECTION)
     assert decision.delay_s > 0
     assert after(NO_ROUTE, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
+
+
+@pytest.mark.parametrize("failure", [UNREACHABLE, UNTRUSTED])
+def test_a_server_that_is_not_reached_is_not_reached_over_http_either(failure: Failure) -> None:
+    assert after(failure) == after(failure, http_allowed=True) == RAISED
+
+
+def test_a_dial_that_is_cut_is_a_reason_for_http() -> None:
+    assert after(CUT, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(CUT) == RAISED
 
 
 @pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])

@@ -9,8 +9,9 @@ import ssl
 import pytest
 from picows import WSHandshakeError
 
+from trunkline._network.reasons import system_message
 from trunkline._network.route import Route
-from trunkline._network.translation import system_message, translated
+from trunkline._network.translation import translated
 from trunkline.errors import ConnectFailed, UpgradeRefused
 
 SECRET = "sk-secret-0123456789"

@@ -404,7 +404,7 @@ ROWS: tuple[Row, ...] = (
         "ignore_upgrade, then hang up, WebSocket only",
         'the same with `transport="websocket"`',
         (Fault(Action.IGNORE_UPGRADE, seconds=0.02),),
-        {Phase.DIALLING: again(Cause.CONNECTION)},
+        {Phase.DIALLING: NOTHING},  # the dial is repeated, not the turn
         options=_ONLY_SOCKETS,
     ),
 )

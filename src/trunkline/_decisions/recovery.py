@@ -11,8 +11,12 @@ connection limit or stream limit reached              retry on another connectio
 connection lost, protocol violation                   retry on another connection; delayed from the second
                                                       failure on
 no event in time                                      retry on another connection
-connection failed or not ready in time                HTTP for this turn if allowed; else retry on another
-                                                      connection
+connection not ready in time, or failed in another    HTTP for this turn if allowed; else retry on another
+way than the next rows                                connection
+connection cut before it was ready                    HTTP for this turn if allowed; else raise: it was
+                                                      dialled until the deadline ``connect``
+server not reached until the deadline ``connect``,    raise: HTTP has the same server
+unknown name, failure of TLS
 upgrade refused with 429                              retry on another connection after a delay
 upgrade refused                                       HTTP for this turn if allowed; else retry after a
                                                       delay for 5xx (not 501), and raise for other statuses
@@ -141,8 +145,12 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
             if status == _TOO_MANY_REQUESTS or (status >= 500 and status != _NO_WEBSOCKET):
                 return _later(Action.ELSEWHERE, Cause.UPGRADE, facts, policy)
             return _RAISE
+        case FailureKind.CONNECT if failure.fault in ("unreachable", "final"):
+            return _RAISE
         case FailureKind.CONNECT if facts.http_allowed:
             return Decision(Action.HTTP, Cause.UPGRADE)
+        case FailureKind.CONNECT if failure.fault == "cut":
+            return _RAISE
         case FailureKind.CONNECT:
             return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s)
         case FailureKind.LOST | FailureKind.VIOLATION:

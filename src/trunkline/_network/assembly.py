@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 from .._observe.metrics import PoolCounters
+from ..errors import ConnectFault
 from ..options import PoolLimits
 from .credentials import Credentials
 from .dialler import Dialler
 from .endpoint import Endpoint
 from .http import HttpTransport
 from .pool import Pool
+from .redials import UNREACHED, Redials
 from .transports import Transport, Transports
 from .wakeups import Wakeups
 from .world import World
+
+_UNREACHABLE: Final = frozenset[ConnectFault]({"unreachable"})
 
 
 def assembled(
@@ -44,10 +49,15 @@ def assembled(
         world: clock, chance and network.
     """
     wakeups, counters = Wakeups(), PoolCounters()
+    redials = Redials(world)
     dialler = Dialler(
         credentials,
         wakeups,
         world,
+        redials,
+        # Where HTTP can take over, a connection that is cut is a reason for HTTP, not for another dial.
+        repeats=_UNREACHABLE if mode is Transport.AUTO else UNREACHED,
+        connect_s=connect_s,
         ssl_context=ssl_context,
         ping_interval_s=ping_interval_s,
         proxy=proxy,
@@ -64,6 +74,8 @@ def assembled(
     http = HttpTransport(
         endpoint.http_url,
         credentials.headers,
+        redials,
+        world.clock,
         connect_s=connect_s,
         ssl_context=ssl_context,
         proxy=proxy,

@@ -30,10 +30,11 @@ from .._protocol.failure import Failure
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from .._protocol.refusals import CONNECTION_LIMIT
-from ..errors import ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
-from .world import Receiver, Socket, World
+from ..errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
+from .receiver import Dialling
+from .world import Socket, World
 
-Connect: TypeAlias = Callable[[Receiver], Awaitable[Socket]]
+Connect: TypeAlias = Callable[[Dialling], Awaitable[Socket]]
 
 
 class ConnectionState(IntEnum):
@@ -102,7 +103,10 @@ class Connection:
         self._socket: Socket | None = None
         self._state = ConnectionState.DIALLING
         self._end_of: Failure | None = None
-        self._dialled: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._dialled: asyncio.Future[Failure | None] = loop.create_future()
+        # The first refusal of a dial that is repeated.
+        self._refused: asyncio.Future[Failure] = loop.create_future()
 
     # What the pool sees.
 
@@ -151,16 +155,28 @@ class Connection:
             raise
         except Exception as error:
             if isinstance(error, TimeoutError) and within_s is not None and limit.expired():
-                failure = Failure.deadline("connect", within_s)
+                failure = self.refusal or Failure.deadline("connect", within_s)
             else:
                 raised = type(error).__name__
                 problem = f"connecting raised {raised}; if api_key is a function, check it"
                 failure = Failure.connect(problem, cause=error)
         self._on_dialled(failure)
 
-    async def ready(self) -> Failure | None:
-        """Wait for the dial. Returns the failure if it failed. Cancelling ends the wait, not the dial."""
-        return await asyncio.shield(self._dialled)
+    async def ready(self, *, patient: bool = True) -> Failure | None:
+        """Wait for the dial. Returns the failure if it failed. Cancelling ends the wait, not the dial.
+
+        Args:
+            patient: wait for repetitions too; otherwise the first refusal ends the wait.
+        """
+        if patient:
+            return await asyncio.shield(self._dialled)
+        await asyncio.wait((self._dialled, self._refused), return_when=asyncio.FIRST_COMPLETED)
+        return self._dialled.result() if self._dialled.done() else self._refused.result()
+
+    @property
+    def refusal(self) -> Failure | None:
+        """Why a dial that is being repeated has not succeeded."""
+        return self._refused.result() if self._refused.done() else None
 
     def retire(self) -> None:
         """Take no new turns, and close after the last run."""
@@ -223,7 +239,13 @@ class Connection:
         else:
             self._counters.add("abandoned")
 
-    # What the socket brings.
+    # What the dial and the socket bring.
+
+    def on_refusal(self, error: ConnectFailed) -> None:
+        """The server cannot be reached, and is dialled again."""
+        self._note("is not made yet: %s", error)
+        if not self._refused.done():
+            self._refused.set_result(Failure.of(error))
 
     def on_message(self, payload: bytes) -> None:
         """Take one frame."""

@@ -7,12 +7,15 @@ dropped client.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Collection
 
-from ..errors import UpgradeRefused
+from ..errors import ConnectFault, UpgradeRefused
 from .connection import Connect
 from .credentials import Credentials
+from .receiver import Dialling
+from .redials import Redials
 from .wakeups import Wakeups
-from .world import Receiver, Socket, World
+from .world import Socket, World
 
 
 class Dialler:
@@ -22,6 +25,9 @@ class Dialler:
         credentials: the headers of each dial.
         wakeups: resumes the readers of streams.
         world: opens the sockets.
+        redials: repeats dials that do not reach the server.
+        repeats: the faults after which a dial is repeated.
+        connect_s: the time limit of a dial with its repetitions, in seconds; ``None`` for none.
         ssl_context: as for `Client`.
         ping_interval_s: as for `Client`.
         proxy: as for `Client`.
@@ -32,12 +38,18 @@ class Dialler:
         credentials: Credentials,
         wakeups: Wakeups,
         world: World,
+        redials: Redials,
         *,
+        repeats: Collection[ConnectFault],
+        connect_s: float | None,
         ssl_context: ssl.SSLContext | None,
         ping_interval_s: float,
         proxy: str | None,
     ) -> None:
         self._world = world
+        self._redials = redials
+        self._repeats = repeats
+        self._connect_s = connect_s
         self._credentials = credentials
         self._wakeups = wakeups
         self._ssl_context = ssl_context
@@ -51,17 +63,23 @@ class Dialler:
         call and the dial.
         """
 
-        async def dial(receiver: Receiver) -> Socket:
-            try:
-                return await self._dial(url, receiver)
-            except UpgradeRefused as refusal:
-                if refusal.status != 401 or not self._credentials.may_change:
-                    raise
-                return await self._dial(url, receiver)
+        async def dial(receiver: Dialling) -> Socket:
+            async def once() -> Socket:
+                try:
+                    return await self._dial(url, receiver)
+                except UpgradeRefused as refusal:
+                    if refusal.status != 401 or not self._credentials.may_change:
+                        raise
+                    return await self._dial(url, receiver)
+
+            until = None if self._connect_s is None else self._world.clock() + self._connect_s
+            return await self._redials.connect(
+                once, until, repeats=self._repeats, on_refusal=receiver.on_refusal
+            )
 
         return dial
 
-    async def _dial(self, url: str, receiver: Receiver) -> Socket:
+    async def _dial(self, url: str, receiver: Dialling) -> Socket:
         return await self._world.dial(
             url,
             headers=await self._credentials.headers(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum, auto
@@ -27,7 +27,9 @@ from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, running_loop
 from .exchange import Sent
 from .http_client import http_client
-from .route import route_to
+from .reasons import system_message, unresolved, untrusted
+from .redials import UNREACHED, Redials
+from .route import Route, route_to
 from .sse import read_events
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class HttpTransport:
     Args:
         url: the URL of the responses.
         headers: returns the headers of a request, with its credentials.
+        redials: repeats requests that do not reach the server.
+        clock: monotonic time in seconds.
         connect_s: the time limit of connecting, in seconds.
         ssl_context: as for `Client`.
         proxy: as for `Client`.
@@ -55,6 +59,8 @@ class HttpTransport:
         self,
         url: str,
         headers: Headers,
+        redials: Redials,
+        clock: Callable[[], float],
         *,
         connect_s: float | None,
         ssl_context: ssl.SSLContext | None = None,
@@ -63,6 +69,8 @@ class HttpTransport:
     ) -> None:
         self._url = url
         self._headers = headers
+        self._redials = redials
+        self._clock = clock
         self._connect_s = connect_s
         self._ssl_context = ssl_context
         self._proxy = proxy
@@ -77,7 +85,9 @@ class HttpTransport:
         """The number of requests in flight."""
         return len(self._running)
 
-    def exchange(self, request: Request, plans: Sequence[Plan], sink: Sink, label: str) -> HttpExchange:
+    def exchange(
+        self, request: Request, plans: Sequence[Plan], sink: Sink, label: str, *, patient: bool = True
+    ) -> HttpExchange:
         """An exchange for one request.
 
         Args:
@@ -85,11 +95,12 @@ class HttpTransport:
             plans: the deltas that can be sent, the longest first. Only stored parents exist over HTTP.
             sink: the receiver of the events.
             label: the name of the exchange in the log.
+            patient: repeat the request until the deadline ``connect`` while the server cannot be reached.
         """
         stored = (plan for plan in plans if plan.parent is not None and plan.parent.stored)
         plan = next(stored, Plan(None, request.asked.items()))
         log = wire_log(label, shows_content=self._log_content)
-        return HttpExchange(self, request, plan, sink, log)
+        return HttpExchange(self, request, plan, sink, log, patient=patient)
 
     def run(self, exchange: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run an exchange in a task of its own."""
@@ -98,14 +109,30 @@ class HttpTransport:
         task.add_done_callback(self._running.discard)
         return task
 
-    async def post(self, body: bytes) -> httpx2.Response:
-        """Post a body. Returns the answer when its headers have arrived; the body is unread."""
+    async def post(self, body: bytes, *, patient: bool = True) -> httpx2.Response:
+        """Post a body. Returns the answer when its headers have arrived; the body is unread.
+
+        Args:
+            body: the body.
+            patient: repeat the request while the server cannot be reached: nothing was sent then.
+        """
+        if not patient:
+            return await self._post(body)
+        until = None if self._connect_s is None else self._clock() + self._connect_s
+        return await self._redials.connect(lambda: self._post(body), until, repeats=UNREACHED)
+
+    async def _post(self, body: bytes) -> httpx2.Response:
         client = self._opened()
         headers = await self._request_headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
         request.url = _quiet_url()(request.url)
-        return await client.send(request, stream=True)
+        import httpx2
+
+        try:
+            return await client.send(request, stream=True)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise _not_connected(error, route_to(self._url, self._proxy)) from error
 
     async def _request_headers(self) -> dict[str, str]:
         try:
@@ -199,7 +226,10 @@ class HttpExchange:
         plan: Plan,
         sink: Sink,
         log: WireLog | None,
+        *,
+        patient: bool,
     ) -> None:
+        self._patient = patient
         self._transport = transport
         self._request = request
         self._plan = plan
@@ -239,7 +269,7 @@ class HttpExchange:
     async def _exchange(self, body: bytes) -> None:
         """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
-            response = await self._transport.post(body)
+            response = await self._transport.post(body, patient=self._patient)
             try:
                 await read_events(response, self._deliver)
             finally:
@@ -295,22 +325,33 @@ def _translated(error: Exception, authority: str) -> Failure:
 
     The message of the exception is not used, because it may hold a URL. The exception is kept as the cause.
     """
-    import httpx2
-
-    why = _system_message(error)
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        return Failure.connect(f"cannot connect to {authority} over HTTP: {why}", cause=error)
+    reason = _system_error(error)
+    why = system_message(reason) if reason is not None else type(error).__name__
     return Failure.lost(f"the HTTP connection to {authority} was lost: {why}", sent=True, cause=error)
 
 
-def _system_message(error: BaseException) -> str:
-    """The message of the first OSError in the chain of causes, else the name of the exception."""
+def _not_connected(error: Exception, route: Route) -> ConnectFailed:
+    """An exception of httpx2 while connecting, in the words of a WebSocket dial."""
+    reason = _system_error(error)
+    if isinstance(reason, ssl.SSLError):
+        return untrusted(route, reason)
+    if isinstance(reason, socket.gaierror):
+        return unresolved(route.host, reason)
+    why = system_message(reason) if reason is not None else type(error).__name__
+    is_refused = reason is not None and not isinstance(reason, TimeoutError)
+    return ConnectFailed(
+        f"cannot connect to {route} over HTTP: {why}", fault="unreachable" if is_refused else "other"
+    )
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The first OSError with a number in the chain of causes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
+    return None
 
 
 __all__ = ["Headers", "HttpExchange", "HttpTransport"]

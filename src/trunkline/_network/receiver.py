@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..errors import ConnectionLost, ProtocolViolation
+from ..errors import ConnectFailed, ConnectionLost, ProtocolViolation
 
 
 class Receiver(Protocol):
@@ -20,4 +20,11 @@ class Receiver(Protocol):
         """The socket is dead. Called once, after every message. Must not raise."""
 
 
-__all__ = ["Receiver"]
+class Dialling(Receiver, Protocol):
+    """A receiver that is told why a dial takes long."""
+
+    def on_refusal(self, error: ConnectFailed) -> None:
+        """The server cannot be reached. Another dial follows, or the error is raised."""
+
+
+__all__ = ["Dialling", "Receiver"]

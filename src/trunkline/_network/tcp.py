@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from ..errors import ConnectFailed
 from .background import cancel, ended, in_background
+from .reasons import system_message, unresolved
 from .route import Route, authority
-from .translation import system_message
 
 HEAD_START_S = 0.25
 """Time for which an address is tried alone before the next one joins (RFC 8305 recommends 250 ms)."""
@@ -37,12 +37,13 @@ async def connect(route: Route) -> socket.socket:
     try:
         addresses = await loop.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: not a valid IDNA name
-        raise ConnectFailed(f"the host name {route.host!r} could not be resolved") from error
+        raise unresolved(route.host, error) from error
     try:
         return await _race(interleaved(addresses))
     except OSError as error:
         where = authority(route.host, route.port)
-        raise ConnectFailed(f"cannot connect to {where} over TCP: {system_message(error)}") from error
+        problem = f"cannot connect to {where} over TCP: {system_message(error)}"
+        raise ConnectFailed(problem, fault="unreachable") from error
 
 
 def interleaved(addresses: Sequence[Address]) -> list[Address]:

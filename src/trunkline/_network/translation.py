@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 import time
@@ -11,6 +10,7 @@ from picows import WSHandshakeError
 
 from .._protocol.error_fields import retry_after_s
 from ..errors import ConnectFailed, UpgradeRefused
+from .reasons import system_message, untrusted
 from .route import Route
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: |\r|$)")
@@ -23,25 +23,15 @@ def translated(error: Exception, route: Route) -> ConnectFailed | UpgradeRefused
     """
     if isinstance(error, WSHandshakeError):
         return _refusal(error, route)
-    # Only OpenSSL sets these attributes. Contexts in Python, such as truststore's, may raise without them.
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = getattr(error, "verify_message", None) or type(error).__name__
-        return ConnectFailed(f"the TLS certificate of {route} is not trusted: {why}")
     if isinstance(error, ssl.SSLError):
-        why = getattr(error, "reason", None) or type(error).__name__
-        return ConnectFailed(f"the TLS handshake with {route} failed: {why}")
+        return untrusted(route, error)
     if isinstance(error, OSError):
-        return ConnectFailed(f"the connection to {route} ended before the upgrade: {system_message(error)}")
+        problem = f"the connection to {route} ended before the upgrade: {system_message(error)}"
+        return ConnectFailed(problem, fault="cut")
     if route.proxy:
         # The message names the reply of the proxy. It holds no URL: `route_to` has checked the proxy's.
         return ConnectFailed(f"cannot connect to {route}: {error}")
     return ConnectFailed(f"cannot connect to {route}: {type(error).__name__}")
-
-
-def system_message(error: OSError) -> str:
-    """The operating system's message for an error."""
-    # asyncio replaces that message by one with the address.
-    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
 
 
 def _refusal(error: WSHandshakeError, route: Route) -> ConnectFailed | UpgradeRefused:
@@ -74,4 +64,4 @@ def _headers(raw: bytes) -> dict[str, str]:
     return headers
 
 
-__all__ = ["system_message", "translated"]
+__all__ = ["translated"]

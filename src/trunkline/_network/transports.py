@@ -19,7 +19,7 @@ from .._observe.metrics import PoolCounters, PoolState
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.sink import Sink
 from ..errors import ClientClosed
-from ..options import Due
+from ..options import Due, Phase
 from .background import cancel, in_background
 from .exchange import Exchange, NotOpened
 from .http import HttpTransport
@@ -171,6 +171,7 @@ class Transports:
         avoiding: Sequence[Candidate],
         in_full: bool,
         over_http: bool,
+        patient: bool,
         due: Due | None,
         label: str,
     ) -> Exchange | NotOpened:
@@ -184,6 +185,7 @@ class Transports:
             avoiding: connections on which an earlier attempt failed.
             in_full: name no parent.
             over_http: use HTTP.
+            patient: wait while dials are repeated.
             due: the deadline of the wait for a connection.
             label: the name of an exchange over HTTP in the log.
         """
@@ -192,7 +194,7 @@ class Transports:
             return [] if in_full else request.plans(keeps_responses=self.keeps_responses)
 
         if over_http or self._goes_over_http(request.url):
-            return self.http.exchange(request, plans(), sink, label)
+            return self.http.exchange(request, plans(), sink, label, patient=patient)
 
         def asking() -> Asking:
             return Asking(request.owner, request.asked, plans(), avoiding)
@@ -205,12 +207,14 @@ class Transports:
             exchange = placed
         if not exchange.connection.is_ready:
             try:
-                failure = await self._within(due, exchange.connection.ready())
+                failure = await self._within(due, exchange.connection.ready(patient=patient))
             except BaseException:
                 exchange.abandon()
                 raise
             if failure is not None:
                 exchange.abandon()
+                if failure.kind is FailureKind.DEADLINE and failure.phase == Phase.CONNECT:
+                    failure = exchange.connection.refusal or failure
                 self._on_failed_dial(failure)
                 return NotOpened(failure, exchange.connection)
         if not self._breaker.is_closed:
@@ -228,9 +232,10 @@ class Transports:
             return Failure.deadline(due.phase, due.waited_s)
 
     def _on_failed_dial(self, failure: Failure) -> None:
-        # A rate limit says that WebSocket works.
+        # A rate limit says that WebSocket works. A server that cannot be reached says nothing of it.
         is_refused_for_now = failure.kind is FailureKind.UPGRADE and failure.status == 429
-        if self._mode is Transport.AUTO and not is_refused_for_now:
+        is_no_answer = failure.fault in ("unreachable", "final")
+        if self._mode is Transport.AUTO and not is_refused_for_now and not is_no_answer:
             self._breaker.failed(self.world.clock())
 
     def _goes_over_http(self, url: str) -> bool:

@@ -235,7 +235,8 @@ def _check(headers: Mapping[str, str]) -> None:
 def _connected(listener: FrameListener, route: Route) -> WSTransport:
     # If the server closes the connection instead of answering, picows returns as after an upgrade.
     if listener.wire is None:
-        raise ConnectFailed(f"{route} closed the connection instead of answering the upgrade")
+        problem = f"{route} closed the connection instead of answering the upgrade"
+        raise ConnectFailed(problem, fault="cut")
     # picows would ignore the extension and misread the frames.
     if "sec-websocket-extensions" in listener.wire.response.headers:
         raise ConnectFailed(f"{route} accepted a WebSocket extension that was not offered")

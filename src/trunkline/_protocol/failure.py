@@ -13,6 +13,7 @@ from typing import Any, Final, assert_never
 
 from ..errors import (
     ConnectFailed,
+    ConnectFault,
     ConnectionLost,
     DeadlineExceeded,
     NetworkError,
@@ -63,6 +64,7 @@ class Failure:
         sent: the request may have reached the server.
         started: the response had begun.
         cause: the exception below it, for ``__cause__``.
+        fault: CONNECT: what prevented the connection.
         phase: DEADLINE: the phase that took too long.
         waited_s: DEADLINE: the limit of that phase, in seconds.
         close_code: LOST: the WebSocket close code.
@@ -86,6 +88,7 @@ class Failure:
     sent: bool = False
     started: bool = False
     cause: BaseException | None = None
+    fault: ConnectFault = "other"
     phase: str = ""
     waited_s: float = 0.0
     close_code: int | None = None
@@ -131,9 +134,11 @@ class Failure:
         return cls(kind=FailureKind.VIOLATION, message=message, sent=sent, started=started)
 
     @classmethod
-    def connect(cls, message: str, *, cause: BaseException | None = None) -> Failure:
+    def connect(
+        cls, message: str, *, fault: ConnectFault = "other", cause: BaseException | None = None
+    ) -> Failure:
         """No connection could be made."""
-        return cls(kind=FailureKind.CONNECT, message=message, cause=cause)
+        return cls(kind=FailureKind.CONNECT, message=message, fault=fault, cause=cause)
 
     @classmethod
     def deadline(cls, phase: str, waited_s: float, *, sent: bool = False, started: bool = False) -> Failure:
@@ -160,6 +165,8 @@ class Failure:
                 return cls(kind=FailureKind.LOST, close_code=error.close_code, reason=error.reason, **facts)
             case ProtocolViolation():
                 return cls(kind=FailureKind.VIOLATION, **facts)
+            case ConnectFailed():
+                return cls(kind=FailureKind.CONNECT, fault=error.fault, **facts)
             case _:
                 return cls(kind=FailureKind.CONNECT, **facts)
 
@@ -201,7 +208,7 @@ class Failure:
         progress: dict[str, Any] = {"sent": self.sent, "started": self.started}
         match self.kind:
             case FailureKind.CONNECT:
-                return ConnectFailed(self.message, **progress)
+                return ConnectFailed(self.message, fault=self.fault, **progress)
             case FailureKind.UPGRADE:
                 assert self.status is not None
                 return UpgradeRefused(

@@ -99,6 +99,7 @@ class Turn:
         "_started_at",
         "_state",
         "_transports",
+        "_without_socket",
         "inbox",
         "request",
     )
@@ -116,6 +117,7 @@ class Turn:
         self._avoiding: tuple[Candidate, ...] = ()
         self._over_http = False
         self._in_full = False
+        self._without_socket: Failure | None = None  # why it goes over HTTP
         self._again_at = 0.0
         # The current attempt.
         self._exchange: Exchange | None = None
@@ -336,6 +338,7 @@ class Turn:
             avoiding=self._avoiding,
             in_full=self._in_full,
             over_http=self._over_http,
+            patient=settings.policy.waits,
             due=settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at),
             label=f"http turn {self._key.number}.{self._attempts}",
         )
@@ -379,12 +382,13 @@ class Turn:
         self._transports.counters.add_recovery(decision.cause)
         connection = self._sent.connection if self._sent is not None else None
         log_recovery(self._key.number, self._attempts, connection, failure, decision)
-        self._set_up_next(decision)
+        self._set_up_next(decision, failure)
 
-    def _set_up_next(self, decision: Decision) -> None:
+    def _set_up_next(self, decision: Decision, failure: Failure) -> None:
         inbox, exchange = self.inbox, self._exchange
         if decision.action is Action.HTTP:
             self._over_http = True
+            self._without_socket = failure
             self._transports.counters.add("fallbacks")
         elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
             self._avoiding = (*self._avoiding, exchange.connection)
@@ -450,7 +454,11 @@ class Turn:
     def _raise(self, failure: Failure) -> NoReturn:
         output_seen = self.output_seen
         self._end("failed", failure.name, failure.code)
-        raise failure.exception(output_seen=output_seen)
+        error = failure.exception(output_seen=output_seen)
+        if self._without_socket is not None and not failure.is_of_service:
+            # The failure over HTTP is often a consequence; the reason why there was no socket is not.
+            error.__cause__ = self._without_socket.exception()
+        raise error
 
     def _end(self, outcome: TurnOutcome, error: str = "", code: str | None = None) -> None:
         if self._state is _ENDED:
