@@ -47,9 +47,19 @@ class Exchange:
         )
         return head, json.loads(await self.reader.readexactly(length))
 
-    def answer(self, body: bytes, *, status: str = "200 OK", headers: str = "", whole: bool = True) -> None:
-        kind = "text/event-stream" if status.startswith("200") else "text/html"
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n"
+    def answer(
+        self,
+        body: bytes,
+        *,
+        status: str = "200 OK",
+        headers: str = "",
+        whole: bool = True,
+        kind: str | None = "text/event-stream",
+    ) -> None:
+        if not status.startswith("200"):
+            kind = "text/html"
+        type_line = f"Content-Type: {kind}\r\n" if kind is not None else ""
+        head = f"HTTP/1.1 {status}\r\n{type_line}Transfer-Encoding: chunked\r\n{headers}\r\n"
         self.writer.write(head.encode())
         self.chunk(body)
         if whole:
@@ -374,6 +384,64 @@ async def test_a_request_that_acts_is_not_sent_again_when_its_answer_cannot_be_r
         with pytest.raises(ProtocolViolation):
             await ask(client.conversation(model="echo", tools=acting), "hello")
     assert len(emulator.responses) == 1
+
+
+WHOLE = {"id": "resp_1", "object": "response", "status": "completed", "model": "m"}
+TEXT = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}
+
+
+@pytest.mark.parametrize("kind", [None, "", "application/json", "text/plain; charset=utf-8"])
+async def test_events_are_read_whatever_their_content_type(kind: str | None) -> None:
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        exchange.answer(answer_of(1), kind=kind)
+
+    async with answering(script) as answers, client_to(answers) as client:
+        assert (await ask(client.conversation(model="m"), "hello")).response.output_text == "Hello."
+    assert len(answers.bodies) == 1
+
+
+async def test_an_answer_may_end_without_a_blank_line() -> None:
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        exchange.answer(answer_of(1).rstrip())
+
+    async with answering(script) as answers, client_to(answers) as client:
+        assert (await ask(client.conversation(model="m"), "hello")).response.output_text == "Hello."
+    assert len(answers.bodies) == 1
+
+
+async def test_a_whole_response_instead_of_events_is_an_answer() -> None:
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        exchange.answer(json.dumps({**WHOLE, "output": [TEXT]}).encode(), kind="application/json")
+
+    async with answering(script) as answers, client_to(answers) as client:
+        chat = client.conversation(model="m")
+        assert (await ask(chat, "hello")).response.output_text == "Hello."
+    assert len(answers.bodies) == 1
+    assert chat.items[-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code"),
+    [
+        (b'{"error": {"message": "no credit", "code": "c"}}', "no credit", "c"),
+        (b'data: {"error": {"message": "no credit", "code": "c"}}\n\n', "no credit", "c"),
+        (b'event: error\ndata: {"message": "no credit", "code": "c"}\n\n', "no credit", "c"),
+        (b"event: error\ndata: no credit\n\n", "no credit", None),
+        (b"<html><title>Sign in</title></html>", "Sign in", None),
+        (b"upstream died", "upstream died", None),
+    ],
+)
+async def test_an_error_with_status_200_is_a_refusal_after_one_request(
+    body: bytes, words: str, code: str | None
+) -> None:
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        exchange.answer(body)
+
+    async with answering(script) as answers, client_to(answers) as client:
+        with pytest.raises(ResponseRefused, match=words) as refusal:
+            await ask(client.conversation(model="m"), "hello")
+    assert (refusal.value.code, refusal.value.sent, refusal.value.started) == (code, True, False)
+    assert len(answers.bodies) == 1
 
 
 # Leaving.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,8 @@ import httpx2
 import pytest
 
 from trunkline._network import sse
-from trunkline._network.sse import MAX_ERROR_BYTES, MAX_TEXT, read_events
+from trunkline._network.sse import MAX_ERROR_BYTES, read_events
+from trunkline._protocol.document import MAX_WORDS
 
 from ..waiting import soon
 
@@ -20,10 +22,20 @@ FINAL = b'{"type": "response.completed"}'
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx2.Response:
+    if isinstance(body, bytes):
+        body = pieces(body)
     request = httpx2.Request("POST", "http://service.invalid/v1/responses")
     return httpx2.Response(
         status, content=body, headers=STREAM if headers is None else headers, request=request
     )
+
+
+async def pieces(*parts: bytes | Exception) -> AsyncIterator[bytes]:
+    """A body in these pieces; an exception breaks it off."""
+    for part in parts:
+        if isinstance(part, Exception):
+            raise part
+        yield part
 
 
 async def frames_of(response: httpx2.Response) -> list[bytes]:
@@ -75,6 +87,32 @@ async def test_an_event_may_be_larger_than_the_limit_of_httpx2() -> None:
     assert len(frame) == 2 * 2**20
 
 
+async def test_compressed_events_are_read() -> None:
+    body = gzip.compress(b"data: " + FINAL + b"\n\n")
+    assert await frames_of(answer(body, headers={**STREAM, "content-encoding": "gzip"})) == [FINAL]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+async def test_an_event_that_is_whole_counts_when_the_connection_breaks(end: bytes) -> None:
+    broken = pieces(b"data: {}\n\ndata: " + FINAL + end, httpx2.ReadError("broken"))
+    assert await frames_of(answer(broken)) == [b"{}", FINAL]
+
+
+@pytest.mark.parametrize("rest", [b"", b'data: {"type":', b"data: {}"])
+async def test_a_connection_that_breaks_before_the_final_event_is_an_error(rest: bytes) -> None:
+    with pytest.raises(httpx2.ReadError):
+        await frames_of(answer(pieces(b"data: {}\n\n" + rest, httpx2.ReadError("broken"))))
+
+
+async def test_a_document_with_status_200_is_one_frame() -> None:
+    (frame,) = await frames_of(answer(pieces(b'{"error": ', b'"died"}')))
+    assert json.loads(frame)["error"]["message"] == "died"
+
+
+async def test_an_empty_body_has_no_frame() -> None:
+    assert await frames_of(answer(b"")) == []
+
+
 async def test_a_refusal_has_the_error_the_status_and_the_headers() -> None:
     body = b'{"error": {"code": "rate_limit_exceeded", "message": "Slow down."}}'
     event = await refusal_of(answer(body, 429, {"content-type": "application/json", "retry-after": "7"}))
@@ -98,7 +136,7 @@ async def test_a_refusal_without_an_error_object_names_the_status(body: bytes) -
         (b'[{"error": {"code": 400, "message": "Unknown name"}}]', "400", "Unknown name"),
         (b"the model does not support tools", None, "the model does not support tools"),
         (b'"only a text"', None, "only a text"),
-        (b"x" * 5000, None, "x" * MAX_TEXT),
+        (b"x" * 5000, None, "x" * MAX_WORDS),
     ],
 )
 async def test_a_refusal_keeps_the_words_of_other_servers(body: bytes, code: str | None, words: str) -> None:

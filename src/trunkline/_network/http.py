@@ -204,6 +204,7 @@ class HttpState(Enum):
 
 # Bound once: looking a member of an enumeration up costs more than the rest of a comparison.
 _POSTED: Final = HttpState.POSTED
+_STARTED: Final = HttpState.STARTED
 
 
 class HttpExchange:
@@ -288,8 +289,11 @@ class HttpExchange:
         self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
 
     def _deliver(self, frame: bytes) -> bool:
-        sink = self._sink
-        sink.deliver(decode(frame))
+        sink, event = self._sink, decode(frame)
+        if event.is_delta and self._state is _STARTED:
+            sink.deliver_delta(event)
+        else:
+            sink.deliver(event)
         is_over = sink.is_over
         state = self._state
         # The event itself may be the reason to abandon: that state is final.

@@ -1,23 +1,20 @@
-"""Server-sent events: the answer to a request over HTTP, as the frames that a socket would bring."""
+"""Reading of the answer to a request over HTTP, as the frames that a socket would bring."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .._protocol.error_fields import read_error
-from .._protocol.events import ErrorEvent
+from .._protocol.document import document_frame
+from .._protocol.sse import BodyForm, EventParser
 
 if TYPE_CHECKING:
     import httpx2
 
-MAX_EVENT_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
-MAX_TEXT = 300
-"""The maximum length of the words of an error that is not JSON."""
 READ_ON_S = 1.0
 """Time limit for the end of the stream after the final event, so that the connection can be used again."""
 
@@ -31,59 +28,48 @@ async def read_events(response: httpx2.Response, deliver: Callable[[bytes], bool
 
     Raises:
         TimeoutError: the stream did not end within ``READ_ON_S`` after the final event.
+        ProtocolViolation: an event is too large.
     """
-    from httpx2 import EventSource
-
-    # The status comes first: `EventSource` raises an SSEError for any answer of another content type, such as
-    # a 429, which would hide status and headers.
     if response.status_code != HTTPStatus.OK:
-        deliver(await _refusal(response))
+        content = await _beginning(response)
+        deliver(document_frame(content, response.status_code, response.headers))
         return
-    is_complete = False
+    parser, is_complete = EventParser(), False
     async with asyncio.timeout(None) as limit:
-        # The default limit of an event is 1 MiB, less than some final responses.
-        async for event in EventSource(response, max_event_size=MAX_EVENT_BYTES):
-            # Comments have no data. "[DONE]" is sent by servers that follow the Chat Completions API.
-            if is_complete or not event.data or event.data == "[DONE]":
-                continue
-            if deliver(event.data.encode()):
-                is_complete = True
-                limit.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
+        try:
+            async for chunk in _chunks(response):
+                if is_complete:
+                    continue
+                for frame in parser.feed(chunk):
+                    if deliver(frame):
+                        is_complete = True
+                        limit.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
+                        break
+        except Exception:
+            # The connection broke. What has arrived is as whole as after an orderly end.
+            if is_complete or not any(map(deliver, parser.end())):
+                raise
+            return
+    if is_complete or any(map(deliver, parser.end())):
+        return
+    if parser.form is BodyForm.DOCUMENT and parser.document:
+        deliver(document_frame(parser.document, response.status_code, response.headers))
 
 
-async def _refusal(response: httpx2.Response) -> bytes:
-    """An HTTP error as the ``error`` event that a socket would bring."""
+def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
+    # Almost no server compresses events, and the decoders of httpx2 cost as much as the parser.
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+
+
+async def _beginning(response: httpx2.Response) -> bytes:
+    """The beginning of the body of a refusal."""
     content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_ERROR_BYTES:
-            break
-    error = _error_in(bytes(content))
-    if not error.get("message"):
-        error["message"] = f"HTTP status {response.status_code}"
-    error["headers"] = dict(response.headers)
-    return json.dumps({"type": ErrorEvent.type, "status": response.status_code, "error": error}).encode()
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            content += chunk
+            if len(content) > MAX_ERROR_BYTES:
+                break
+    return bytes(content)
 
 
-def _error_in(content: bytes) -> dict[str, Any]:
-    """The error object in the body of an answer, with the code and the words wherever the server put them.
-
-    Empty for an HTML page.
-    """
-    try:
-        body = json.loads(content)
-    except RecursionError:
-        return {}
-    except ValueError:
-        text = content.decode(errors="replace").strip()
-        return {"message": text[:MAX_TEXT]} if text and not text.startswith("<") else {}
-    found = body.get("error", body) if isinstance(body, dict) else None
-    error = dict(found) if isinstance(found, dict) else {}
-    fields = read_error(body)
-    # The server's own spelling of the code stays, a number for example.
-    error.setdefault("code", fields.code)
-    error["message"] = fields.message or (body if isinstance(body, str) else None)
-    return error
-
-
-__all__ = ["MAX_EVENT_BYTES", "read_events"]
+__all__ = ["read_events"]
