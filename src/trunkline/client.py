@@ -266,7 +266,7 @@ class Client:
         self._loop.check()
         self._transports.check_admits()
         url = self._endpoint.websocket_url_for(model)
-        failure = await self._transports.pool.warm(url, connections)
+        failure = await self._transports.warm(url, connections)
         if failure is not None:
             raise failure.exception()
 

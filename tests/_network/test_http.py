@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -442,6 +444,50 @@ async def test_an_error_with_status_200_is_a_refusal_after_one_request(
             await ask(client.conversation(model="m"), "hello")
     assert (refusal.value.code, refusal.value.sent, refusal.value.started) == (code, True, False)
     assert len(answers.bodies) == 1
+
+
+# The HTTP client is imported when it is needed.
+
+IMPORTS = """
+import asyncio, errno, os, sys, threading
+import trunkline
+
+threads, failures = [], [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("httpx2", "httpcore2", "h11", "anyio"):
+            threads.append(threading.current_thread().name)
+            if failures:
+                raise failures.pop()
+
+sys.meta_path.insert(0, Finder())
+
+async def main():
+    client = trunkline.Client(base_url=sys.argv[1], api_key=sys.argv[2], transport="http",
+                              policy=trunkline.Policy(max_attempts=1))
+    async with client:
+        chat = client.conversation(model="echo")
+        try:
+            await chat.run("hello")
+        except trunkline.ConnectFailed as error:
+            print(error, error.sent)
+        print((await chat.run("hello")).output_text, set(threads))
+
+asyncio.run(main())
+"""
+
+
+async def test_the_http_client_is_imported_in_a_thread_and_a_failure_of_that_reaches_its_turn(
+    emulator: Emulator,
+) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", IMPORTS, emulator.base_url, str(emulator.api_key), stdout=subprocess.PIPE
+    )
+    output, _ = await soon(child.communicate(), within_s=30)
+    failure, answer = output.decode().splitlines()
+    assert failure == "the HTTP client cannot be prepared: Too many open files False"
+    assert answer == "hello {'trunkline http'}"
 
 
 # Leaving.

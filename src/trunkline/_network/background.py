@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -25,6 +27,26 @@ def in_background(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     task = asyncio.get_running_loop().create_task(work, name=name)
     keep(task)
     return task
+
+
+def in_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Run a function in a thread of its own.
+
+    The threads of the event loop are not used: tools and name resolution of the application may occupy them.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # one of several waiting tasks cannot cancel it for the others
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def keep(task: asyncio.Task[Any]) -> None:
@@ -146,6 +168,7 @@ __all__ = [
     "cancel",
     "ended",
     "in_background",
+    "in_thread",
     "keep",
     "running_loop",
 ]

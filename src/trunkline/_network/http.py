@@ -11,7 +11,10 @@ import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from enum import Enum, auto
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ from .._protocol.frames import http_body
 from .._protocol.items import TurnInput
 from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
-from .background import Unstoppable, cancel, in_background, running_loop
+from .background import Unstoppable, cancel, in_background, in_thread, running_loop
 from .exchange import Sent
 from .http_client import http_client
 from .reasons import system_message, unresolved, untrusted
@@ -76,6 +79,7 @@ class HttpTransport:
         self._proxy = proxy
         self.authority: str = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
+        self._opening: Future[httpx2.AsyncClient] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._log_content = log_content
@@ -122,7 +126,7 @@ class HttpTransport:
         return await self._redials.connect(lambda: self._post(body), until, repeats=UNREACHED)
 
     async def _post(self, body: bytes) -> httpx2.Response:
-        client = self._opened()
+        client = await self._opened()
         headers = await self._request_headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
@@ -141,14 +145,41 @@ class HttpTransport:
             problem = f"the api_key function raised {type(failure).__name__}; nothing was sent"
             raise ConnectFailed(problem) from failure
 
-    def _opened(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            self._loop = asyncio.get_running_loop()
-            # The same reading of proxy, environment and certificates as for a WebSocket.
-            route = route_to(self._url, self._proxy)
-            self.authority = str(route)
-            self._client = http_client(route, self._ssl_context, connect_s=self._connect_s)
+    def prepare(self) -> None:
+        """Begin to import the HTTP client and to load certificates, so that the first request does not wait.
+
+        It is done in a thread: it takes a tenth of a second, in which no running response would be read.
+        May be called without an event loop, and again.
+        """
+        if self._client is None and self._opening is None:
+            self._opening = in_thread(self._make_client, "trunkline http")
+
+    async def _opened(self) -> httpx2.AsyncClient:
+        self._loop = asyncio.get_running_loop()
+        self.prepare()
+        if self._client is None and self._opening is not None:
+            opening = self._opening
+            try:
+                client = await asyncio.wrap_future(opening)
+            except Exception as error:  # no file descriptor is free, for example
+                if self._opening is opening:
+                    self._opening = None
+                if isinstance(error, ConnectFailed):
+                    raise
+                why = system_message(error) if isinstance(error, OSError) else type(error).__name__
+                raise ConnectFailed(f"the HTTP client cannot be prepared: {why}") from error
+            self._client = self._client or client
+            self._opening = None
+        assert self._client is not None
         return self._client
+
+    def _make_client(self) -> httpx2.AsyncClient:
+        with suppress(ImportError):  # the first request would import it
+            import_module("anyio._backends._asyncio")
+        # The same reading of proxy, environment and certificates as for a WebSocket.
+        route = route_to(self._url, self._proxy)
+        self.authority = str(route)
+        return http_client(route, self._ssl_context, connect_s=self._connect_s)
 
     @property
     def was_used(self) -> bool:

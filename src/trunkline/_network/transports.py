@@ -96,6 +96,8 @@ class Transports:
         self._closed = asyncio.Event()
         self._idle: asyncio.Event | None = None  # of `drain`; set by the end of the last turn
         self._lifetime = Lifetime(pool, http)
+        if mode is Transport.HTTP:
+            http.prepare()
 
     def begin(self) -> None:
         """The transports are used in the running event loop.
@@ -107,6 +109,12 @@ class Transports:
     def state(self) -> PoolState:
         """The connections and requests at this moment."""
         return replace(self.pool.state(), http=self.http.in_flight, probing=bool(self._probes))
+
+    async def warm(self, url: str, connections: int) -> Failure | None:
+        """Open sockets, and prepare the HTTP client if turns may use it."""
+        if self._mode is not Transport.WEBSOCKET:
+            self.http.prepare()
+        return await self.pool.warm(url, connections)
 
     def begin_turn(self) -> int:
         """Begin a turn, whose first attempt calls `check_admits`. Returns its number, from 1.
@@ -237,6 +245,7 @@ class Transports:
         is_no_answer = failure.fault in ("unreachable", "final")
         if self._mode is Transport.AUTO and not is_refused_for_now and not is_no_answer:
             self._breaker.failed(self.world.clock())
+            self.http.prepare()
 
     def _goes_over_http(self, url: str) -> bool:
         """Whether a turn that begins now goes over HTTP. A probe that is due begins in the background."""
