@@ -207,7 +207,7 @@ class Turn:
         asked = self.asked_until(len(steers.segments))
         answer = Answer(asked, _output_of(final.response), tuple(steers.waiting))
         self._response = final.response
-        if isinstance(final, ResponseCompleted):
+        if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
             self._remember(final.response, answer)
         self._end("answered")
         return answer
