@@ -202,6 +202,43 @@ def test_answered_calls_pass() -> None:
     checks()
 
 
+ASYNC = {"type": "function", "name": CALL["name"], "async": True}
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ([CALL], {"tools": [ASYNC]}),
+        ([CALL], {"tools": [{"type": "namespace", "name": "n", "tools": [ASYNC]}]}),
+        ([{**CALL, "async": True}], {}),
+        ([{"type": "additional_tools", "role": "developer", "tools": [ASYNC]}, CALL], {}),
+        ([CALL, user("a"), user("b"), OUTPUT], {"tools": [ASYNC]}),
+    ],
+)
+def test_the_call_of_an_async_tool_may_stay_open(
+    values: list[dict[str, Any]], fields: dict[str, Any]
+) -> None:
+    checks(user("a"), *values, user("b"), **fields)
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ([CALL], {"tools": [{**ASYNC, "async": False}]}),
+        ([CALL], {"tools": [{**ASYNC, "name": "other"}, {"type": "mcp", "tools": ["x"]}]}),
+        ([{**CALL, "async": None}], {}),
+        ([CALL, {**CALL, "call_id": "call_0", "async": True}], {}),
+    ],
+)
+def test_any_other_open_call_is_refused(values: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="without an output: call_1;"):
+        checks(user("a"), *values, user("b"), **fields)
+
+
+def test_the_output_of_a_program_needs_no_call() -> None:
+    checks(user("a"), {"type": "function_call_output", "name": "f", "output": "x"})
+
+
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation"])
 def test_an_output_may_answer_a_call_that_the_server_holds(name: str) -> None:
     checks(OUTPUT, **{name: "x_1"})

@@ -171,6 +171,32 @@ def test_another_role_or_content_is_another_message(other: dict[str, Any]) -> No
             {"id": "cmp_2"},
             {"encrypted_content": "y"},
         ),
+        (
+            {"type": "function_call_output", "name": "f", "output": "x"},
+            {"id": "o", "status": "completed", "call_id": None},
+            {"name": "g", "namespace": "n", "caller": {"type": "program"}, "output": "y", "call_id": "c"},
+        ),
+        (
+            {"type": "program", "id": "p", "call_id": "c", "code": "1"},
+            {"id": "q", "status": "completed", "fingerprint": "f"},
+            {"call_id": "d", "code": "2"},
+        ),
+        (
+            {"type": "program_output", "id": "p", "call_id": "c", "result": "1"},
+            {"id": "q", "status": "completed"},
+            {"call_id": "d", "result": "2"},
+        ),
+        (
+            {"type": "additional_tools", "role": "developer", "tools": []},
+            {"id": "a", "status": "completed"},
+            {"tools": [{}]},
+        ),
+        (
+            {"type": "configuration_update", "reasoning": {"effort": "low"}},
+            {"id": "a", "status": "completed"},
+            {"reasoning": {"effort": "high"}, "text": {}},
+        ),
+        ({"type": "compaction_trigger"}, {"id": "a", "status": "completed"}, {"type": "compaction"}),
         ({"type": "brand_new", "id": "1"}, {}, {"id": "2", "status": "completed"}),
     ],
     ids=lambda value: value.get("type") if isinstance(value, dict) and len(value) > 1 else "",

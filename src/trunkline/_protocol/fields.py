@@ -8,7 +8,7 @@ inside option objects (``reasoning``, ``text`` …), stay off the wire, because 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
@@ -21,6 +21,8 @@ _REFUSED: Final = {
     "stream": "turns are always streamed; remove it",
     "stream_options": "it has no effect over a WebSocket; remove it",
     "background": "background responses have no stream; use the HTTP API for them",
+    "background_options": "background responses have no stream; use the HTTP API for them",
+    "betas": "it is no field of the Responses API; give the client headers={'OpenAI-Beta': …}",
     "type": "trunkline sets it; remove it",
     "stream_id": "trunkline chooses the lane; remove it",
     "generate": "use warm() for a request without output",
@@ -176,7 +178,7 @@ class Fields:
 def check_calls(asked: History, fields: Fields) -> None:
     """Refuse an input with tool calls without an output, or with outputs without a call.
 
-    The service would refuse such a request.
+    The service would refuse such a request. Calls of async tools may stay without an output.
 
     Raises:
         ConfigurationError: the message names the call ids.
@@ -186,10 +188,11 @@ def check_calls(asked: History, fields: Fields) -> None:
     # A reference may stand for the missing call or output.
     if any(item.kind == "item_reference" for item in asked):
         return
-    if asked.open_calls:
+    owed = asked.open_calls - _async_calls(asked, fields) if asked.open_calls else asked.open_calls
+    if owed:
         _refuse(
             "input",
-            f"the input has tool calls without an output: {', '.join(sorted(asked.open_calls))}; add an item "
+            f"the input has tool calls without an output: {', '.join(sorted(owed))}; add an item "
             "of type 'function_call_output' (or the output type of that tool) for each call_id, or remove "
             "the calls",
         )
@@ -200,6 +203,27 @@ def check_calls(asked: History, fields: Fields) -> None:
             f"the input has tool outputs without a call: {', '.join(sorted(asked.orphan_outputs))}; "
             "add the calls that they answer, or remove the outputs",
         )
+
+
+def _async_calls(asked: History, fields: Fields) -> set[str]:
+    """The ids of the open calls whose tool has ``async: true``, or that say so themselves."""
+    names = set(_async_names(fields.get("tools")))
+    calls = []
+    for item in asked:
+        if item.kind == "additional_tools":
+            names.update(_async_names(item.json().get("tools")))
+        elif item.is_call and item.call_id in asked.open_calls:
+            calls.append(item.json())
+    return {call["call_id"] for call in calls if call.get("async") is True or call.get("name") in names}
+
+
+def _async_names(tools: object) -> Iterator[str]:
+    """The names of the async tools in a list of tools, in namespaces too."""
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            if tool.get("async") is True and isinstance(tool.get("name"), str):
+                yield tool["name"]
+            yield from _async_names(tool.get("tools"))
 
 
 def _check(name: str, value: Any) -> None:

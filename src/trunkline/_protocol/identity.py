@@ -9,7 +9,12 @@ kind                          fields compared
 message                       role and content; a string equals one text part
 tool call                     call id, name, and arguments, input, action or operation; a string of
                               arguments is compared as JSON
-output of a tool call         call id and output; for patches and shells also the status
+output of a tool call         call id and output; for patches and shells also the status; without a call
+                              id, which programs may leave out, the name, the namespace and the caller
+program, its output           call id, and code or result
+additional tools              role and tools
+compaction trigger            nothing else
+configuration update          all fields but its id and status
 approval, reference           its ids, and the request or the answer
 reasoning                     the encrypted content, else id, summary and content
 compaction, any other kind    the encrypted content, else all fields
@@ -49,12 +54,19 @@ OUTPUTS: Final = {
     "apply_patch_call_output": ("call_id", "output", "status"),
     "tool_search_output": ("call_id", "tools"),
 }
+_PROGRAMS_AND_SETTINGS: Final = {
+    "program": ("call_id", "code"),
+    "program_output": ("call_id", "result"),
+    "additional_tools": ("role", "tools"),
+    "compaction_trigger": (),
+}
 _BY_ID: Final = {
     "item_reference": ("id",),
     "mcp_approval_request": ("id", "server_label", "name", "arguments"),
     "mcp_approval_response": ("approval_request_id", "approve", "reason"),
 }
-_IDENTITY: Final = CALLS | OUTPUTS | _BY_ID
+_IDENTITY: Final[dict[str, tuple[str, ...]]] = CALLS | OUTPUTS | _PROGRAMS_AND_SETTINGS | _BY_ID
+_WITHOUT_A_CALL_ID: Final = ("name", "namespace", "caller", "output")
 _WITH_ARGUMENTS: Final = frozenset(kind for kind, fields in _IDENTITY.items() if "arguments" in fields)
 _SERVER_SIDE_FIELDS: Final = frozenset({"annotations", "logprobs"})
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
@@ -86,6 +98,8 @@ def _is_plain_text(part: object) -> bool:
 def identity(kind: str, source: JSON) -> bytes:
     """The identity of an item, as a hash."""
     fields = _IDENTITY.get(kind)
+    if kind == "function_call_output" and source.get("call_id") is None:
+        fields = _WITHOUT_A_CALL_ID
     if fields is not None:
         values = [source.get(name) for name in fields]
         if kind in _WITH_ARGUMENTS:
@@ -102,6 +116,8 @@ def identity(kind: str, source: JSON) -> bytes:
         return _hash([kind, source["encrypted_content"]])
     if kind == "reasoning":
         return _hash([kind, source.get("id"), source.get("summary"), source.get("content")])
+    if kind == "configuration_update":
+        return _hash([kind, {name: value for name, value in source.items() if name not in ("id", "status")}])
     return _hash([kind, source])
 
 

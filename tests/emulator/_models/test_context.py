@@ -40,6 +40,20 @@ def test_open_calls_are_known_without_looking_back() -> None:
     context.extended([answer("b"), answer("a")]).require_answers()
 
 
+def test_calls_of_async_tools_may_stay_open() -> None:
+    context = Context(None, (call("a"), {**call("b"), "async": True}))
+    context.require_answers({"f"})
+    with pytest.raises(ApiError, match="for function call a"):
+        context.require_answers({"g"})
+    assert set(context.extended([answer("b")]).open_calls) == {"a"}
+
+
+def test_an_output_that_names_no_call_answers_none() -> None:
+    context = Context(None, (call("a"),))
+    given = {"type": "function_call_output", "name": "f", "output": "1"}
+    assert set(context.extended([given]).open_calls) == {"a"}
+
+
 @pytest.mark.parametrize(
     "item",
     [

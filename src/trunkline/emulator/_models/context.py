@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -96,14 +96,18 @@ class Context:
             node = node._parent
         return False
 
-    def require_answers(self) -> None:
-        """Refuse a context with an open tool call.
+    def require_answers(self, async_tools: Collection[str] = ()) -> None:
+        """Refuse a context with an open tool call, unless its tool is async.
+
+        Args:
+            async_tools: the names of tools whose calls may stay open.
 
         Raises:
             ApiError: names the first open call.
         """
-        for call_id in self.open_calls:
-            raise output_missing(call_id)
+        for call_id, call in self.open_calls.items():
+            if call.get("async") is not True and call.get("name") not in async_tools:
+                raise output_missing(call_id)
 
 
 def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[str, Item]:
@@ -113,12 +117,17 @@ def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[
         if name in _ANSWERED_BY and _is_owed(item):
             calls = dict(before) if calls is None else calls
             calls[call_id_of(item)] = item
-        elif name in _OUTPUTS:
+        elif name in _OUTPUTS and _names_its_call(item):
             calls = dict(before) if calls is None else calls
             call = calls.pop(call_id_of(item), None)
             if call is None or _ANSWERED_BY[call["type"]] != name:
                 raise call_missing(call_id_of(item))
     return before if calls is None else calls
+
+
+def _names_its_call(output: Item) -> bool:
+    """Whether an output has the id of its call; outputs of functions called by programs need none."""
+    return output["type"] != "function_call_output" or output.get("call_id") is not None
 
 
 def _is_owed(call: Item) -> bool:

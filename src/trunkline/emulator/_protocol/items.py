@@ -89,8 +89,8 @@ ITEMS: dict[str, Check] = {
         _CALLER | {"id": ID, "status": STATUS},
     ),
     "function_call_output": fields(
-        _TYPE | {"call_id": CALL_ID, "output": OUTPUT},
-        _CALLER | {"id": ID, "status": STATUS, "name": nullable(TEXT)},
+        _TYPE | {"output": OUTPUT},
+        _CALLER | {"call_id": nullable(CALL_ID), "id": ID, "status": STATUS, "name": nullable(TEXT)},
     ),
     "custom_tool_call": fields(
         _TYPE | {"call_id": CALL_ID, "name": string(min_length=1), "input": TEXT},
@@ -160,6 +160,8 @@ def check_item(item: Any, path: str) -> None:
     if name not in ITEMS:
         raise unsupported_value(f"{path}.type", name, ITEMS)
     ITEMS[name](item, path)
+    if name == "function_call_output" and item.get("call_id") is None and not item.get("name"):
+        raise missing(f"{path}.call_id")
     _check_id(item, name, path)
     _check_source(item, name, path)
 

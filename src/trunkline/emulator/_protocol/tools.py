@@ -110,6 +110,13 @@ def allowed(tools: list[dict[str, Any]], chosen: Any) -> list[dict[str, Any]]:
     return [tool for tool in callable_tools if tool["name"] == chosen.get("name")]
 
 
+def async_names(tools: list[dict[str, Any]]) -> set[str]:
+    """The names of the tools with ``async: true``, in namespaces too."""
+    nested = [inner for tool in tools for inner in tool.get("tools") or []]
+    names = {tool["name"] for tool in tools if tool.get("async") is True and "name" in tool}
+    return names | async_names(nested) if nested else names
+
+
 def must_call(chosen: Any) -> bool:
     """Whether a ``tool_choice`` requires a tool call."""
     if isinstance(chosen, dict):

@@ -13,7 +13,9 @@ from .._models.context import Context, Item, common_tokens
 from .._models.prompt import Prompt
 from .._models.steps import Compact, Step
 from .._protocol.errors import ApiError, previous_response_not_found, response_not_found
+from .._protocol.items import type_of
 from .._protocol.request import CreateRequest, check_compact, check_create
+from .._protocol.tools import async_names
 from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
 from .generation import Generation
@@ -158,7 +160,8 @@ class Service:
         given = [resolved(item, f"input[{index}]", self.store) for index, item in enumerate(request.input)]
         items = steered + given
         context = (parent.after if parent else EMPTY).extended(items)
-        context.require_answers()
+        if context.open_calls:
+            context.require_answers(async_names([*request.tools, *_added_tools(context)]))
         budget = self.settings.context_window - _overhead(request)
         return items, fitted(context, budget=budget, truncation=request.body.get("truncation", "disabled"))
 
@@ -264,6 +267,11 @@ class Service:
 
 def _overhead(request: CreateRequest) -> int:
     return text_tokens(request.prompt_key)
+
+
+def _added_tools(context: Context) -> list[dict[str, Any]]:
+    """The tools that items of the context add to those of the request."""
+    return [tool for item in context.items() if type_of(item) == "additional_tools" for tool in item["tools"]]
 
 
 def _prompt(request: CreateRequest, context: Context, items: list[Item]) -> Prompt:
