@@ -111,6 +111,58 @@ def test_a_repeated_first_event_is_dropped_before_numbers_are_trusted() -> None:
     assert [ordering.admit(created), ordering.admit(created)] == [[created], []]
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0, 2, 1, 3, 5, 4, 6],
+        [0, 2, 1, 4, 3, 6, 5],
+        [0, 3, 1, 2, 4],
+    ],
+)
+def test_numbers_count_from_the_first_swap(numbers: list[int]) -> None:
+    assert passed(numbers) == sorted(numbers)
+
+
+@given(st.lists(st.booleans(), min_size=20, max_size=20))
+def test_events_that_changed_places_with_their_neighbours_pass_in_order(swaps: list[bool]) -> None:
+    numbers = list(range(22))
+    for number in range(1, 21):
+        # No event moves twice: the one that an early event overtook is the next to arrive.
+        if swaps[number - 1] and numbers[number] == number:
+            numbers[number], numbers[number + 1] = numbers[number + 1], numbers[number]
+    assert passed(numbers) == list(range(22))
+
+
+@pytest.mark.parametrize("step", [2, 3, 10])
+def test_numbers_with_gaps_delay_one_event_until_the_next(step: int) -> None:
+    ordering = Ordering()
+    times = [
+        [each.sequence_number for each in ordering.admit(event(DELTA, number * step))] for number in range(6)
+    ]
+    assert times == [[0], [], [step, 2 * step], [3 * step], [4 * step], [5 * step]]
+
+
+def test_an_event_without_a_number_is_not_overtaken_by_one_that_waits() -> None:
+    assert passed([0, 2, None, 3, 4]) == [0, 2, None, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.incomplete", "response.failed"])
+def test_an_end_waits_for_no_gap_before_numbers_are_trusted(kind: str) -> None:
+    ordering = Ordering()
+    ordering.admit(event(DELTA, 0))
+    end = event(kind, 7)
+    assert ordering.admit(end) == [end]
+
+
+@pytest.mark.parametrize("kind", ["error", "response.steer.accepted"])
+def test_answers_to_requests_release_no_event_that_waits(kind: str) -> None:
+    ordering = Ordering()
+    answer = event(kind, 1)
+    given = [event(DELTA, 0), event(DELTA, 2), answer, event(DELTA, 1), event(DELTA, 3)]
+    found = [[each.sequence_number for each in ordering.admit(each)] for each in given]
+    assert found == [[0], [], [1], [1, 2], [3]]
+
+
 @given(st.permutations(range(14)), st.lists(st.integers(0, 13), max_size=10))
 def test_permuted_and_repeated_events_pass_once_and_in_order(order: list[int], again: list[int]) -> None:
     numbers = [0, 1, *(number + 2 for number in [*order, *again])]

@@ -5,8 +5,9 @@ three states::
 
     UNPROVEN ──two numbers in a row──▶ TRUSTED ──old number, other content──▶ IGNORED
 
-- UNPROVEN: events pass as they come. A life-cycle event that repeats the last number is dropped, because a
-  response has one of each.
+- UNPROVEN: events pass as they come, except that the first early event waits for the one after it: if that
+  fills the gap, the two changed places and the numbers count. A life-cycle event that repeats the last number
+  is dropped, because a response has one of each.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
   most `MAX_HELD` events: late text is worse than a gap.
 - IGNORED: the server counts anew within the response. Events pass as they come.
@@ -54,13 +55,15 @@ class Ordering:
             themselves would cost kilobytes for each answer, and cache misses when they are freed.
     """
 
-    __slots__ = ("_expected", "_last", "expected_now", "held", "numbers", "recent")
+    __slots__ = ("_expected", "_may_wait", "_next", "expected_now", "held", "numbers", "recent")
 
     def __init__(self) -> None:
         self.numbers: Numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
-        self._last: int | None = None
+        # While the numbers are unproven: the one after the highest so far, and whether an early event waits.
+        self._next: int | None = None
+        self._may_wait = True
         self.recent: array[int] = array("q", [0]) * (RECENT + 1)
         self.expected_now: int = _NONE
 
@@ -95,7 +98,8 @@ class Ordering:
         """Begin anew: the successor of a steered response counts from its own start."""
         self.numbers = _UNPROVEN
         self.held.clear()
-        self._last = None
+        self._next = None
+        self._may_wait = True
         self.expected_now = _NONE
 
     def _offer_shortcut(self) -> None:
@@ -104,10 +108,10 @@ class Ordering:
 
     def _admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         number = event.sequence_number
-        if not isinstance(number, int) or self.numbers is Numbers.IGNORED:
-            return [event]
         if self.numbers is _UNPROVEN:
             return self._prove(number, event)
+        if not isinstance(number, int) or self.numbers is Numbers.IGNORED:
+            return [event]
         if event.kind in (EventKind.ERROR, EventKind.STEER):
             # These answer requests of ours and may count apart, so they wait for nothing and are never
             # dropped. If they do count with the others, they use up a number.
@@ -120,15 +124,39 @@ class Ordering:
         self.held[number] = event
         return self._release() if len(self.held) <= MAX_HELD else self._release_all()
 
-    def _prove(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
-        if number == self._last and event.kind.is_beginning:
-            return []
-        if self._last is not None and number == self._last + 1:
+    def _prove(self, number: object, event: ReceivedEvent) -> list[ReceivedEvent]:
+        # 1. These answer requests of ours and may count apart: they prove nothing and wait for nothing.
+        if event.kind is EventKind.ERROR or event.kind is EventKind.STEER:
+            return [event]
+        # 2. The event before left a gap, and this one fills it: they changed places, so the numbers count.
+        if self.held and number == self._next and isinstance(number, int):
             self.numbers = _TRUSTED
-            self._expected = number + 1
-        self._last = number
+            self._expected = number
+            self.held[number] = event
+            return self._release()
+        passed: list[ReceivedEvent] = []
+        if self.held:
+            # 3. It does not fill it: the numbers have gaps of their own, and no event waits for that again.
+            passed = self._release_all()
+            self._next = self._expected
+            self._may_wait = False
+        if not isinstance(number, int):
+            return [*passed, event]
+        following = self._next
+        if following is not None:
+            # 4. A response has one life-cycle event of each kind.
+            if number == following - 1 and event.kind.is_beginning:
+                return passed
+            # 5. A gap: the event after this one tells whether this one is early.
+            if number > following and self._may_wait and not event.kind.is_terminal:
+                self.held[number] = event
+                return passed
+            if number == following:
+                self.numbers = _TRUSTED
+                self._expected = number + 1
+        self._next = number + 1 if following is None else max(following, number + 1)
         self.recent[number & RECENT] = hash(event.raw)
-        return [event]
+        return [*passed, event]
 
     def _repeated(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         """An old number: a repetition, or a server that counts anew within the response."""
