@@ -85,7 +85,8 @@ class Builder:
             module = importlib.import_module(part.__module__ if hasattr(part, "__module__") else "builtins")
             if getattr(part, "__annotations__", None):
                 # Names imported for type checkers alone are looked up among the classes of the package.
-                found |= typing.get_type_hints(part, {**self._names, **vars(module)})
+                known = {**vars(typing), **self._names, **vars(module)}  # base classes may be elsewhere
+                found |= typing.get_type_hints(part, known)
         return found
 
     def value(self, hint: Any, name: str) -> Any:

@@ -28,7 +28,9 @@ PACKAGE = str(Path(trunkline.__file__).parent)
 KEY = "sk-key-of-the-caller"
 WORDS = "words-of-the-caller"
 
-IDENTIFIERS = "id response_id previous_response_id connection_id conversation_id successor_of lane lane_names"
+IDENTIFIERS = (
+    "id _id response_id previous_response_id connection_id conversation_id successor_of lane lane_names"
+)
 PLACES = "place target host server_address"
 NAMES = "name names tool model default_model response_model type wire_type kind event_type transport phase"
 STATES = "status _status code error error_code _functions"
