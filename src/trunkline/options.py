@@ -48,7 +48,7 @@ class Deadlines:
     """
 
     connect: float | None = 10.0
-    first_event: float | None = 15.0
+    first_event: float | None = 10.0
     first_output: float | None = 120.0
     between_events: float | None = 30.0
     total: float | None = None

@@ -71,4 +71,20 @@ def test_its_repr_shows_the_state() -> None:
     shown.append(repr(breaker))
     breaker.should_probe(10.0)
     shown.append(repr(breaker))
-    assert shown == ["<Breaker: closed>", "<Breaker: open>", "<Breaker: half-open>"]
+    assert shown == ["<Breaker: closed>", "<Breaker: open>", "<Breaker: probing>"]
+
+
+def test_an_opened_connection_is_a_trial_until_it_has_brought_a_response() -> None:
+    breaker = Breaker(cool_s=10)
+    breaker.opened()
+    assert breaker.is_settled
+    breaker.failed(0.0)
+    assert breaker.should_probe(10.0)
+    breaker.opened()
+    assert (breaker.is_closed, breaker.is_settled) == (True, False)
+    breaker.failed(10.0)
+    assert not breaker.should_probe(29.0), "the second wait is longer"
+    assert breaker.should_probe(30.0)
+    breaker.opened()
+    breaker.succeeded()
+    assert breaker.is_settled

@@ -45,6 +45,8 @@ NO_ROUTE = Failure.connect("no route")
 UNREACHABLE = Failure.connect("refused", fault="unreachable")
 UNTRUSTED = Failure.connect("not trusted", fault="final")
 CUT = Failure.connect("cut", fault="cut")
+TOO_LARGE = Failure.too_large(17, 16)
+SILENT = Failure.deadline("first_event", 1.0, sent=True)
 SLOW = Failure(kind=FailureKind.SLOW_CONSUMER, buffered=3, sent=True, started=True)
 NOT_FOUND = refused("previous_response_not_found")
 EVERY_FAILURE: list[Failure] = [
@@ -63,6 +65,7 @@ EVERY_FAILURE: list[Failure] = [
     UNREACHABLE,
     UNTRUSTED,
     CUT,
+    TOO_LARGE,
     upgrade(404),
     upgrade(429),
     upgrade(503),
@@ -130,6 +133,32 @@ def test_a_server_that_is_not_reached_is_not_reached_over_http_either(failure: F
 def test_a_dial_that_is_cut_is_a_reason_for_http() -> None:
     assert after(CUT, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
     assert after(CUT) == RAISED
+
+
+def test_a_request_that_is_too_large_goes_over_http_or_is_raised() -> None:
+    assert after(TOO_LARGE, http_allowed=True) == Decision(Action.HTTP, Cause.TOO_LARGE)
+    assert after(TOO_LARGE) == RAISED
+
+
+def test_a_socket_that_is_lost_with_a_large_request_may_have_been_closed_for_its_size() -> None:
+    large: dict[str, Any] = {"http_allowed": True, "sent_bytes": 2**20 + 1}
+    assert after(lost(), **large) == Decision(Action.HTTP, Cause.TOO_LARGE)
+    for failure, facts in (
+        (lost(), {**large, "sent_bytes": 2**20}),
+        (lost(), {**large, "http_allowed": False}),
+        (lost(started=True), large),
+        (lost(sent=False), large),
+    ):
+        assert after(failure, **facts).cause is Cause.CONNECTION
+
+
+@pytest.mark.parametrize("failure", [lost(), Failure.violation("x", sent=True), SILENT])
+def test_two_sockets_that_bring_nothing_are_a_reason_for_http(failure: Failure) -> None:
+    assert after(failure, barren=2, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
+    assert after(failure, barren=1, http_allowed=True).action is Action.ELSEWHERE
+    assert after(failure, barren=2).action is Action.ELSEWHERE
+    late = Failure.deadline("first_output", 1.0, sent=True)
+    assert after(late, barren=2, http_allowed=True).action is Action.ELSEWHERE
 
 
 @pytest.mark.parametrize("phase", ["first_event", "first_output", "between_events"])

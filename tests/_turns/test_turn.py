@@ -176,7 +176,7 @@ async def test_a_request_whose_hosted_tools_act_is_replayed_only_if_allowed(
             assert len(emulator.requests) == 1
 
 
-async def test_at_max_connections_a_stalled_turn_takes_another_lane(
+async def test_at_max_connections_a_silent_socket_is_replaced(
     emulator: Emulator,
 ) -> None:
     emulator.faults.add("stall", event=1)
@@ -185,7 +185,7 @@ async def test_at_max_connections_a_stalled_turn_takes_another_lane(
     async with client_of(emulator, deadlines=deadlines, limits=limits) as client:
         stream = await soon(ask(client.conversation(model="echo"), "hello"))
         assert stream.metrics.recoveries == [Cause.STALLED]
-        assert stream.metrics.lane == "lane-1"
+        assert (stream.metrics.connection, client.connections) == (2, 1)
 
 
 # Limits of the service.

@@ -8,6 +8,11 @@ any, after sending a request that may not be          raise, except for a refusa
 replayed                                              a code of the next two rows
 ``previous_response_not_found``                       forget the parent; send in full immediately
 connection limit or stream limit reached              retry on another connection
+request larger than a message may be                  HTTP for this turn if allowed; else raise
+connection lost before the response to a request      HTTP for this turn if allowed
+above 1 MiB began
+connection lost, violation, or no first event, twice  HTTP for this turn if allowed: something between
+on sockets that have never brought an event           carries the upgrade and no messages
 connection lost, protocol violation                   retry on another connection; delayed from the second
                                                       failure on
 no event in time                                      retry on another connection
@@ -39,6 +44,9 @@ from ..options import Phase, Policy
 
 _TOO_MANY_REQUESTS: Final = 429
 _NO_WEBSOCKET: Final = 501
+_BARREN_SOCKETS: Final = 2
+LARGE_BYTES: Final = 2**20
+"""The size of a request from which its size may be the reason why a server ends the socket."""
 
 
 class Action(Enum):
@@ -66,6 +74,7 @@ class Cause(Enum):
     STALLED = "stalled"
     UPGRADE = "upgrade"
     TRANSIENT = "transient"
+    TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Facts:
         parent_is_stored: the service stores that response.
         http_allowed: the turn may use HTTP instead of WebSocket.
         jitter: a random number from 0 to 1.
+        sent_bytes: the size of the failed attempt's frame or body.
+        barren: the number of attempts that failed on a socket which had never brought an event.
     """
 
     failure: Failure
@@ -93,6 +104,8 @@ class Facts:
     parent_is_stored: bool = False
     http_allowed: bool = False
     jitter: float = 0.5
+    sent_bytes: int = 0
+    barren: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,12 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
             return _RAISE
         case FailureKind.CONNECT:
             return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s)
+        case FailureKind.TOO_LARGE:
+            return Decision(Action.HTTP, Cause.TOO_LARGE) if facts.http_allowed else _RAISE
+        case FailureKind.LOST if facts.http_allowed and _may_be_too_large(facts):
+            return Decision(Action.HTTP, Cause.TOO_LARGE)
+        case FailureKind.LOST | FailureKind.VIOLATION if _carries_nothing(facts):
+            return Decision(Action.HTTP, Cause.UPGRADE)
         case FailureKind.LOST | FailureKind.VIOLATION:
             # The first retry is immediate: another connection is usually ready.
             return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s if facts.attempt > 1 else 0.0)
@@ -160,12 +179,28 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
             return _RAISE
         case FailureKind.DEADLINE if failure.phase == Phase.CONNECT and facts.http_allowed:
             return Decision(Action.HTTP, Cause.UPGRADE)
+        case FailureKind.DEADLINE if failure.phase == Phase.FIRST_EVENT and _carries_nothing(facts):
+            return Decision(Action.HTTP, Cause.UPGRADE)
         case FailureKind.DEADLINE:
             return Decision(Action.ELSEWHERE, Cause.STALLED)
         case FailureKind.SLOW_CONSUMER:
             return _RAISE
         case _:
             assert_never(failure.kind)
+
+
+def _may_be_too_large(facts: Facts) -> bool:
+    """Whether the server may have ended the socket because of the size of the request.
+
+    The close frame with that reason is often lost: the server resets a connection that is still written to.
+    """
+    failure = facts.failure
+    return failure.sent and not failure.started and facts.sent_bytes > LARGE_BYTES
+
+
+def _carries_nothing(facts: Facts) -> bool:
+    """Whether upgrades succeed and bring nothing, as through a proxy that cuts or swallows messages."""
+    return facts.http_allowed and facts.barren >= _BARREN_SOCKETS
 
 
 def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:

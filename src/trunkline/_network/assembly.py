@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
+from .._decisions.recovery import LARGE_BYTES
 from .._observe.metrics import PoolCounters
 from ..errors import ConnectFault
 from ..options import PoolLimits
@@ -12,7 +13,7 @@ from .credentials import Credentials
 from .dialler import Dialler
 from .endpoint import Endpoint
 from .http import HttpTransport
-from .pool import Pool
+from .pool import LARGEST_FRAME, Pool
 from .redials import UNREACHED, Redials
 from .transports import Transport, Transports
 from .wakeups import Wakeups
@@ -67,6 +68,8 @@ def assembled(
         named_lanes=endpoint.lanes,
         limits=limits,
         connect_s=connect_s,
+        # The limit of OpenAI is known. Elsewhere HTTP spares the other turns of a socket the attempt.
+        largest_shared=LARGEST_FRAME if endpoint.is_openai or mode is Transport.WEBSOCKET else LARGE_BYTES,
         counters=counters,
         world=world,
         log_content=log_content,

@@ -18,7 +18,8 @@ the dial together. It is always read. When it ends, each turn on it gets one fai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from enum import IntEnum, auto
 from typing import Final, TypeAlias
 
@@ -26,7 +27,7 @@ from .._observe.metrics import PoolCounters
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
 from .._protocol.events import ErrorEvent, EventKind, ReceivedEvent, ResponseEvent, UnknownEvent
-from .._protocol.failure import Failure
+from .._protocol.failure import TOO_LARGE, Failure, FailureKind
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from .._protocol.refusals import CONNECTION_LIMIT
@@ -80,6 +81,9 @@ class Connection:
     Attributes:
         opened_at: when the dial ended; ``None`` before.
         jitter: a random number from 0 to 1.
+        has_received: a response was received, or an error. A socket without either may carry nothing.
+        refused_bytes: the size of the request for which the server closed the connection; ``None`` if it
+            closed it for no request's size.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class Connection:
         self.lanes = lanes
         self.opened_at: float | None = None
         self.jitter: float = world.random()
+        self.has_received = False
+        self.refused_bytes: int | None = None
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
         self._clock = world.clock
@@ -267,6 +273,7 @@ class Connection:
         if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
             self._on_age_limit(event)
             return
+        self.has_received = True
         run = self.lanes.route(event)
         if run is None:
             self._on_stray(event)
@@ -338,6 +345,7 @@ class Connection:
         if socket is None or not socket.is_open:
             return self._end_of or Failure.lost(f"the connection was lost before the {kind} was sent")
         record(run)
+        run.size_bytes = len(frame)
         try:
             socket.send(frame)
         except ConnectionLost as error:  # the socket ended inside of the call
@@ -358,9 +366,16 @@ class Connection:
             return
         self._end_of = failure
         self._enter(ConnectionState.CLOSING)
-        for run in self.lanes.close():
+        runs = self.lanes.close()
+        refused = _refused(runs) if failure.close_code == TOO_LARGE else None
+        if refused is not None:
+            self.refused_bytes = refused.size_bytes
+        for run in runs:
             if run.sink is not None:
-                run.sink.fail(failure.on_request(sent=run.was_sent, started=run.has_started))
+                of_run = failure.on_request(sent=run.was_sent, started=run.has_started)
+                if run is refused:
+                    of_run = replace(of_run, kind=FailureKind.TOO_LARGE)
+                run.sink.fail(of_run)
         self._on_change(self)
 
     def _after_run(self) -> None:
@@ -384,3 +399,9 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.number}: {self._state.name}, {self.lanes.in_flight} in flight>"
+
+
+def _refused(runs: Iterable[Run]) -> Run | None:
+    """The run whose request was too large: the server does not name it, and has not begun its response."""
+    waiting = [run for run in runs if run.was_sent and not run.has_started]
+    return max(waiting, key=lambda run: run.size_bytes, default=None)

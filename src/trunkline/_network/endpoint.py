@@ -55,6 +55,11 @@ class Endpoint:
         host = parts.hostname or ""
         return cls(websocket, http, lanes if lanes is not None else host == OPENAI_HOST, host)
 
+    @property
+    def is_openai(self) -> bool:
+        """Whether the limits of OpenAI's own service apply."""
+        return self.host == OPENAI_HOST
+
     def websocket_url_for(self, model: str) -> str:
         """The WebSocket URL for a model.
 

@@ -76,6 +76,13 @@ class Exchange(Protocol):
     def may_go_on(self) -> bool:
         """Whether a successor may follow the response that has ended."""
 
+    @property
+    def is_barren(self) -> bool:
+        """Whether its socket has brought no event of any response."""
+
+    def distrust(self) -> None:
+        """The server was silent for too long: no new turn is placed on its socket."""
+
     def send(self) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""
 
@@ -100,9 +107,20 @@ class SocketExchange:
         plan: the items to send there.
         is_fork: the parent is the latest response of another lane.
         close_abandoned: close the socket of an abandoned answer if no other answer on it has a reader.
+        largest_frame: the number of bytes above which the server takes no message.
+        largest_shared: the same, while other runs are on the connection: they would end with it.
     """
 
-    __slots__ = ("_close_abandoned", "_is_fork", "_plan", "_request", "_run", "connection")
+    __slots__ = (
+        "_close_abandoned",
+        "_is_fork",
+        "_largest_frame",
+        "_largest_shared",
+        "_plan",
+        "_request",
+        "_run",
+        "connection",
+    )
 
     def __init__(
         self,
@@ -113,6 +131,8 @@ class SocketExchange:
         *,
         is_fork: bool,
         close_abandoned: bool,
+        largest_frame: int,
+        largest_shared: int,
     ) -> None:
         self.connection: Connection = connection
         self._request = request
@@ -120,6 +140,8 @@ class SocketExchange:
         self._plan = plan
         self._is_fork = is_fork
         self._close_abandoned = close_abandoned
+        self._largest_frame = largest_frame
+        self._largest_shared = largest_shared
 
     @property
     def lane(self) -> Lane:
@@ -131,6 +153,15 @@ class SocketExchange:
         """Whether a successor may follow the response that has ended."""
         return self._run.state is RunState.AWAITING
 
+    @property
+    def is_barren(self) -> bool:
+        """Whether the connection has brought no event of any response."""
+        return not self.connection.has_received
+
+    def distrust(self) -> None:
+        """Place no new turn on the connection. Responses that have begun may end."""
+        self.connection.retire()
+
     def send(self) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""
         plan, lane = self._plan, self._run.lane
@@ -141,6 +172,10 @@ class SocketExchange:
             stream_id=lane.name,
             generate=self._request.generate,
         )
+        is_alone = self.connection.lanes.in_flight == 1
+        limit = self._largest_frame if is_alone else self._largest_shared
+        if len(payload) > limit:  # the server would close the socket, with every turn on it
+            return Failure.too_large(len(payload), limit)
         failure = self.connection.send(self._run, payload)
         if failure is not None:
             return failure

@@ -245,11 +245,13 @@ class HttpExchange:
         lane: always ``None``: HTTP has no lanes.
         connection: always ``None``: the HTTP client chooses the connection.
         may_go_on: always ``False``: a response over HTTP cannot be steered.
+        is_barren: always ``False``: there is no socket.
     """
 
     lane: None = None
     connection: None = None
     may_go_on: bool = False
+    is_barren: bool = False
 
     def __init__(
         self,
@@ -291,6 +293,9 @@ class HttpExchange:
             UsageError: always.
         """
         raise UsageError("steer() needs a WebSocket, and this turn uses HTTP")
+
+    def distrust(self) -> None:
+        """Does nothing: no other turn uses the connection."""
 
     def abandon(self) -> None:
         """Close the connection, so that the service stops. After the final event the request just ends."""

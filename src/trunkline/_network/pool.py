@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
 from .._decisions.request import Request
@@ -28,6 +28,10 @@ from .background import cancel, in_background
 from .connection import Connect, Connection
 from .exchange import SocketExchange
 from .world import Timer, World
+
+LARGEST_FRAME: Final = 16 * 2**20
+"""The size in bytes of the largest message that OpenAI takes over a WebSocket."""
+_SMALL_FRAME: Final = 2**16
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +51,8 @@ class Pool:
         connect: gives, for a URL, the function that dials it.
         named_lanes: the endpoint has lanes.
         limits: the bounds.
+        largest_shared: the number of bytes above which a request is not sent on a socket with other turns,
+            which would end with it if the server refuses its size.
         connect_s: the time limit of a dial, in seconds.
         counters: where events of the pool are counted.
         world: the clock, for ages and drains, and chance, for jitter.
@@ -60,6 +66,7 @@ class Pool:
         named_lanes: bool,
         limits: PoolLimits,
         connect_s: float | None,
+        largest_shared: int = LARGEST_FRAME,
         counters: PoolCounters,
         world: World,
         log_content: bool = False,
@@ -71,6 +78,8 @@ class Pool:
         self._counters = counters
         self._world = world
         self._log_content = log_content
+        self._largest_frame = LARGEST_FRAME
+        self._largest_shared = largest_shared
         self._numbers = count(1)
         self._connections: dict[str, list[Connection]] = {}
         self._closing: list[Connection] = []
@@ -187,6 +196,8 @@ class Pool:
             seat.plan,
             is_fork=seat.fork_of is not None,
             close_abandoned=self._limits.close_abandoned,
+            largest_frame=self._largest_frame,
+            largest_shared=min(self._largest_frame, self._largest_shared),
         )
 
     def _serve_queues(self) -> None:
@@ -240,6 +251,10 @@ class Pool:
     def _on_change(self, connection: Connection) -> None:
         """A place became free, or a connection became ready, retired or ended."""
         if not connection.takes_turns:
+            refused_bytes = connection.refused_bytes
+            # A server that refuses a small message has another reason than its size.
+            if refused_bytes is not None and refused_bytes > _SMALL_FRAME:
+                self._largest_frame = min(self._largest_frame, refused_bytes - 1)
             for group in self._connections.values():
                 if connection in group:
                     group.remove(connection)

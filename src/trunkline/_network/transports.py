@@ -225,8 +225,7 @@ class Transports:
                     failure = exchange.connection.refusal or failure
                 self._on_failed_dial(failure)
                 return NotOpened(failure, exchange.connection)
-        if not self._breaker.is_closed:
-            self._breaker.succeeded()
+        self._breaker.opened()
         return exchange
 
     async def _within(self, due: Due | None, wait: Awaitable[T]) -> T | Failure:
@@ -246,6 +245,15 @@ class Transports:
         if self._mode is Transport.AUTO and not is_refused_for_now and not is_no_answer:
             self._breaker.failed(self.world.clock())
             self.http.prepare()
+
+    def upgrade_carried_nothing(self) -> None:
+        """Sockets opened, and ended or were silent before any event: as if their upgrade had been refused."""
+        self._breaker.failed(self.world.clock())
+
+    def socket_answered(self) -> None:
+        """A socket has brought a response."""
+        if not self._breaker.is_settled:
+            self._breaker.succeeded()
 
     def _goes_over_http(self, url: str) -> bool:
         """Whether a turn that begins now goes over HTTP. A probe that is due begins in the background."""
@@ -309,4 +317,4 @@ async def _probe(url: str, pool: Pool, breaker: Breaker, clock: Callable[[], flo
     if failure is not None:
         breaker.failed(clock())
     else:
-        breaker.succeeded()
+        breaker.opened()

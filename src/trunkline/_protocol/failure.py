@@ -33,6 +33,7 @@ class FailureKind(Enum):
     CONNECT = "connect"
     UPGRADE = "upgrade"
     LOST = "lost"
+    TOO_LARGE = "too large"
     VIOLATION = "violation"
     DEADLINE = "deadline"
     REFUSED = "refused"
@@ -44,12 +45,15 @@ _EXCEPTIONS: Final[Mapping[FailureKind, type[TurnError]]] = {
     FailureKind.CONNECT: ConnectFailed,
     FailureKind.UPGRADE: UpgradeRefused,
     FailureKind.LOST: ConnectionLost,
+    FailureKind.TOO_LARGE: ConnectionLost,
     FailureKind.VIOLATION: ProtocolViolation,
     FailureKind.DEADLINE: DeadlineExceeded,
     FailureKind.REFUSED: ResponseRefused,
     FailureKind.FAILED: ResponseFailed,
     FailureKind.SLOW_CONSUMER: SlowConsumer,
 }
+TOO_LARGE: Final = 1009
+"""The close code of a server that received a message above its limit."""
 _SERVICE: Final = frozenset({FailureKind.REFUSED, FailureKind.FAILED})
 
 
@@ -67,7 +71,7 @@ class Failure:
         fault: CONNECT: what prevented the connection.
         phase: DEADLINE: the phase that took too long.
         waited_s: DEADLINE: the limit of that phase, in seconds.
-        close_code: LOST: the WebSocket close code.
+        close_code: LOST, TOO_LARGE: the WebSocket close code.
         reason: LOST: the reason sent with the close code.
         status: UPGRADE, REFUSED: the HTTP status.
         headers: UPGRADE: the headers of the HTTP response, names in lower case.
@@ -127,6 +131,15 @@ class Failure:
             started=started,
             cause=cause,
         )
+
+    @classmethod
+    def too_large(cls, size_bytes: int, limit_bytes: int) -> Failure:
+        """The request is larger than the messages that the server takes. Nothing was sent."""
+        problem = (
+            f"the request has {size_bytes:,} bytes, and the server takes no WebSocket message above "
+            f"{limit_bytes:,} bytes; use transport='auto' or 'http', or shorten the input"
+        )
+        return cls(kind=FailureKind.TOO_LARGE, message=problem, close_code=TOO_LARGE)
 
     @classmethod
     def violation(cls, message: str, *, sent: bool = False, started: bool = False) -> Failure:
@@ -217,7 +230,7 @@ class Failure:
                     body=self.body,
                     retry_after_s=self.retry_after_s,
                 )
-            case FailureKind.LOST:
+            case FailureKind.LOST | FailureKind.TOO_LARGE:
                 return ConnectionLost(
                     self.message, close_code=self.close_code, reason=self.reason, **progress
                 )

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from ..errors import ConfigurationError
-from ..surrogates import mended
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -22,26 +21,16 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def encode(value: object) -> bytes:
-    """Plain JSON as bytes without white space; half surrogates are mended."""
+    """Plain JSON as bytes without white space."""
     try:
         return _encode(value)
     except (UnicodeEncodeError, OverflowError):
         # msgspec refuses lone surrogates and integers of more than 64 bits.
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-        return mended(text).encode()
-
-
-def settle(value: JSON) -> tuple[JSON, bytes]:
-    """Plain JSON as it goes on the wire, with half surrogates mended, and its encoding."""
-    try:
-        return value, _encode(value)
-    except (UnicodeEncodeError, OverflowError):
-        encoded = encode(value)
-        return json.loads(encoded), encoded
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 def decode(encoded: bytes | msgspec.Raw) -> Any:
-    """The value of encoded JSON; half surrogates are mended.
+    """The value of encoded JSON; lone surrogates are replaced as in `repaired`.
 
     Raises:
         ValueError: the bytes are not JSON, or contain a number that Python cannot represent.
@@ -56,13 +45,17 @@ def decode(encoded: bytes | msgspec.Raw) -> Any:
 
 
 def repaired(encoded: bytes) -> bytes:
-    """The same JSON with half surrogates mended, which msgspec refuses.
+    """The same JSON with each lone surrogate replaced by U+FFFD, as text decoders do.
+
+    A server may cut a text between the two halves of a surrogate pair. `json` reads such a text, msgspec
+    does not, and UTF-8 cannot encode it.
 
     Raises:
         ValueError: the bytes are not JSON.
         RecursionError: the JSON is nested too deeply.
     """
-    return mended(json.dumps(json.loads(encoded.decode()), ensure_ascii=False)).encode()
+    text = json.dumps(json.loads(encoded.decode()), ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def copy_json(value: Any, where: str) -> tuple[Any, bool]:

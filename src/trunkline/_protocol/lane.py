@@ -75,6 +75,7 @@ class Run:
         accepted: accepted steers that are not part of a response yet.
         left_at: when it was abandoned, on the clock of the connection.
         fork_of: the lane whose latest response it continues from another lane, until it is in progress.
+        size_bytes: the size of its latest frame.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Run:
         "left_at",
         "response_id",
         "sink",
+        "size_bytes",
         "state",
         "steers",
     )
@@ -99,6 +101,7 @@ class Run:
         self.steers: int = 0
         self.accepted: int = 0
         self.left_at: float = 0.0
+        self.size_bytes: int = 0
 
     @property
     def was_sent(self) -> bool:

@@ -27,7 +27,7 @@ from .._observe.hooks import call_hook
 from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
 from .._observe.wirelog import log_recovery
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
-from .._protocol.failure import Failure
+from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import size_in_full
 from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
@@ -80,6 +80,7 @@ class Turn:
         "_again_at",
         "_attempts",
         "_avoiding",
+        "_barren",
         "_bytes_received",
         "_bytes_sent",
         "_clock",
@@ -115,6 +116,7 @@ class Turn:
         # The attempts: how many, and what the next one has to regard.
         self._attempts = 0
         self._avoiding: tuple[Candidate, ...] = ()
+        self._barren = 0
         self._over_http = False
         self._in_full = False
         self._without_socket: Failure | None = None  # why it goes over HTTP
@@ -207,7 +209,9 @@ class Turn:
         asked = self.asked_until(len(steers.segments))
         answer = Answer(asked, _output_of(final.response), tuple(steers.waiting))
         self._response = final.response
-        if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
+        if self._exchange is not None and self._exchange.connection is not None:
+            self._transports.socket_answered()
+        if isinstance(final, ResponseCompleted):
             self._remember(final.response, answer)
         self._end("answered")
         return answer
@@ -371,6 +375,7 @@ class Turn:
         parent = self._sent.parent if self._sent is not None else None
         if exchange is not None:
             exchange.abandon()
+            self._judge(exchange, failure)
         if inbox is not None:
             inbox.leave()
         decision = decide(self._facts(failure, parent), self._settings.policy)
@@ -384,11 +389,22 @@ class Turn:
         log_recovery(self._key.number, self._attempts, connection, failure, decision)
         self._set_up_next(decision, failure)
 
+    def _judge(self, exchange: Exchange, failure: Failure) -> None:
+        """Regard what a failure says of the socket."""
+        if failure.kind is FailureKind.DEADLINE and failure.phase == Phase.FIRST_EVENT:
+            exchange.distrust()
+        elif failure.kind not in (FailureKind.LOST, FailureKind.VIOLATION):
+            return
+        if failure.sent and exchange.is_barren:
+            self._barren += 1
+
     def _set_up_next(self, decision: Decision, failure: Failure) -> None:
         inbox, exchange = self.inbox, self._exchange
         if decision.action is Action.HTTP:
             self._over_http = True
             self._without_socket = failure
+            if failure.sent and decision.cause is Cause.UPGRADE:
+                self._transports.upgrade_carried_nothing()
             self._transports.counters.add("fallbacks")
         elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
             self._avoiding = (*self._avoiding, exchange.connection)
@@ -413,6 +429,8 @@ class Turn:
             may_replay=not acts and not was_steered,
             names_parent=parent is not None,
             parent_is_stored=parent is not None and parent.stored,
+            sent_bytes=self._sent.size_bytes if self._sent is not None else 0,
+            barren=self._barren,
             http_allowed=self._transports.may_fall_back and not self._over_http,
             jitter=self._transports.world.random(),
         )

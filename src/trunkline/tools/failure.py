@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..surrogates import mended
+from .result import encodable
 
 logger: logging.Logger = logging.getLogger("trunkline.tools")
 
@@ -48,9 +48,9 @@ def report(failure: ToolFailure, on_error: OnToolError | None) -> str:
     except Exception:
         logger.exception("on_error failed for the tool %s; the model gets the default text", failure.tool)
         return failure.text
-    return mended(text)
+    return encodable(text)
 
 
 def error_text(message: str) -> str:
     """An error as the text of a result."""
-    return msgspec.json.encode({"error": mended(message)}).decode()
+    return msgspec.json.encode({"error": encodable(message)}).decode()

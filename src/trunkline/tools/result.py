@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 
-from ..surrogates import mended
-
 _BUILTINS: tuple[Any, ...] = (str, bytes, int, float)
 
 
@@ -27,12 +25,22 @@ def result_text(result: Any) -> str:
         TypeError: an object has none of these methods.
     """
     if isinstance(result, str):
-        return mended(str.__str__(result))
+        return encodable(str.__str__(result))
     try:
         return msgspec.json.encode(result, enc_hook=_written).decode()
     except UnicodeEncodeError:  # a string inside holds half a surrogate pair
         plain = msgspec.to_builtins(result, enc_hook=_written, str_keys=True)
-        return mended(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+        return encodable(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+
+
+def encodable(text: str) -> str:
+    """The text as UTF-8 can encode it: surrogate pairs joined, and lone surrogates as question marks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        return joined.encode("utf-8", "replace").decode()
+    return text
 
 
 def _written(value: Any) -> Any:
