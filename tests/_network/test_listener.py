@@ -315,3 +315,34 @@ async def test_an_unanswered_ping_ends_the_socket(opened: Open) -> None:
     assert "did not answer a ping within 0.01 s" in str(error)
     await websocket.wait_closed()
     assert receiver.errors == [error]
+
+
+async def test_pings_are_answered_in_order(opened: Open) -> None:
+    websocket, peer, _ = await opened()
+    payloads = [b"%d" % number for number in range(3000)]
+    for payload in payloads:
+        peer.write(frame(PING, payload))
+        assert await peer.read() == (PONG, payload)
+    assert websocket.is_open
+
+
+async def test_pings_whose_answers_are_not_read_end_the_socket(opened: Open) -> None:
+    websocket, peer, receiver = await opened()
+    sock = peer.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    pings = frame(PING, b"p" * 125) * 1000
+    most = 0
+    while not receiver.closed.done():
+        peer.write(pings)
+        try:
+            await peer.writer.drain()
+        except ConnectionError:
+            break
+        await asyncio.sleep(0)
+        most = max(most, websocket.buffered_bytes)
+    error = await receiver.closed
+    assert isinstance(error, ProtocolViolation)
+    assert "does not read the answers" in str(error)
+    assert most < 2**18
+    peer.writer.transport.abort()
+    await websocket.wait_closed()

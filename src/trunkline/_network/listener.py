@@ -1,10 +1,11 @@
 """Listener of one socket: turns the frames of picows into messages, and reports the end once.
 
-picows leaves three tasks to its users:
+picows leaves four tasks to its users:
 
 - It reports frames. Fragments of a message are joined here.
 - It continues with the next frame after a callback has raised. Here the first failure ends the socket, and no
   message is delivered after it.
+- It would answer PINGs without a bound on what the server does not read. Here they are answered and counted.
 - It reports an end without its reason. Here the receiver gets one exception, once.
 """
 
@@ -24,6 +25,8 @@ from .wakeups import Wakeups
 # Bound once: in the callback of every frame, a global name is cheaper than an attribute of an enumeration.
 _TEXT: Final = WSMsgType.TEXT
 
+_MAX_UNSENT_PONGS: Final = 1024
+"""PONGs that may wait in the write buffer: far more than a slow upload collects, and little memory."""
 _CLOSED_HERE: Final = "the client closed the connection"
 
 
@@ -85,6 +88,7 @@ class FrameListener(WSListener):
         # exchanged with the state, so that `on_ws_frame` need not compare anything.
         self._deliver: Callable[[bytes], None] = receiver.on_message
         self._fragments: bytearray | None = None
+        self._unsent_pongs = 0
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self.wire: WSTransport | None = None
@@ -114,7 +118,7 @@ class FrameListener(WSListener):
             if wakeups.due:
                 if frame.last_in_buffer:
                     wakeups.flush()
-                elif not wakeups.is_planned:  # the last frame may be a PING, which has no callback
+                elif not wakeups.is_planned:  # an invalid last frame has no callback
                     wakeups.plan()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -154,14 +158,27 @@ class FrameListener(WSListener):
 
     def _on_rare_frame(self, frame: WSFrame) -> None:
         kind = frame.msg_type
-        # PONGs need no action: picows compares those that it waits for, and answers PINGs.
+        # PONGs need no action: picows compares those that it waits for.
         if self.state in _SILENT or kind == WSMsgType.PONG:
             return
         payload = frame.get_payload_as_bytes()
-        if kind == WSMsgType.CLOSE:
+        if kind == WSMsgType.PING:
+            self._on_ping(payload)
+        elif kind == WSMsgType.CLOSE:
             self._on_close_frame(payload)
         else:
             self._on_fragment(payload, continues=kind == WSMsgType.CONTINUATION, final=bool(frame.fin))
+
+    def _on_ping(self, payload: bytes) -> None:
+        assert self.wire is not None
+        if not self.wire.underlying_transport.get_write_buffer_size():
+            self._unsent_pongs = 0
+        self._unsent_pongs += 1
+        if self._unsent_pongs > _MAX_UNSENT_PONGS:
+            problem = "the server sends PINGs and does not read the answers"
+            self._end(ProtocolViolation(problem), WSCloseCode.POLICY_VIOLATION)
+        else:
+            self.wire.send_pong(payload)
 
     def _on_close_frame(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else None

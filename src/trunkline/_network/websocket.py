@@ -178,6 +178,7 @@ async def dial(
             websocket_handshake_timeout=None,
             logger_name=_SILENT,
             enable_auto_ping=True,
+            enable_auto_pong=False,  # the listener bounds the answers
             auto_ping_idle_timeout=ping_interval_s,
             auto_ping_reply_timeout=ping_timeout_s,
             max_frame_size=max_message_bytes,  # 10 MiB by default, less than some final responses
