@@ -20,7 +20,8 @@ class Proxy:
     Attributes:
         asked: host and port of each request.
         heads: the heads of the requests of HTTP and CONNECT.
-        status: the answer to CONNECT; "silence" for none, to SOCKS either.
+        status: the answer to CONNECT, and to other requests unless it is 200; "silence" for none, to SOCKS
+            either.
         socks_reply: the code of the answer to SOCKS5; 0 grants the request.
     """
 
@@ -78,7 +79,7 @@ class Proxy:
         head = self._first + await reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
         method, url, _ = head.decode().split(" ", 2)
-        if method != "CONNECT":
+        if method != "CONNECT" and self.status.startswith("200"):
             await self._forward(reader, writer, url)
             return None
         self.asked.append(url)
@@ -86,7 +87,9 @@ class Proxy:
         if self.status == "silence":
             await reader.read()
             return None
-        writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
+        # CONNECT that succeeds has no body, and its answer no length.
+        length = "" if self.status.startswith("200") else "Content-Length: 0\r\n"
+        writer.write(f"HTTP/1.1 {self.status}\r\n{length}\r\n".encode())
         if not self.status.startswith("200"):
             await reader.read()
             return None

@@ -160,7 +160,21 @@ async def test_a_proxy_that_cannot_be_reached_is_a_failed_connection(
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{PASSWORD}@127.0.0.1:{unused_tcp_port}")
     with pytest.raises(trunkline.ConnectFailed, match=f"127.0.0.1:{unused_tcp_port}") as raised:
         await talk(emulator, transport)
-    assert "Connect call failed" in str(raised.value) or "refused" in str(raised.value)
+    assert "Connection refused" in str(raised.value)
+    assert PASSWORD not in str(raised.value)
+    assert not raised.value.sent
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_proxy_that_wants_credentials_is_a_failed_connection(
+    emulator: Emulator, secure_url: str, proxy: Proxy, transport: str, is_secure: bool
+) -> None:
+    proxy.status = "407 Proxy Authentication Required"
+    base_url = secure_url if is_secure else emulator.base_url
+    url = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}"
+    where = rf"through the proxy 127\.0\.0\.1:{proxy.port}.*407"
+    with pytest.raises(trunkline.ConnectFailed, match=where) as raised:
+        await talk(emulator, transport, base_url=base_url, proxy=url)
     assert PASSWORD not in str(raised.value)
     assert not raised.value.sent
 

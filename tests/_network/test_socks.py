@@ -80,6 +80,29 @@ async def test_a_failure_of_tls_behind_the_proxy_is_named(emulator: Emulator, pr
     assert not raised.value.sent
 
 
+async def test_a_proxy_without_an_address_is_named(emulator: Emulator) -> None:
+    problem = r"'nowhere\.invalid' could not be resolved"
+    url = "socks5://nowhere.invalid:1080"
+    async with client_of(emulator, transport="http", proxy=url, policy=ONCE) as client:
+        with pytest.raises(trunkline.ConnectFailed, match=problem) as raised:
+            await ask(client.conversation(model="echo"), "hello")
+    assert not raised.value.sent
+
+
+async def test_a_proxy_that_hangs_up_is_a_failed_connection(emulator: Emulator) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(3)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    problem = r"cannot connect to .* through the proxy"
+    url = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client_of(emulator, transport="http", proxy=url, policy=ONCE) as client:
+        with pytest.raises(trunkline.ConnectFailed, match=problem) as raised:
+            await ask(client.conversation(model="echo"), "hello")
+    assert not raised.value.sent
+
+
 async def test_a_silent_proxy_is_a_failed_connection(emulator: Emulator, proxy: Proxy) -> None:
     proxy.status = "silence"
     options = {"proxy": f"socks5://127.0.0.1:{proxy.port}", "deadlines": Deadlines(connect=0.2)}

@@ -29,7 +29,6 @@ from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, in_thread, running_loop
 from .exchange import Sent
-from .http_client import http_client
 from .reasons import system_message, unresolved, untrusted
 from .redials import UNREACHED, Redials
 from .route import Route, route_to
@@ -176,6 +175,8 @@ class HttpTransport:
     def _make_client(self) -> httpx2.AsyncClient:
         with suppress(ImportError):  # the first request would import it
             import_module("anyio._backends._asyncio")
+        from .http_client import http_client
+
         # The same reading of proxy, environment and certificates as for a WebSocket.
         route = route_to(self._url, self._proxy)
         self.authority = str(route)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+
+import httpx2
 
 from ..errors import ConnectFailed
 from .route import Route, authority
 from .websocket import default_ssl_context
-
-if TYPE_CHECKING:
-    import httpx2
 
 
 def http_client(
@@ -26,8 +24,6 @@ def http_client(
     Raises:
         ConnectFailed: the route has a SOCKS proxy, and a package that SOCKS needs is missing.
     """
-    import httpx2
-
     context = ssl_context
     if context is None:
         # The authorities of the system take tens of milliseconds to load.
@@ -37,13 +33,33 @@ def http_client(
     transport: httpx2.AsyncHTTPTransport
     if route.proxy is not None and route.proxy.startswith("socks"):
         transport = _socks_transport(route, context, limits)
+    elif route.proxy is not None:
+        transport = _ProxyTransport(route, context, limits)
     else:
-        # An https proxy is verified as the server is.
-        proxy_context = context if route.secure_proxy else None
-        proxy = httpx2.Proxy(route.proxy, ssl_context=proxy_context) if route.proxy is not None else None
-        transport = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy)
+        transport = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
     timeout = httpx2.Timeout(None, connect=connect_s)  # other deadlines are those of the turn
     return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+
+class _ProxyTransport(httpx2.AsyncHTTPTransport):
+    """The transport of an HTTP client whose requests go through an ``http`` or ``https`` proxy."""
+
+    def __init__(self, route: Route, context: ssl.SSLContext, limits: httpx2.Limits) -> None:
+        # An https proxy is verified as the server is.
+        proxy = httpx2.Proxy(route.proxy or "", ssl_context=context if route.secure_proxy else None)
+        super().__init__(verify=context, trust_env=False, limits=limits, proxy=proxy)
+        self._route = route
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            response = await super().handle_async_request(request)
+        except httpx2.ProxyError as error:  # the message is the status of its answer to CONNECT
+            raise ConnectFailed(f"cannot connect to {self._route}: the proxy answered {error}") from error
+        if response.status_code == 407:  # of the proxy: a request to an http server needs no CONNECT
+            await response.aclose()
+            status = f"{response.status_code} {response.reason_phrase}"
+            raise ConnectFailed(f"cannot connect to {self._route}: the proxy answered {status}")
+        return response
 
 
 def _socks_transport(

@@ -7,6 +7,7 @@ with python-socks, which picows requires and uses for WebSocket. Both transports
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,11 +15,13 @@ from typing import Any
 
 import httpcore2
 import httpx2
-from python_socks import ProxyError, ProxyTimeoutError
+from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
 from ..errors import ConnectFailed
+from .reasons import system_message
 from .route import Route
+from .tcp import connect
 from .translation import translated
 
 _NO_LIMIT_S = 24 * 3600.0  # python-socks has a time limit of a minute if none is given
@@ -45,6 +48,22 @@ class SocksTransport(httpx2.AsyncHTTPTransport):
         )
 
 
+class _Tcp(Proxy):
+    """The way to the proxy, which python-socks takes for a first proxy: a TCP connection as for a WebSocket.
+
+    It races the addresses of the proxy, and its errors are those of a WebSocket.
+    """
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(ProxyType.SOCKS5, route.host, route.port)
+        self._route = route
+
+    async def connect(
+        self, dest_host: str, dest_port: int, timeout: float | None = None, **kwargs: Any
+    ) -> socket.socket:
+        return await connect(self._route)
+
+
 class _SocksNetwork(httpcore2.AsyncNetworkBackend):
     def __init__(self, route: Route) -> None:
         self._route = route
@@ -57,17 +76,16 @@ class _SocksNetwork(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        proxy = Proxy.from_url(self._route.proxy or "")
         limit_s = timeout if timeout is not None else _NO_LIMIT_S
         try:
+            proxy = Proxy.from_url(self._route.proxy or "", forward=_Tcp(self._route))
             sock = await proxy.connect(host, port, timeout=limit_s)
         except ProxyTimeoutError:
             raise ConnectFailed(f"cannot connect to {self._route} within {limit_s:g} s") from None
         except ProxyError as error:  # the message is the reply of the proxy
             raise ConnectFailed(f"cannot connect to {self._route}: {error}") from error
         except OSError as error:
-            # ``strerror`` also has the words of the resolver, for which ``errno`` has none.
-            raise ConnectFailed(f"cannot connect to {self._route}: {error.strerror or error}") from error
+            raise ConnectFailed(f"cannot connect to {self._route}: {system_message(error)}") from error
         try:
             reader, writer = await asyncio.open_connection(sock=sock)
         except BaseException:
