@@ -270,8 +270,8 @@ class ConnectFailed(NetworkError):
 
     Attributes:
         fault: ``unreachable``: TCP was refused or the resolver did not answer, until ``Deadlines.connect``;
-            ``cut``: the connection ended before it could be used; ``final``: an unknown name or a failure of
-            TLS, which another dial does not mend; ``other``: anything else.
+            ``cut``: the connection ended before it could be used; ``final``: an unknown name, a failure
+            of TLS or a wrong proxy setting, which another dial does not mend; ``other``: anything else.
     """
 
     def __init__(

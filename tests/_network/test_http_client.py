@@ -158,7 +158,7 @@ async def test_a_proxy_that_cannot_be_reached_is_a_failed_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{PASSWORD}@127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(trunkline.ConnectFailed, match=f"127.0.0.1:{unused_tcp_port}") as raised:
+    with pytest.raises(trunkline.ConnectFailed, match=f"the proxy 127.0.0.1:{unused_tcp_port}") as raised:
         await talk(emulator, transport)
     assert "Connection refused" in str(raised.value)
     assert PASSWORD not in str(raised.value)

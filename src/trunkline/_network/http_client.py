@@ -58,7 +58,8 @@ class _ProxyTransport(httpx2.AsyncHTTPTransport):
         if response.status_code == 407:  # of the proxy: a request to an http server needs no CONNECT
             await response.aclose()
             status = f"{response.status_code} {response.reason_phrase}"
-            raise ConnectFailed(f"cannot connect to {self._route}: the proxy answered {status}")
+            problem = f"cannot connect to {self._route}: the proxy answered {status}"
+            raise ConnectFailed(problem, fault="final")
         return response
 
 
@@ -71,7 +72,7 @@ def _socks_transport(
         missing = (error.name or "python_socks").partition(".")[0]
         where = authority(route.host, route.port)
         problem = f"HTTP through the SOCKS proxy {where} needs the package {missing}; install it"
-        raise ConnectFailed(f"{problem}, or name the server in NO_PROXY") from error
+        raise ConnectFailed(f"{problem}, or name the server in NO_PROXY", fault="final") from error
     return SocksTransport(route, ssl_context=context, limits=limits)
 
 

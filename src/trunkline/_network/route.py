@@ -90,11 +90,12 @@ def _split(url: str, what: str, schemes: tuple[str, ...]) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises when it is not a number
     except ValueError:
-        raise ConnectFailed(f"{what} is not a valid URL") from None
+        raise ConnectFailed(f"{what} is not a valid URL", fault="final") from None
     if parts.scheme not in schemes:
-        raise ConnectFailed(f"{what} has the scheme {parts.scheme!r}; use one of {', '.join(schemes)}")
+        problem = f"{what} has the scheme {parts.scheme!r}; use one of {', '.join(schemes)}"
+        raise ConnectFailed(problem, fault="final")
     if not parts.hostname:
-        raise ConnectFailed(f"{what} has no host")
+        raise ConnectFailed(f"{what} has no host", fault="final")
     return parts
 
 

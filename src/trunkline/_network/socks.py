@@ -85,7 +85,8 @@ class _SocksNetwork(httpcore2.AsyncNetworkBackend):
         except ProxyError as error:  # the message is the reply of the proxy
             raise ConnectFailed(f"cannot connect to {self._route}: {error}") from error
         except OSError as error:
-            raise ConnectFailed(f"cannot connect to {self._route}: {system_message(error)}") from error
+            problem = f"cannot connect to {self._route}: {system_message(error)}"
+            raise ConnectFailed(problem, fault="cut") from error
         try:
             reader, writer = await asyncio.open_connection(sock=sock)
         except BaseException:

@@ -41,7 +41,7 @@ async def connect(route: Route) -> socket.socket:
     try:
         return await _race(interleaved(addresses))
     except OSError as error:
-        where = authority(route.host, route.port)
+        where = f"{'the proxy ' if route.proxy else ''}{authority(route.host, route.port)}"
         problem = f"cannot connect to {where} over TCP: {system_message(error)}"
         raise ConnectFailed(problem, fault="unreachable") from error
 
