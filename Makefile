@@ -9,8 +9,10 @@ LIVEKIT_READY := $(LIVEKIT)/.ready
 PLUGIN := livekit-plugins-trunkline
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
+# Tests with a target of their own.
+OTHERS := --ignore tests/emulator/peers --ignore tests/system
 
-.PHONY: demo test lint types unit coverage livekit test-peers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types unit coverage livekit test-system test-peers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -27,12 +29,12 @@ types: $(READY)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes trunkline --ignoreexternal
 
 unit: $(READY)
-	$(BIN)/pytest -n 2 --ignore tests/emulator/peers
+	$(BIN)/pytest -n 2 $(OTHERS)
 
 # The same tests under branch coverage, which must stay above its bounds: tests/coverage_gate.py
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --ignore tests/emulator/peers
+	$(BIN)/coverage run -m pytest -n 2 $(OTHERS)
 	$(BIN)/python -m tests.coverage_gate
 
 # The plugin for LiveKit Agents, in an environment of its own: LiveKit brings much.
@@ -40,6 +42,10 @@ livekit: $(LIVEKIT_READY)
 	cd $(PLUGIN) && ../$(LIVEKIT)/bin/ruff check . && ../$(LIVEKIT)/bin/ruff format --check .
 	cd $(PLUGIN) && ../$(LIVEKIT)/bin/mypy
 	cd $(PLUGIN) && ../$(LIVEKIT)/bin/pytest
+
+# Tests with programs of the Debian distribution, which .ci/run installs.
+test-system: $(READY)
+	$(BIN)/pytest tests/system
 
 # Beside every peer, in an environment of its own; writes docs/benchmarks. One case: make bench BENCH="--case paced"
 bench:

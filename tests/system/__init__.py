@@ -1,0 +1,1 @@
+"""Tests with programs that Python wheels do not bring: `make test-system`."""
