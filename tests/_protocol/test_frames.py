@@ -14,7 +14,7 @@ from trunkline._protocol.frames import frame, http_body, size_in_full, steer_fra
 from trunkline._protocol.history import History
 from trunkline._protocol.items import Item
 
-from ..json_values import JSON_OBJECTS
+from ..json_values import JSON_OBJECTS, whole
 from .requests import CALL, OUTPUT, WEATHER, items, sent, user
 
 
@@ -72,8 +72,9 @@ def test_unknown_fields_and_items_pass_untouched(
     values = [{**content, "type": "new"} for content in contents]
     expected = {f"new_{name}": value for name, value in known.items()}
     made = sent(fields, *values)
-    assert repr(made.pop("input")) == repr(json.loads(json.dumps(values)))
-    assert repr(made) == repr(json.loads(json.dumps({"type": "response.create", "model": "m", **expected})))
+    assert repr(made.pop("input")) == repr(whole(json.loads(json.dumps(values))))
+    request = {"type": "response.create", "model": "m", **expected}
+    assert repr(made) == repr(whole(json.loads(json.dumps(request))))
 
 
 def test_items_tools_and_instructions_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

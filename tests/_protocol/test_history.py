@@ -140,8 +140,10 @@ def test_only_consecutive_assistant_texts_are_joined(
     assert history(*left).mark != history(*right).mark
 
 
-def test_half_surrogates_have_different_marks() -> None:
-    assert history(assistant("\ud83d")).mark != history(assistant("\ud83e")).mark
+def test_marks_are_those_of_the_text_on_the_wire() -> None:
+    assert history(assistant("\ud83d")).mark == history(assistant("\ufffd")).mark
+    assert history(assistant("\ud83d\ude00")).mark == history(assistant("\U0001f600")).mark
+    assert history(assistant("\ud83d")).mark != history(assistant("?")).mark
 
 
 def test_a_position_is_searched_near_the_expected_place_first() -> None:

@@ -449,6 +449,27 @@ async def test_a_phase_counts_from_the_latest_event(events: list[str], phase: st
     assert exchange.abandoned == 1
 
 
+@pytest.mark.parametrize("is_numbered", [True, False])
+@pytest.mark.parametrize("shortcut", [True, False])
+async def test_a_character_cut_in_two_deltas_arrives_whole(shortcut: bool, is_numbered: bool) -> None:
+    inbox = inbox_of(FakeClock())
+    deliver = inbox.deliver_delta if shortcut else inbox.deliver
+    for number, piece in enumerate(("a", "b", "c\ud83d", "\ude00", " d", "\ud83d", " e", "f")):
+        deliver(text(piece, number if is_numbered else None))
+    pieces = [event.delta for event in inbox.take() if type(event) is OutputTextDelta]
+    assert pieces == ["a", "b", "c\U0001f600", "", " d", "\ufffd", " e", "f"]
+
+
+async def test_half_a_character_before_a_failure_can_still_be_read() -> None:
+    inbox = inbox_of(FakeClock())
+    inbox.deliver(text("a", 0))
+    events = inbox.take()
+    inbox.deliver(text("b \ud83d", 1))
+    inbox.fail(Failure.lost("gone"))
+    assert inbox.is_over
+    assert [event.delta for event in events if type(event) is OutputTextDelta] == ["a", "b \ufffd"]
+
+
 async def test_an_attempt_that_has_ended_has_no_deadline() -> None:
     clock = FakeClock()
     inbox = inbox_of(clock, total=10.0)

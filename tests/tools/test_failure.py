@@ -109,7 +109,7 @@ async def test_on_error_chooses_what_the_model_gets(log: pytest.LogCaptureFixtur
         failures.append(failure)
         return f"{failure.error} \ud83d"
 
-    assert await call(FunctionTool.of(find), '{"row":"7"}', on_error=explain) == "no row 7 ?"
+    assert await call(FunctionTool.of(find), '{"row":"7"}', on_error=explain) == "no row 7 \ufffd"
     (failure,) = failures
     assert failure.tool == "find"
     assert isinstance(failure.error, LookupError)

@@ -16,7 +16,16 @@ from msgspec import Raw
 from msgspec.structs import fields, force_setattr
 
 from ..errors import ProtocolViolation
-from .events import ErrorEvent, InvalidEvent, KnownEvent, ReceivedEvent, UnknownEvent, UnknownOutputEvent
+from .cut_deltas import cut_or_whole
+from .events import (
+    Delta,
+    ErrorEvent,
+    InvalidEvent,
+    KnownEvent,
+    ReceivedEvent,
+    UnknownEvent,
+    UnknownOutputEvent,
+)
 from .json import decode as decode_json
 from .json import encode, repaired
 from .quiet import QuietStruct
@@ -75,7 +84,7 @@ def _decode_repaired(frame: bytes) -> ReceivedEvent:
     except (ValueError, RecursionError):
         raise _violation(frame, "not JSON") from None
     force_setattr(event, "raw", frame)
-    return event
+    return cut_or_whole(event) if isinstance(event, Delta) else event
 
 
 def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent:

@@ -222,6 +222,11 @@ class _PartEvent(Event, kw_only=True, frozen=True):
         return _index_or_none(self._position.content_index)
 
     @property
+    def part(self) -> tuple[object, ...]:
+        """The part, for comparison with that of another event."""
+        return (self.item_id, self.output_index, self.content_index)
+
+    @property
     def _position(self) -> _Position:
         if not self.raw:
             return _Position()

@@ -18,7 +18,7 @@ from ..errors import ConfigurationError
 from .identity import CALLS, OUTPUTS, identity, joinable_text
 from .item_types import ItemInput as ItemInput
 from .item_types import TurnInput as TurnInput
-from .json import JSON, copy_json, decode, encode, root
+from .json import JSON, copy_json, decode, encode, root, settle
 
 _SERVER_ONLY: Final = frozenset(
     {
@@ -98,7 +98,7 @@ class Item:
                 f"{where}: an item needs a type (such as 'function_call_output') or a role (such as 'user')",
                 argument=root(where),
             )
-        item = cls._made(source, encode(source))
+        item = cls._made(*settle(source))
         if watched:
             item._source, item._has_numbers = source, has_numbers
         return item

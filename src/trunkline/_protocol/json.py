@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from ..errors import ConfigurationError
+from ..surrogates import mended
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -21,16 +22,26 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def encode(value: object) -> bytes:
-    """Plain JSON as bytes without white space."""
+    """Plain JSON as bytes without white space; half surrogates are mended."""
     try:
         return _encode(value)
     except (UnicodeEncodeError, OverflowError):
         # msgspec refuses lone surrogates and integers of more than 64 bits.
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        return mended(text).encode()
+
+
+def settle(value: JSON) -> tuple[JSON, bytes]:
+    """Plain JSON as it goes on the wire, with half surrogates mended, and its encoding."""
+    try:
+        return value, _encode(value)
+    except (UnicodeEncodeError, OverflowError):
+        encoded = encode(value)
+        return json.loads(encoded), encoded
 
 
 def decode(encoded: bytes | msgspec.Raw) -> Any:
-    """The value of encoded JSON; lone surrogates are replaced as in `repaired`.
+    """The value of encoded JSON; half surrogates are mended.
 
     Raises:
         ValueError: the bytes are not JSON, or contain a number that Python cannot represent.
@@ -45,17 +56,13 @@ def decode(encoded: bytes | msgspec.Raw) -> Any:
 
 
 def repaired(encoded: bytes) -> bytes:
-    """The same JSON with each lone surrogate replaced by U+FFFD, as text decoders do.
-
-    A server may cut a text between the two halves of a surrogate pair. `json` reads such a text, msgspec
-    does not, and UTF-8 cannot encode it.
+    """The same JSON with half surrogates mended, which msgspec refuses.
 
     Raises:
         ValueError: the bytes are not JSON.
         RecursionError: the JSON is nested too deeply.
     """
-    text = json.dumps(json.loads(encoded.decode()), ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    return mended(json.dumps(json.loads(encoded.decode()), ensure_ascii=False)).encode()
 
 
 def copy_json(value: Any, where: str) -> tuple[Any, bool]:

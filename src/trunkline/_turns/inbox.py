@@ -10,6 +10,7 @@ from typing import Any, Final
 from .._network.exchange import Exchange
 from .._network.wakeups import Wait, Wakeups
 from .._network.world import World
+from .._protocol.cut_deltas import CutDelta, CutDeltas
 from .._protocol.events import EventKind, OutputTextDelta, ReceivedEvent, ServerEvent
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.items import Item, TurnInput
@@ -61,6 +62,7 @@ class Inbox:
         "__weakref__",
         "_acknowledgements",
         "_clock",
+        "_cut_deltas",
         "_exchange",
         "_max_events",
         "_ordering",
@@ -99,6 +101,7 @@ class Inbox:
         self.progress_at: float = started_at
         self._watch = Watch(deadlines, started_at, world, self)
         self._exchange: Exchange | None = None
+        self._cut_deltas: CutDeltas | None = None
         self._acknowledgements: tuple[tuple[Steer, asyncio.Future[None]], ...] = ()
 
     def listen_to(self, exchange: Exchange) -> None:
@@ -139,6 +142,15 @@ class Inbox:
 
     def deliver(self, event: ReceivedEvent) -> None:
         """Take one event."""
+        if self._cut_deltas is not None or type(event) is CutDelta:
+            if self._cut_deltas is None:
+                self._cut_deltas = CutDeltas()
+            for each in self._cut_deltas.admit(event):
+                self._take(each)
+        else:
+            self._take(event)
+
+    def _take(self, event: ReceivedEvent) -> None:
         now = self.progress_at = self._clock()
         self.received_bytes += len(event.raw)
         reception, kind = self.reception, event.kind
@@ -167,6 +179,9 @@ class Inbox:
 
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
+        if self._cut_deltas is not None:
+            for each in self._cut_deltas.release():
+                self._take(each)
         if self.is_over:
             return
         self.reception.fail(failure)

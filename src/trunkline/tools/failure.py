@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .result import encodable
+from ..surrogates import mended
 
 logger: logging.Logger = logging.getLogger("trunkline.tools")
 
@@ -48,9 +48,9 @@ def report(failure: ToolFailure, on_error: OnToolError | None) -> str:
     except Exception:
         logger.exception("on_error failed for the tool %s; the model gets the default text", failure.tool)
         return failure.text
-    return encodable(text)
+    return mended(text)
 
 
 def error_text(message: str) -> str:
     """An error as the text of a result."""
-    return msgspec.json.encode({"error": encodable(message)}).decode()
+    return msgspec.json.encode({"error": mended(message)}).decode()

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from ..surrogates import mended
+
 _BUILTINS: tuple[Any, ...] = (str, bytes, int, float)
 
 
@@ -25,22 +27,12 @@ def result_text(result: Any) -> str:
         TypeError: an object has none of these methods.
     """
     if isinstance(result, str):
-        return encodable(str.__str__(result))
+        return mended(str.__str__(result))
     try:
         return msgspec.json.encode(result, enc_hook=_written).decode()
     except UnicodeEncodeError:  # a string inside holds half a surrogate pair
         plain = msgspec.to_builtins(result, enc_hook=_written, str_keys=True)
-        return encodable(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
-
-
-def encodable(text: str) -> str:
-    """The text as UTF-8 can encode it: surrogate pairs joined, and lone surrogates as question marks."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        return joined.encode("utf-8", "replace").decode()
-    return text
+        return mended(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
 
 
 def _written(value: Any) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from ..errors import ConfigurationError
+from ..surrogates import mended
 from . import docstring
 from .models import decode_hook, schema_hook
 from .parameter import Parameter
-from .result import encodable
 from .schema import schema_of
 from .strict import strict as strict_schema
 
@@ -198,7 +198,7 @@ def _field(parameter: Parameter, is_nullable: bool) -> tuple[str, Any] | tuple[s
 
 def _mended(arguments: str) -> str:
     """The JSON with two mistakes of models corrected, which msgspec refuses: 5.0 for 5, lone surrogates."""
-    return encodable(json.dumps(_with_integers(json.loads(arguments)), ensure_ascii=False))
+    return mended(json.dumps(_with_integers(json.loads(arguments)), ensure_ascii=False))
 
 
 def _with_integers(value: Any) -> Any:
