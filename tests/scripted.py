@@ -27,7 +27,7 @@ def message(text: str, **more: Any) -> JSON:
     return {"id": "msg_1", "type": "message", "role": "assistant", "content": [part], **more}
 
 
-def call(name: str = "look", call_id: str = "call_1", **more: Any) -> JSON:
+def call(name: str = "look", call_id: str | None = "call_1", **more: Any) -> JSON:
     return {"type": "function_call", "call_id": call_id, "name": name, "arguments": "{}", **more}
 
 

@@ -166,3 +166,97 @@ def look() -> str:
 def text_of(item: Mapping[str, Any]) -> str:
     content = item["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+TWO_PLACES = [created(), done(call()), completed(call())]
+ONCE: dict[str, list[JSON]] = {
+    "in both places": TWO_PLACES,
+    "announced twice": [created(), done(call()), done(call()), completed()],
+    "twice in the final response": [created(), completed(call(), call())],
+    "in the event only": [created(), done(call()), completed(message("I look."))],
+    "in the final response only": [created(), completed(call())],
+    "in progress, though finished": [created(), completed(call(status="in_progress"))],
+    "of a status of its own": [created(), done(call(status="done")), completed(call(status="done"))],
+    "without a call_id": [
+        created(),
+        done(call(call_id=None, id="fc_1")),
+        completed(call(call_id=None, id="fc_1")),
+    ],
+    "without any id": [created(), done(call(call_id=None)), completed(call(call_id=None))],
+    "with arguments that are an object": [created(), done(call(arguments={})), completed(call(arguments={}))],
+    "with arguments of null": [created(), done(call(arguments="null")), completed(call(arguments="null"))],
+    "without arguments": [created(), done(call(arguments=None)), completed(call(arguments=None))],
+}
+
+
+@pytest.mark.parametrize("events", ONCE.values(), ids=ONCE)
+async def test_a_call_is_executed_once_and_the_conversation_goes_on(
+    transport: str, events: list[JSON]
+) -> None:
+    ran: list[str] = []
+
+    def look() -> str:
+        ran.append("look")
+        return "It snows."
+
+    async with talking(transport, events, answer("Hello", id="resp_2"), answer("Bye", id="resp_3")) as (
+        client,
+        server,
+    ):
+        chat = client.conversation(model="m", tools=[look])
+        announced = []
+        async for each in chat.run("hi"):
+            if each.type == "response.output_item.done" and each.item["type"] == "function_call":
+                announced.append(each.item["call_id"])
+        assert ran == ["look"]
+        calls = [item for item in chat.items if item["type"] == "function_call"]
+        outputs = [item for item in chat.items if item["type"] == "function_call_output"]
+        assert [item["call_id"] for item in calls] == [item["call_id"] for item in outputs] == announced
+        assert all(isinstance(item["arguments"], str) for item in calls)
+        assert (await chat.run("and now?")).output_text == "Bye"
+        assert len(server.bodies) == 3
+
+
+async def test_two_calls_with_one_id_are_both_executed(transport: str) -> None:
+    ran: list[str] = []
+
+    def look(where: str) -> str:
+        ran.append(where)
+        return where
+
+    pair = [call(arguments='{"where":"up"}'), call(arguments='{"where":"down"}')]
+    events = [created(store=True), *map(done, pair), completed(*pair, store=True)]
+    async with talking(transport, events, answer("Hello", id="resp_2")) as (client, server):
+        chat = client.conversation(model="m", tools=[look])
+        assert (await chat.run("hi")).output_text == "Hello"
+        assert sorted(ran) == ["down", "up"]
+        outputs = {
+            item["call_id"]: item["output"] for item in chat.items if item["type"] == "function_call_output"
+        }
+        assert outputs == {"call_1": "up", "call_1_2": "down"}
+        assert "previous_response_id" not in server.bodies[1]  # the service does not know the second id
+
+
+async def test_a_call_that_the_service_has_answered_is_not_executed(transport: str) -> None:
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "done"}
+    events = [created(), done(call()), done(output), completed(call(), output, message("Done."))]
+    async with talking(transport, events) as (client, server):
+        chat = client.conversation(model="m", tools=[look])
+        response_ = await chat.run("hi")
+        assert (response_.output_text, response_.tool_calls) == ("Done.", [])
+        assert [item["type"] for item in chat.items].count("function_call_output") == 1
+        await chat.run("again")
+        assert len(server.bodies) == 2
+
+
+async def test_after_a_run_the_calls_that_are_open_remain(transport: str) -> None:
+    theirs: JSON = {"type": "function", "name": "theirs", "parameters": {"type": "object", "properties": {}}}
+    events = [created(), completed(call(), call("theirs", "call_2"))]
+    async with talking(transport, events, answer("Hello", id="resp_2")) as (client, _):
+        chat = client.conversation(model="m", tools=[look, theirs])
+        calls = (await chat.run("hi")).tool_calls
+        assert [each["call_id"] for each in calls] == ["call_2"]
+        outputs = [
+            {"type": "function_call_output", "call_id": each["call_id"], "output": "x"} for each in calls
+        ]
+        assert (await chat.run(outputs)).output_text == "Hello"

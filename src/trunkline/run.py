@@ -350,6 +350,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
             self._state = _State.ENDED
             raise fault
         elif self._transcript.history.open_calls:  # the application answers the other calls
+            calls.response.answer(calls.ids)
             self._conclude(calls.response)
         elif len(self._metrics) >= self._max_turns:
             self._state = _State.ENDED

@@ -56,6 +56,11 @@ class ToolCalls:
         cancel(self._tasks)
 
     @property
+    def ids(self) -> list[str]:
+        """The id of each call."""
+        return [call["call_id"] for call in self._calls]
+
+    @property
     def fault(self) -> BaseException | None:
         """An exception that is not a tool's failure and has to reach the caller, such as `SystemExit`."""
         done = (task for task in self._tasks if task.done() and not task.cancelled())

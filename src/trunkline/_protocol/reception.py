@@ -28,6 +28,7 @@ from typing import Final
 from msgspec import Raw
 from msgspec.structs import replace
 
+from .calls import Calls, announcement, is_call_to_answer
 from .events import (
     Delta,
     ErrorEvent,
@@ -47,6 +48,7 @@ from .events import (
 )
 from .failure import Failure
 from .items import Item, TurnInput
+from .json import decode, encode
 from .ordering import Ordering
 from .refusals import failed_response, refusal
 from .response import Response
@@ -77,7 +79,6 @@ _OUTPUT: Final = EventKind.OUTPUT
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
 _MAY_HOLD_TEXT: Final = frozenset({OutputTextDone, OutputItemDone, UnknownOutputEvent})
-_NOTHING: Final[tuple[ServerEvent, ...]] = ()
 
 
 class Reception:
@@ -99,9 +100,11 @@ class Reception:
     """
 
     __slots__ = (
+        "_calls",
         "_done_items",
         "_ended",
         "_held_back",
+        "_unannounced",
         "_whole_texts",
         "failure",
         "final",
@@ -133,6 +136,8 @@ class Reception:
         self._held_back: list[ServerEvent] | None = None
         self._done_items: list[Raw] | None = None
         self._whole_texts: WholeTexts | None = None
+        self._calls: Calls | None = None
+        self._unannounced: Sequence[OutputItemDone] = ()
         # The response has ended, and a steer may bring a successor.
         self._ended: ResponseCompleted | ResponseIncomplete | None = None
 
@@ -151,8 +156,7 @@ class Reception:
             self.first_event_at = now
         if self.ordering.follows(event):  # most events: in order, and nothing waits
             if self.phase is _IN_OUTPUT and event.kind is _OUTPUT:
-                told = self._note_output(event, now)
-                return [*told, event]  # type: ignore[list-item] # an invalid event is of another kind
+                return self._note_output(event, now)  # type: ignore[arg-type] # an invalid event is no output
             return self._show([event], now, epoch_s, may_go_on)
         if event.kind is EventKind.CREATED and self._ended is not None:
             self.ordering.restart()
@@ -225,48 +229,83 @@ class Reception:
             self._ended = None
             self._done_items = None
             self._whole_texts = None
+            self._calls = None
+            visible[:0] = self._announcements()
             self.is_speaking = False
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
         # A delta without text counts for nothing: gateways open an answer with one.
         is_output = event.kind is _OUTPUT and not (isinstance(event, Delta) and not event.delta)
-        told = self._note_output(event, now) if is_output else _NOTHING
+        shown = self._note_output(event, now) if is_output else [event]
         if self.phase is _IN_OUTPUT:
-            return [*told, event]
+            return shown
         if not is_output:
             self._hold_back(event)
             return []
         self.first_output_at = now
         self.phase = _IN_OUTPUT
-        return [*self._taken_back(), *told, event]
+        return [*self._taken_back(), *shown]
 
-    def _note_output(self, event: ReceivedEvent, now: float) -> Sequence[ServerEvent]:
-        """Note the output, and make a delta for text that has none."""
+    def _note_output(self, event: ServerEvent, now: float) -> list[ServerEvent]:
+        """Note a part of the output. Returns what becomes visible with it."""
         kind = type(event)
         if kind is OutputTextDelta:
             if event.delta:  # type: ignore[union-attr]
                 self.is_speaking = True
                 if self.first_text_at is None:
                     self.first_text_at = now
-            return _NOTHING
+            return [event]
+        told = [] if self.is_speaking or kind not in _MAY_HOLD_TEXT else self._told(event, now)
         if kind is OutputItemDone:
-            if self._done_items is None:
-                self._done_items = []
-            item = event.encoded_item  # type: ignore[union-attr]
-            if item not in self._done_items:  # servers without sequence numbers repeat events
-                self._done_items.append(item)
-        return _NOTHING if self.is_speaking or kind not in _MAY_HOLD_TEXT else self._told(event, now)
+            done = self._done(event)  # type: ignore[arg-type]
+            return [*told, done] if done is not None else told
+        return [*told, event]
 
-    def _told(self, event: ReceivedEvent, now: float) -> Sequence[ServerEvent]:
+    def _told(self, event: ServerEvent, now: float) -> list[ServerEvent]:
+        """A delta for text that comes without one."""
         if self._whole_texts is None:
             self._whole_texts = WholeTexts()
         text = self._whole_texts.new_text(event)
         if not text:
-            return _NOTHING
+            return []
         if self.first_text_at is None:
             self.first_text_at = now
-        return (told(text, event.stream_id),)
+        return [told(text, event.stream_id)]
+
+    def _done(self, event: OutputItemDone) -> OutputItemDone | None:
+        """The event with a complete call; ``None`` for a call that was announced before."""
+        item = event.item
+        if self._done_items is None:
+            self._done_items = []
+        if is_call_to_answer(item):
+            calls = self._own_calls()
+            known = len(calls)
+            call = calls.take(item, self._response_id, is_finished=True)
+            if call is None:
+                return None
+            if call is not item:
+                event = replace(event, encoded_item=Raw(encode(call)))
+            if len(calls) == known:  # it was announced before without arguments
+                others = (each for each in self._done_items if decode(each).get("call_id") != call["call_id"])
+                self._done_items = list(others)
+        if event.encoded_item not in self._done_items:  # servers without sequence numbers repeat events
+            self._done_items.append(event.encoded_item)
+        return event
+
+    def _own_calls(self) -> Calls:
+        if self._calls is None:
+            self._calls = Calls()
+        return self._calls
+
+    @property
+    def has_own_call_ids(self) -> bool:
+        """Whether a call has an id that the service does not know: the response cannot be continued."""
+        return self._calls is not None and self._calls.has_own_ids
+
+    @property
+    def _response_id(self) -> str:
+        return self.response.id if self.response is not None else ""
 
     def _hold_back(self, event: ServerEvent) -> None:
         self.phase = ReceptionPhase.BEGUN
@@ -280,10 +319,40 @@ class Reception:
     def _filled_in(
         self, event: ResponseCompleted | ResponseIncomplete
     ) -> ResponseCompleted | ResponseIncomplete:
-        # Some gateways leave the output out of the final event.
-        if event.response.encoded_output or not self._done_items:
+        """The terminal event with the output that it lacks, and with each call once."""
+        response = event.response
+        # 1. Some gateways leave the output out of the final event.
+        if not response.encoded_output:
+            return (
+                replace(event, response=response.with_output(self._done_items)) if self._done_items else event
+            )
+        # 2. Usually there are no calls.
+        if self._calls is None and not any(is_call_to_answer(item) for item in response.output):
             return event
-        return replace(event, response=event.response.with_output(self._done_items))
+        # 3. Each call as it was announced, and calls that were announced only.
+        calls, is_finished = self._own_calls(), isinstance(event, ResponseCompleted)
+        announced = len(calls)
+        output: list[Raw] = []
+        for encoded, item in zip(response.encoded_output, response.output, strict=True):
+            if not is_call_to_answer(item):
+                output.append(encoded)
+                continue
+            call = calls.take(item, response.id, is_finished=is_finished, in_final=True)
+            if call is not None:
+                output.append(encoded if call is item else Raw(encode(call)))
+        output += [Raw(encode(call)) for call in calls.not_in_final()]
+        response = response.with_output(output)
+        # 4. Calls that no event announced.
+        if is_finished:
+            answered = {call["call_id"] for call in response.tool_calls}
+            self._unannounced = [
+                OutputItemDone(
+                    encoded_item=Raw(encode(call)), stream_id=event.stream_id, raw=announcement(call)
+                )
+                for call in calls.after(announced)
+                if call["call_id"] in answered
+            ]
+        return replace(event, response=response)
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete, now: float) -> list[ServerEvent]:
         self.final = final
@@ -294,7 +363,11 @@ class Reception:
             self.first_output_at = now
             self.first_text_at = now if final.response.output_text else None
         self._ended = None
-        return self._taken_back()
+        return self._taken_back() + self._announcements()
+
+    def _announcements(self) -> list[ServerEvent]:
+        unannounced, self._unannounced = self._unannounced, ()
+        return list(unannounced)
 
     def _taken_back(self) -> list[ServerEvent]:
         held_back, self._held_back = self._held_back, None

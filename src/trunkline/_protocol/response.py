@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -10,13 +10,14 @@ import msgspec
 from msgspec import Raw, field
 from msgspec.structs import force_setattr
 
+from .calls import CALLS_TO_ANSWER, is_call_to_answer
 from .item_types import ToolCall
 from .json import JSON
 from .quiet import QuietStruct
 
 _PARSE = "_parse"
-CALLS_TO_ANSWER = {"function_call": ("name", "arguments"), "custom_tool_call": ("name", "input")}
-"""The kinds of calls that applications answer, with the fields that hold a string."""
+_ANSWERED = "_answered"
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
 class Response(QuietStruct, dict=True, frozen=True):
@@ -135,9 +136,19 @@ class Response(QuietStruct, dict=True, frozen=True):
         """The completed calls of function and custom tools, as plain JSON, in the order of the output.
 
         Each has ``call_id``, ``name`` and ``arguments`` (or ``input``) as strings. Calls without a
-        ``call_id`` are omitted, because no output can refer to them.
+        ``call_id`` are omitted, because no output can refer to them, and so are calls that were answered: by
+        the service within the response, or by ``Conversation.run``.
         """
-        return [call for item in self.output if (call := _call_to_answer(item)) is not None]
+        calls = [call for item in self.output if (call := _call_to_answer(item)) is not None]
+        if not calls:
+            return calls
+        answered = {item.get("call_id") for item in self.output if item.get("type") in _OUTPUTS}
+        answered |= self.__dict__.get(_ANSWERED, frozenset())
+        return [call for call in calls if call["call_id"] not in answered]
+
+    def answer(self, call_ids: Iterable[str]) -> None:
+        """Omit these calls from ``tool_calls``: they have an output."""
+        self.__dict__[_ANSWERED] = frozenset(call_ids)
 
     def __repr__(self) -> str:
         return f"<Response {self.id} {self.status}>"
@@ -162,14 +173,14 @@ def _is_refusal(message: JSON) -> bool:
 
 
 def _call_to_answer(item: JSON) -> ToolCall | None:
-    kind = item.get("type")
-    fields = CALLS_TO_ANSWER.get(kind) if isinstance(kind, str) else None
-    if fields is None or item.get("status") not in (None, "completed"):
+    if not is_call_to_answer(item) or item.get("status") not in (None, "completed"):
         return None
     if not isinstance(item.get("call_id"), str):
         return None
     # Missing strings become empty ones, so that callers can rely on the keys.
-    odd = {name: "" for name in fields if not isinstance(item.get(name), str)}
+    odd = {
+        name: "" for name in ("name", CALLS_TO_ANSWER[item["type"]]) if not isinstance(item.get(name), str)
+    }
     return cast(ToolCall, {**item, **odd} if odd else item)
 
 

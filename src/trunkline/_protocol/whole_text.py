@@ -16,9 +16,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from .calls import is_call_to_answer
 from .events import OutputItemDone, OutputTextDelta, OutputTextDone, ReceivedEvent, UnknownEvent
 from .json import JSON
-from .response import CALLS_TO_ANSWER, Response, texts_of
+from .response import Response, texts_of
 
 _PART_DONE: Final = "response.content_part.done"
 
@@ -104,7 +105,7 @@ def with_text(response: Response, received: str) -> Response:
         if item.get("type") == "message" and not item.get("content"):
             encoded[at] = _raw({**item, "content": [part]})
             return response.with_output(encoded)
-    calls = (at for at, item in enumerate(response.output) if item.get("type") in CALLS_TO_ANSWER)
+    calls = (at for at, item in enumerate(response.output) if is_call_to_answer(item))
     message = {"type": "message", "role": "assistant", "status": "completed", "content": [part]}
     encoded.insert(next(calls, len(encoded)), _raw(message))
     return response.with_output(encoded)

@@ -211,7 +211,7 @@ class Turn:
         self._response = final.response
         if self._exchange is not None and self._exchange.connection is not None:
             self._transports.socket_answered()
-        if isinstance(final, ResponseCompleted):
+        if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
             self._remember(final.response, answer)
         self._end("answered")
         return answer

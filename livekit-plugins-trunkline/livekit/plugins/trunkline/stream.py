@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from livekit.agents import llm
+from livekit.agents import APIError, llm
 from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage, FunctionToolCall
 from livekit.agents.types import APIConnectOptions
 from trunkline import ResponseStream, ServerEvent, TrunklineError
@@ -107,6 +107,8 @@ class LLMStream(llm.LLMStream):
             logger.info("provider tool executed", extra={"tool_type": kind})
 
     def _call(self, item: Mapping[str, Any]) -> None:
+        if not item["name"]:
+            raise APIError("the service sent a tool call without a name", retryable=not self._spoken)
         call = FunctionToolCall(call_id=item["call_id"], name=item["name"], arguments=item["arguments"])
         if call.call_id in self._called:
             return
