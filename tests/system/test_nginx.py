@@ -90,7 +90,7 @@ async def nginx(tmp_path: Path, emulator: Emulator) -> AsyncIterator[Nginx]:
     await proxy.stop()
 
 
-def client_of(nginx: Nginx, key: str, transport: Literal["websocket", "http"]) -> trunkline.Client:
+def client_of(nginx: Nginx, key: str | None, transport: Literal["websocket", "http"]) -> trunkline.Client:
     return trunkline.Client(base_url=nginx.base_url, api_key=key, transport=transport)
 
 
