@@ -13,7 +13,7 @@ import pytest
 
 import trunkline
 from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
-from trunkline.emulator import Call, Emulator, Gate, Prompt, Say, Step, words
+from trunkline.emulator import Call, Emulator, FakeClock, Gate, Prompt, Say, Step, words
 from trunkline.emulator.pace import Pace
 from trunkline.events import (
     FunctionCallArgumentsDelta,
@@ -656,6 +656,89 @@ async def test_a_steer_that_breaks_off_tells_whether_the_history_is_as_it_was(
             await lose_a_steer()
         assert loss.value.output_seen is is_read
         assert [item["content"] for item in chat.items] == (["hello", "Hello"] if is_read else [])
+
+
+def error(lane: str | None, **fields: Any) -> bytes:
+    named = {} if lane is None else {"stream_id": lane}
+    return event("error", error={"message": "no such type", **fields}, **named)
+
+
+def on(lane: str, frames: bytes) -> bytes:
+    """The same events on a named lane."""
+    named = b""
+    while frames:
+        start, size = (4, int.from_bytes(frames[2:4])) if frames[1] == 126 else (2, frames[1])
+        body = json.loads(frames[start : start + size])
+        named += frame(TEXT, json.dumps({**body, "stream_id": lane}).encode())
+        frames = frames[start + size :]
+    return named
+
+
+@pytest.mark.parametrize("names_lane", [True, False])
+@pytest.mark.parametrize("is_late", [True, False])
+@pytest.mark.parametrize("fields", [{}, {"code": "unknown_type", "status": 400}], ids=["bare", "coded"])
+async def test_an_error_that_refuses_a_steer_harms_no_answer(
+    server: Server, names_lane: bool, is_late: bool, fields: dict[str, Any]
+) -> None:
+    """A neighbour on another lane of the same connection goes on as well."""
+    async with wired(server, lanes=True) as (chat, wire):
+        neighbour = chat.fork()
+        async with chat.send("hello") as stream, neighbour.send("hi") as other:
+            lanes = [(await wire.receive())["stream_id"] for _ in range(2)]
+            wire.send(on(lanes[0], begin("resp_1", "Hello")), on(lanes[1], begin("resp_2", "Hi")))
+            await first_text(stream)
+            await first_text(other)
+            steering = asyncio.create_task(stream.steer("louder"))
+            await wire.receive()
+            refusal = error(lanes[0] if names_lane else None, **fields)
+            ending = on(lanes[0], end("resp_1", "Hello"))
+            wire.send(
+                *((ending, refusal) if is_late else (refusal, ending)), on(lanes[1], end("resp_2", "Hi"))
+            )
+            with pytest.raises(SteerRefused) as refused:
+                await soon(steering)
+            assert (refused.value.code, refused.value.input) == (fields.get("code"), "louder")
+            assert (await soon(stream.finish())).id == "resp_1"
+            assert (await soon(other.finish())).id == "resp_2"
+        assert [item["content"] for item in chat.items if item["role"] == "user"] == ["hello"]
+
+
+async def test_an_error_of_the_server_ends_a_steered_answer(server: Server) -> None:
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        wire.send(error(None, code="server_error", status=500))
+        for ending in (steering, stream.finish()):
+            with pytest.raises(trunkline.ResponseRefused):
+                await soon(ending)
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_late: bool) -> None:
+    """If ``is_late``, the service accepts it afterwards all the same."""
+    clock = FakeClock()
+    world = trunkline.World(clock=clock, call_later=clock.call_later)
+    async with wired(server, world=world) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        if not is_late:
+            wire.send(end("resp_1", "Hello"))
+        clock.advance(9.0)
+        assert not steering.done()
+        clock.advance(1.5)
+        with pytest.raises(SteerRefused) as refused:
+            await soon(steering)
+        assert (refused.value.code, refused.value.input) == ("not_acknowledged", "louder")
+        if is_late:
+            wire.send(accepted("resp_1", "s1"), end("resp_1", "Hello"))
+        assert (await soon(stream.finish())).id == "resp_1"
+        assert [item["role"] for item in chat.items] == ["user", "assistant"]
 
 
 async def test_leaving_the_stream_ends_a_waiting_steer(server: Server) -> None:

@@ -225,7 +225,8 @@ class ResponseStream:
             input: a string or user messages.
 
         Raises:
-            SteerRefused: the service returned the steer; the answer continues without it.
+            SteerRefused: the service returned the steer, does not know steers, or did not acknowledge it
+                within 10 s (code ``not_acknowledged``); the answer continues without it.
             UsageError: no response is running, the response runs over HTTP, or the stream was closed first.
             TurnError: the connection failed; whether the service accepted the steer is unknown.
         """

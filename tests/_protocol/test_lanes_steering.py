@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.events import ErrorEvent, ReceivedEvent, SteerFailed
 from trunkline._protocol.lane import Lane, Run
 from trunkline._protocol.lanes import Lanes
 
@@ -17,6 +19,7 @@ from .lane_events import (
     created,
     delta,
     error,
+    event,
     life,
     named,
     new_lane,
@@ -165,3 +168,62 @@ def test_what_drains_is_counted() -> None:
     assert lanes.draining == 1
     lanes.close()
     assert lanes.draining == 0
+
+
+# Servers that do not know steers.
+
+
+def waiting(lanes: Lanes) -> tuple[Lane, Run]:
+    """A run whose response runs, with a steer that is not acknowledged."""
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    lanes.steering(run)
+    return lane, run
+
+
+def refused(lanes: Lanes, lane: str | None, **fields: Any) -> SteerFailed | None:
+    found = event("error", lane, **fields)
+    assert isinstance(found, ErrorEvent)
+    return lanes.refused_steer(found)
+
+
+def test_an_error_refuses_the_steer_that_waits_and_the_response_goes_on() -> None:
+    lanes = named()
+    lane, run = waiting(lanes)
+    neighbour = sent(lanes, new_lane(lanes))
+    assert refused(lanes, lane.name, error={"code": "c"}) is not None
+    failed = refused(lanes, None, error={"code": "c", "message": "m"})
+    assert failed is not None
+    assert (failed.stream_id, failed.json()["error"]) == (lane.name, {"code": "c", "message": "m"})
+    assert lanes.route(failed) is run
+    assert not run.is_over
+    assert not neighbour.is_over
+    assert refused(lanes, None, error={"code": "c"}) is None, "no steer waits any more"
+
+
+def test_other_errors_refuse_no_steer() -> None:
+    lanes = named()
+    lane, _ = waiting(lanes)
+    other = new_lane(lanes)
+    assert refused(lanes, other.name, error={"code": "c"}) is None
+    assert refused(lanes, "unknown", error={"code": "c"}) is None
+    assert refused(lanes, lane.name, response_id="r1", error={"code": "c"}) is None
+    assert refused(lanes, lane.name, status=500, error={"code": "server_error"}) is None
+    assert refused(lanes, lane.name, error={"code": "websocket_stream_limit_reached"}) is None
+
+
+def test_a_steer_is_given_up_once_and_only_if_it_was_not_acknowledged() -> None:
+    lanes = Lanes(named=False)
+    lane, run = waiting(lanes)
+    lanes.steering(run)
+    lanes.route(steer("accepted", lane, "r1", "s1"))
+    assert lanes.unanswered_steer(run, 1) is None
+    failed = lanes.unanswered_steer(run, 2)
+    assert failed is not None
+    assert lanes.route(failed) is run
+    assert lanes.unanswered_steer(run, 2) is None
+    assert lanes.route(steer("accepted", lane, "r1", "s2")) is run, "too late"
+    assert (run.steers, run.accepted, run.steers_acknowledged) == (1, 1, 2)
+    lanes.close()
+    assert lanes.unanswered_steer(run, 3) is None

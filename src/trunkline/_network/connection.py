@@ -21,6 +21,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from enum import IntEnum, auto
+from functools import partial
 from typing import Final, TypeAlias
 
 from .._observe.metrics import PoolCounters
@@ -31,6 +32,7 @@ from .._protocol.failure import TOO_LARGE, Failure, FailureKind
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from .._protocol.refusals import CONNECTION_LIMIT
+from .._protocol.steers import ACKNOWLEDGED_WITHIN_S
 from ..errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
 from .receiver import Dialling
 from .world import Socket, World
@@ -104,6 +106,7 @@ class Connection:
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
         self._clock = world.clock
+        self._call_later = world.call_later
         self._on_change = on_change
         self._log = log
         self._socket: Socket | None = None
@@ -233,7 +236,11 @@ class Connection:
 
     def steer(self, run: Run, frame: bytes) -> Failure | None:
         """Send a steer; the response that it names decides the lane."""
-        return self._write(run, "response.steer", frame, self.lanes.steering)
+        failure = self._write(run, "response.steer", frame, self.lanes.steering)
+        if failure is None:
+            give_up = partial(self._give_up_steer, run, run.steers_sent)
+            self._call_later(ACKNOWLEDGED_WITHIN_S, give_up)
+        return failure
 
     def abandon(self, run: Run) -> None:
         """The caller left. A run that was sent drains; another one gives its place back."""
@@ -270,9 +277,11 @@ class Connection:
                 deliver_delta(event)
                 return
         # The age limit concerns the connection. With a stream_id it answers that lane's request alone.
-        if type(event) is ErrorEvent and event.stream_id is None and event.code == CONNECTION_LIMIT:
-            self._on_age_limit(event)
-            return
+        if type(event) is ErrorEvent:
+            if event.stream_id is None and event.code == CONNECTION_LIMIT:
+                self._on_age_limit(event)
+                return
+            event = self.lanes.refused_steer(event) or event
         self.has_received = True
         run = self.lanes.route(event)
         if run is None:
@@ -321,6 +330,16 @@ class Connection:
             if run.sink is not None:
                 run.sink.deliver(event)
         self.retire()
+
+    def _give_up_steer(self, run: Run, number: int) -> None:
+        """The server ignores a steer: nothing waits for it any more, and the answer goes on without it."""
+        event = self.lanes.unanswered_steer(run, number)
+        if event is None or self.lanes.route(event) is None:
+            return
+        if run.sink is not None:
+            run.sink.deliver(event)
+        if run.is_over:
+            self._after_run()
 
     # State.
 

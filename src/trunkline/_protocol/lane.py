@@ -72,6 +72,8 @@ class Run:
         response_id: the id of its running response, or of the one that ended it; empty while it is not known.
         earlier: the ids of its responses that were steered and have ended.
         steers: steers whose outcome is open.
+        steers_sent: how many steers were sent.
+        steers_acknowledged: how many of them were accepted or refused. Servers answer them in order.
         accepted: accepted steers that are not part of a response yet.
         left_at: when it was abandoned, on the clock of the connection.
         fork_of: the lane whose latest response it continues from another lane, until it is in progress.
@@ -89,6 +91,8 @@ class Run:
         "size_bytes",
         "state",
         "steers",
+        "steers_acknowledged",
+        "steers_sent",
     )
 
     def __init__(self, lane: Lane, sink: Sink | None, fork_of: Lane | None) -> None:
@@ -99,6 +103,8 @@ class Run:
         self.response_id: str | None = None
         self.earlier: tuple[str, ...] = ()
         self.steers: int = 0
+        self.steers_sent: int = 0
+        self.steers_acknowledged: int = 0
         self.accepted: int = 0
         self.left_at: float = 0.0
         self.size_bytes: int = 0

@@ -41,9 +41,12 @@ from .events import (
     ResponseEvent,
     SteerAccepted,
     SteerEvent,
+    SteerFailed,
 )
 from .lane import Lane, Run, RunState
+from .refusals import LIMITS, refusal
 from .sink import Sink
+from .steers import NOT_ACKNOWLEDGED, steer_failed
 
 MAX_IN_FLIGHT: Final = 16
 MAX_NAMES: Final = 32
@@ -209,6 +212,7 @@ class Lanes:
     def steering(self, run: Run) -> None:
         """A steer is sent now: the lane stays with the run until its outcome is known."""
         run.steers += 1
+        run.steers_sent += 1
 
     def withdraw(self, run: Run) -> None:
         """End the run: it was not sent, or its answer is given up."""
@@ -289,6 +293,38 @@ class Lanes:
             self._end(run)
         return run
 
+    def refused_steer(self, event: ErrorEvent) -> SteerFailed | None:
+        """The refusal of a steer that an error reports; ``None`` if it is about something else.
+
+        Servers that do not know steers answer with an error, often without a ``stream_id``, and the response
+        goes on. An error of the response itself is a fault of the server or names the response.
+        """
+        by_name = self._lanes.get(event.stream_id)
+        if by_name is not None:
+            lanes = [by_name]
+        elif event.stream_id is None:
+            lanes = list(self._lanes.values())
+        else:
+            return None
+        heads = (lane.runs[0] for lane in lanes if lane.runs)
+        steered = next((run for run in heads if run.steers_sent > run.steers_acknowledged), None)
+        if steered is None or isinstance(event.response_id, str):
+            return None
+        if refusal(event, started=True, now=0.0).is_transient or event.code in LIMITS:
+            return None
+        return steer_failed(steered.lane.name, event.code, event.message)
+
+    def unanswered_steer(self, run: Run, number: int) -> SteerFailed | None:
+        """The refusal of a steer that the server ignores; ``None`` if it was acknowledged.
+
+        Args:
+            run: the run that was steered.
+            number: how many steers had been sent into the run, this one included.
+        """
+        if run.is_over or run.steers_acknowledged >= number:
+            return None
+        return steer_failed(run.lane.name, NOT_ACKNOWLEDGED, "the server ignores the steer")
+
     def _on_response(self, lane: Lane, run: Run, event: ResponseEvent, move: Move) -> Run | None:
         """A life-cycle event of the response that the run expects, or of one before it."""
         response_id = event.response.id
@@ -358,12 +394,16 @@ class Lanes:
         if event.steer.previous_response_id not in (None, run.response_id, *run.earlier):
             return self._stray()
         if isinstance(event, SteerAccepted):
-            run.accepted += 1
+            if run.steers > run.accepted:  # not given up before
+                run.accepted += 1
+                run.steers_acknowledged += 1
             return run
         if not run.steers:
             return run
         if event.steer.id is not None and run.accepted:
             run.accepted -= 1
+        else:
+            run.steers_acknowledged += 1
         run.steers -= 1
         if run.state is RunState.AWAITING and not run.steers:
             self._end(run)

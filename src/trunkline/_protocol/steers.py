@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 from .events import (
+    ErrorBody,
     ResponseCompleted,
     ResponseIncomplete,
     SteerAccepted,
@@ -28,7 +29,14 @@ from .events import (
     SteerFailed,
     SteerPending,
 )
+from .events import Steer as SteerOnWire
 from .items import Item, TurnInput, items_of
+from .json import encode
+
+ACKNOWLEDGED_WITHIN_S: Final = 10.0
+"""The time in which a service accepts or refuses a steer; longer than any that knows steers has needed."""
+NOT_ACKNOWLEDGED: Final = "not_acknowledged"
+"""The code of a steer that the server ignored."""
 
 
 class SteerState(Enum):
@@ -148,6 +156,15 @@ class Steers:
 
 NO_STEERS: Final = Steers()
 """The steers of an attempt into which none was sent. Never changed."""
+
+
+def steer_failed(stream_id: str | None, code: str | None, message: str) -> SteerFailed:
+    """The event of a refused steer, for servers that do not send it."""
+    fields: dict[str, Any] = {"type": SteerFailed.type, "error": {"code": code, "message": message}}
+    if stream_id is not None:
+        fields["stream_id"] = stream_id
+    error = ErrorBody(code=code, message=message)
+    return SteerFailed(steer=SteerOnWire(), error=error, stream_id=stream_id, raw=encode(fields))
 
 
 def steer_items(given: TurnInput) -> list[Item]:
