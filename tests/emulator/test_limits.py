@@ -214,7 +214,7 @@ async def flood(emulator: Emulator, writer: asyncio.StreamWriter, text: str) -> 
     sending = asyncio.create_task(send())
     before = -1
     quiet = 0
-    async with asyncio.timeout(2 * TIMEOUT_S):
+    async with asyncio.timeout(10 * TIMEOUT_S):
         while quiet < _QUIET_ROUNDS or not emulator.requests:
             quiet = quiet + 1 if before == len(emulator.requests) else 0
             before = len(emulator.requests)

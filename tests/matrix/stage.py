@@ -28,7 +28,8 @@ from .table import Cell, Phase, Way
 JSON = dict[str, Any]
 MODEL = "speaker"
 NAMES = ACTOR, NEIGHBOUR, VISITOR = "actor", "neighbour", "visitor"
-SILENCE_S = 0.3 * TIME_SCALE
+SILENCE_S = 0.8 * TIME_SCALE
+"""The deadline of a silent phase. The next attempt has to meet it as well, on a busy machine too."""
 PATIENCE_S = 5 * TIME_SCALE
 WORDS = 8
 WORDS_BEFORE = 4
