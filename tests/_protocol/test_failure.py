@@ -34,6 +34,11 @@ FAILURES: dict[FailureKind, tuple[Failure, type[TurnError], dict[str, Any]]] = {
         ConnectionLost,
         {"close_code": 1006, "reason": "gone", "sent": True, "started": False},
     ),
+    FailureKind.TOO_LARGE: (
+        Failure.too_large(17, 16),
+        ConnectionLost,
+        {"close_code": 1009, "sent": False, "started": False},
+    ),
     FailureKind.VIOLATION: (
         Failure.violation("not JSON", sent=True, started=True),
         ProtocolViolation,
