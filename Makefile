@@ -26,7 +26,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes trunkline --ignoreexternal
+	PYTHONPATH=src $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes trunkline --ignoreexternal
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 $(OTHERS)

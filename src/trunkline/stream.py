@@ -352,10 +352,13 @@ class ResponseStream:
                 return await self.__anext__()
             elif (final := inbox.reception.final) is not None:
                 received = self._text[self._text_before :].decode()
-                if left := text_left(final.response, received):
+                text = final.response.output_text
+                if left := text_left(text, received):
                     self._text += left.encode()
                     return told(left, final.stream_id)
-                return self._conclude(final, received)
+                if text != received:
+                    final = replace(final, response=with_text(final.response, received))
+                return self._conclude(final)
             elif inbox.reception.failure is not None:
                 await self._recover()
             else:
@@ -377,10 +380,7 @@ class ResponseStream:
             if self._state is _State.SENDING:
                 self._state = _State.OPEN
 
-    def _conclude(self, final: ResponseCompleted | ResponseIncomplete, received: str) -> ServerEvent:
-        response = with_text(final.response, received)
-        if response is not final.response:
-            final = replace(final, response=response)
+    def _conclude(self, final: ResponseCompleted | ResponseIncomplete) -> ServerEvent:
         self._response = final.response
         if self._text_format is not None:
             final.response.parse_with(self._text_format.parse)

@@ -71,7 +71,7 @@ def test_a_delta_that_was_made_here_has_a_frame_of_its_own() -> None:
     [("", "one two"), ("one ", "two"), ("one two", ""), ("two", ""), ("one two three", "")],
 )
 def test_the_text_after_the_received_text_is_left(received: str, left: str) -> None:
-    assert text_left(response(message("one "), message("two")), received) == left
+    assert text_left(response(message("one "), message("two")).output_text, received) == left
 
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}

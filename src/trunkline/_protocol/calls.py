@@ -7,7 +7,9 @@ executed and sent back: a ``call_id`` of its own, a name, arguments as a string,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from .json import JSON, encode
 
@@ -26,6 +28,19 @@ def is_call_to_answer(item: JSON) -> bool:
     """Whether the item is a call that an application answers."""
     kind = item.get("type")
     return isinstance(kind, str) and kind in CALLS_TO_ANSWER
+
+
+def is_encoded_call(item: msgspec.Raw) -> bool:
+    """The same of an encoded item. Nothing but its type is decoded: most items are long texts."""
+    kind = _type_of(item).type
+    return isinstance(kind, str) and kind in CALLS_TO_ANSWER
+
+
+class _Typed(msgspec.Struct):
+    type: Any = None
+
+
+_type_of = msgspec.json.Decoder(_Typed).decode
 
 
 class _Call:

@@ -28,7 +28,7 @@ from typing import Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from .calls import Calls, announcement, is_call_to_answer
+from .calls import Calls, announcement, is_call_to_answer, is_encoded_call
 from .events import (
     Delta,
     ErrorEvent,
@@ -275,10 +275,10 @@ class Reception:
 
     def _done(self, event: OutputItemDone) -> OutputItemDone | None:
         """The event with a complete call; ``None`` for a call that was announced before."""
-        item = event.item
         if self._done_items is None:
             self._done_items = []
-        if is_call_to_answer(item):
+        if is_encoded_call(event.encoded_item):
+            item = event.item
             calls = self._own_calls()
             known = len(calls)
             call = calls.take(item, self._response_id, is_finished=True)

@@ -82,9 +82,8 @@ def told(text: str, stream_id: str | None) -> OutputTextDelta:
     return OutputTextDelta(delta=text, stream_id=stream_id, raw=frame)
 
 
-def text_left(response: Response, received: str) -> str:
-    """The text of the response that follows the received text; empty if the two differ otherwise."""
-    text = response.output_text
+def text_left(text: str, received: str) -> str:
+    """The part of a response's text that follows the received text; empty if the two differ otherwise."""
     return text[len(received) :] if text.startswith(received) else ""
 
 

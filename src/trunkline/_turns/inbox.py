@@ -143,14 +143,8 @@ class Inbox:
     def deliver(self, event: ReceivedEvent) -> None:
         """Take one event."""
         if self._cut_deltas is not None or type(event) is CutDelta:
-            if self._cut_deltas is None:
-                self._cut_deltas = CutDeltas()
-            for each in self._cut_deltas.admit(event):
-                self._take(each)
-        else:
-            self._take(event)
-
-    def _take(self, event: ReceivedEvent) -> None:
+            self._deliver_joined(event)
+            return
         now = self.progress_at = self._clock()
         self.received_bytes += len(event.raw)
         reception, kind = self.reception, event.kind
@@ -177,11 +171,19 @@ class Inbox:
         if visible or self.is_over:
             self.wait.end()
 
+    def _deliver_joined(self, event: ReceivedEvent) -> None:
+        """Take one event of a response in which deltas were cut within a pair of surrogates."""
+        cut_deltas, self._cut_deltas = self._cut_deltas or CutDeltas(), None
+        for each in cut_deltas.admit(event):
+            self.deliver(each)
+        self._cut_deltas = cut_deltas
+
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
-        if self._cut_deltas is not None:
-            for each in self._cut_deltas.release():
-                self._take(each)
+        cut_deltas, self._cut_deltas = self._cut_deltas, None
+        if cut_deltas is not None:
+            for each in cut_deltas.release():
+                self.deliver(each)
         if self.is_over:
             return
         self.reception.fail(failure)
