@@ -26,7 +26,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	PYTHONPATH=src $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes trunkline --ignoreexternal
+	# It finds the packages of the python on PATH; --pythonpath is not read here.
+	PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes trunkline --ignoreexternal
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 $(OTHERS)

@@ -215,7 +215,7 @@ async def test_closing_ends_turns_that_wait_for_room(emulator: Emulator) -> None
 
 
 async def test_closing_ends_turns_that_wait_for_a_retry(emulator: Emulator) -> None:
-    emulator.faults.add("reject", status=503, headers={"retry-after": "30"})
+    emulator.faults.add("reject", status=503, headers={"retry-after": "4"})
     async with client_of(emulator) as client:
         chat = client.conversation(model="echo")
         waiting = asyncio.create_task(ask(chat, "hello"))

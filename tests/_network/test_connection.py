@@ -127,12 +127,14 @@ async def test_events_that_belong_to_nobody_are_counted_and_harm_nothing(
     running = asyncio.create_task(ask(chat, "hello"))
     peer = await accepted(server)
     lane = (await request_on(peer))["stream_id"]
-    tell(
-        peer, word("lane-77", "foreign"), word(lane, "too early"), *answer(lane, "resp_1"), word(lane, "late")
-    )
+    tell(peer, word("lane-77", "foreign"), *answer(lane, "resp_1"), word(lane, "late"))
     assert (await soon(running)).received_text == "hi"
+    again = asyncio.create_task(ask(chat, "and then?"))
+    assert (await request_on(peer))["stream_id"] == lane
+    tell(peer, word(lane, "too early"), *answer(lane, "resp_2"))
+    assert (await soon(again)).received_text == "hi"
     await until(lambda: scripted.metrics.strays == 3, "all three are counted")
-    assert texts_of(chat) == ["hello", "hi"]
+    assert texts_of(chat) == ["hello", "hi", "and then?", "hi"]
 
 
 def texts_of(chat: trunkline.Conversation) -> list[Any]:

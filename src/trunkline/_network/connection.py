@@ -101,7 +101,7 @@ class Connection:
         self.lanes = lanes
         self.opened_at: float | None = None
         self.jitter: float = world.random()
-        self.has_received = False
+        self.has_received: bool = False
         self.refused_bytes: int | None = None
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
