@@ -172,10 +172,11 @@ class SocketExchange:
             stream_id=lane.name,
             generate=self._request.generate,
         )
-        is_alone = self.connection.lanes.in_flight == 1
-        limit = self._largest_frame if is_alone else self._largest_shared
-        if len(payload) > limit:  # the server would close the socket, with every turn on it
-            return Failure.too_large(len(payload), limit)
+        if len(payload) > self._largest_shared:  # the server may close the socket, with every turn on it
+            is_alone = self.connection.lanes.in_flight == 1
+            limit = self._largest_frame if is_alone else self._largest_shared
+            if len(payload) > limit:
+                return Failure.too_large(len(payload), limit)
         failure = self.connection.send(self._run, payload)
         if failure is not None:
             return failure

@@ -327,7 +327,7 @@ class Reception:
                 replace(event, response=response.with_output(self._done_items)) if self._done_items else event
             )
         # 2. Usually there are no calls.
-        if self._calls is None and not any(is_call_to_answer(item) for item in response.output):
+        if self._calls is None and not any(map(is_call_to_answer, response.output)):
             return event
         # 3. Each call as it was announced, and calls that were announced only.
         calls, is_finished = self._own_calls(), isinstance(event, ResponseCompleted)

@@ -44,8 +44,10 @@ class Response(QuietStruct, dict=True, frozen=True):
     encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
 
     def __post_init__(self) -> None:
+        if not self.encoded_output:
+            return
         items = self.output
-        if all(isinstance(item, dict) for item in items):
+        if {*map(type, items)} == {dict}:
             return
         if not all(item is None or isinstance(item, dict) for item in items):
             raise ValueError("an output item is not an object")
