@@ -192,7 +192,9 @@ async def test_peer_09_a_strange_final_event_does_not_fail_a_turn_whose_text_was
         )
         stream = await soon(reading)
         assert stream.received_text == "hi"
-        assert stream.response.output == [item]
+        assert stream.response.output[0] == item
+        assert [each["type"] for each in stream.response.output] == ["hologram", "message"]
+        assert stream.response.output_text == "hi"
         assert stream.metrics.usage is None
         peer.writer.transport.abort()
 
