@@ -164,3 +164,7 @@ def test_the_record_of_an_exception_keeps_the_cause() -> None:
 def test_its_repr_shows_the_kind_and_the_code_and_no_content() -> None:
     assert repr(Failure.lost("secret")) == "<Failure LOST>"
     assert repr(refused("invalid_prompt", 400)) == "<Failure REFUSED invalid_prompt>"
+
+
+def test_a_network_error_of_no_other_kind_is_a_failed_connection() -> None:
+    assert Failure.of(NetworkError("lost")).kind is FailureKind.CONNECT

@@ -228,3 +228,30 @@ def test_nothing_is_visible_before_output_or_after_a_failure(pieces: list[str], 
         assert visible == []
     assert reception.phase is (ReceptionPhase.ENDED if cut >= len(events) else ReceptionPhase.FAILED)
     assert "".join(pieces).startswith(shown(visible))
+
+
+def test_texts_of_two_parts_without_deltas_are_told_in_turn() -> None:
+    reception = Reception()
+    told = [
+        each.delta  # type: ignore[union-attr]
+        for at in (0, 1)
+        for each in reception.receive(
+            event("response.output_text.done", content_index=at, text=f"part {at}"), float(at)
+        )
+        if each.wire_type == DELTA
+    ]
+    assert told == ["part 0", "part 1"]
+    assert reception.first_text_at == 0.0
+
+
+def test_a_call_announced_without_arguments_is_kept_with_them() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f"}
+    items = [{**call, "arguments": ""}, MESSAGE, {**call, "arguments": '{"a":1}'}]
+    dones = [event("response.output_item.done", item=item) for item in items]
+    reception, _ = received(life("created"), *dones, life("completed", output=[]))
+    assert reception.final is not None
+    output = reception.final.response.output
+    assert [(item["type"], item.get("arguments")) for item in output] == [
+        ("message", None),
+        ("function_call", '{"a":1}'),
+    ]

@@ -25,6 +25,9 @@ MAX_HELD = 32
 RECENT = 15
 """How many passed events are recognised when they are repeated, less one: a bit mask."""
 
+_HASH: Final = "l" if array("l").itemsize == 8 else "q"
+"""The type code for hashes: storing into "q" takes ten times as long."""
+
 _NONE = -(2**62)
 """A number that no event has."""
 
@@ -64,7 +67,7 @@ class Ordering:
         # While the numbers are unproven: the one after the highest so far, and whether an early event waits.
         self._next: int | None = None
         self._may_wait = True
-        self.recent: array[int] = array("q", [0]) * (RECENT + 1)
+        self.recent: array[int] = array(_HASH, [0]) * (RECENT + 1)
         self.expected_now: int = _NONE
 
     def follows(self, event: ReceivedEvent) -> bool:
