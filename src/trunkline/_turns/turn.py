@@ -287,9 +287,7 @@ class Turn:
             attempts=self._attempts,
             recoveries=list(self._recoveries),
             connected_s=self._since_start(self._connected_at),
-            first_event_s=self._since_start(
-                self._first_event_at or (reception.first_event_at if reception is not None else None)
-            ),
+            first_event_s=self._since_start(first_event_at),
             first_output_s=self._since_start(reception.first_output_at if reception is not None else None),
             ttft_s=self._since_start(reception.first_text_at if reception is not None else None),
             total_s=self._since_start(self._ended_at),
