@@ -7,7 +7,8 @@ executed and sent back: a ``call_id`` of its own, a name, arguments as a string,
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
 
 import msgspec
 
@@ -24,7 +25,7 @@ def announcement(call: JSON) -> bytes:
     return encode({"type": "response.output_item.done", "item": call})
 
 
-def is_call_to_answer(item: JSON) -> bool:
+def is_call_to_answer(item: Mapping[str, object]) -> bool:
     """Whether the item is a call that an application answers."""
     kind = item.get("type")
     return isinstance(kind, str) and kind in CALLS_TO_ANSWER
@@ -32,15 +33,14 @@ def is_call_to_answer(item: JSON) -> bool:
 
 def is_encoded_call(item: msgspec.Raw) -> bool:
     """The same of an encoded item. Nothing but its type is decoded: most items are long texts."""
-    kind = _type_of(item).type
-    return isinstance(kind, str) and kind in CALLS_TO_ANSWER
+    return is_call_to_answer(_decode_type(item))
 
 
-class _Typed(msgspec.Struct):
-    type: Any = None
+class _Typed(TypedDict, total=False):
+    type: Any
 
 
-_type_of = msgspec.json.Decoder(_Typed).decode
+_decode_type: Final = msgspec.json.Decoder(_Typed).decode
 
 
 class _Call:
