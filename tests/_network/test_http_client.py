@@ -38,25 +38,6 @@ async def proxy() -> AsyncIterator[Proxy]:
     await proxy.stop()
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
-def certified(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
-
-
 @pytest.fixture
 async def secure_url(emulator: Emulator, certified: ssl.SSLContext) -> AsyncIterator[str]:
     """The URL of the emulator behind TLS."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import picows
 import pytest
-import trustme
 
 from trunkline._network.websocket import dial
 from trunkline.errors import ConnectFailed
@@ -29,25 +28,6 @@ class Echo(picows.WSListener):
             transport.disconnect()
         else:
             transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
-def certified(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ class Echo(picows.WSListener):
             transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 async def port(authority: trustme.CA) -> AsyncIterator[int]:
     """A WebSocket server whose certificate is for localhost and 127.0.0.1."""
