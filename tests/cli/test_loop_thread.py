@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import pytest
 
@@ -48,23 +51,52 @@ def control_c_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_control_c_cancels_and_waits_for_the_end() -> None:
-    started, cleaned = threading.Event(), threading.Event()
+def press_control_c_when(started: threading.Event) -> None:
+    started.wait()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    async def wait() -> None:
-        started.set()
+
+class Waiting:
+    """A coroutine that waits until it is cancelled and then takes a moment to clean up."""
+
+    def __init__(self) -> None:
+        self.started, self.cleaned = threading.Event(), threading.Event()
+
+    async def wait(self) -> None:
+        self.started.set()
         try:
             await asyncio.get_running_loop().create_future()
         finally:
             await asyncio.sleep(0.01)
-            cleaned.set()
+            self.cleaned.set()
 
-    def press_control_c() -> None:
-        started.wait()
-        signal.raise_signal(signal.SIGINT)  # Python calls the handler in the main thread
 
+def test_control_c_cancels_and_waits_for_the_end() -> None:
+    waiting = Waiting()
     with LoopThread() as loop, control_c_interrupts():
-        threading.Thread(target=press_control_c).start()
+        thread = threading.Thread(target=press_control_c_when, args=[waiting.started])
+        thread.start()
         with pytest.raises(KeyboardInterrupt):
-            loop.run(wait())
-        assert cleaned.is_set()
+            loop.run(waiting.wait())
+        thread.join()
+        assert waiting.cleaned.is_set()
+
+
+@pytest.mark.parametrize("moment", ["call", "return"])
+def test_control_c_while_the_loop_is_asked_leaves_nothing_running(moment: str) -> None:
+    waiting = Waiting()
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        if event == moment and frame.f_code.co_name == "call_soon_threadsafe":
+            sys.setprofile(None)
+            if moment == "return":
+                waiting.started.wait()
+            raise KeyboardInterrupt
+
+    with LoopThread() as loop:
+        coroutine = waiting.wait()
+        sys.setprofile(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert waiting.cleaned.is_set() is (moment == "return")

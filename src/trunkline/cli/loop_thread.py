@@ -39,11 +39,18 @@ class LoopThread:
             tasks.append(self._loop.create_task(coroutine))
             tasks[0].add_done_callback(lambda _: ended.set())
 
-        self._loop.call_soon_threadsafe(begin)
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # Ctrl-C came before the loop was asked to begin
+                coroutine.close()
+                ended.set()
+
         try:
+            self._loop.call_soon_threadsafe(begin)
             _wait(ended)
         except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            self._loop.call_soon_threadsafe(cancel)
             _wait(ended)
             raise
         return tasks[0].result()
