@@ -56,8 +56,8 @@ class Deadlines:
     def __post_init__(self) -> None:
         for phase in Phase:
             check_number(
-                getattr(self, phase.value),
-                f"Deadlines.{phase.value}",
+                getattr(self, phase),
+                f"Deadlines.{phase}",
                 none_means="wait for ever",
                 finite=True,
             )
@@ -70,12 +70,11 @@ class Deadlines:
             started_at: the start of the turn.
             since: the start of the phase.
         """
-        limit: float | None = getattr(self, phase.value)
-        of_phase = Due(phase, since + limit, limit) if limit is not None else None
-        of_turn = Due(Phase.TOTAL, started_at + self.total, self.total) if self.total is not None else None
-        if of_phase is None or of_turn is None:
-            return of_phase or of_turn
-        return min(of_phase, of_turn, key=lambda due: due.at)
+        limit: float | None = getattr(self, phase)
+        total = self.total
+        if limit is not None and (total is None or since + limit <= started_at + total):
+            return Due(phase, since + limit, limit)
+        return Due(Phase.TOTAL, started_at + total, total) if total is not None else None
 
 
 @dataclass(frozen=True, slots=True)

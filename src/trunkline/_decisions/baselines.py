@@ -30,7 +30,6 @@ An input extends a baseline if:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -163,10 +162,15 @@ def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
     #    crossed off once. Texts are compared as one joined text, because applications join them. Messages
     #    have no identity of their own: a message after the output of a call may be of a later response that
     #    says the same, while this response's message was removed, because it was not heard.
-    messages = [item.joinable_text for item in baseline.output if item.joinable_text is not None]
+    messages: list[str] = []
+    others: dict[Item, int] = {}
+    for item in baseline.output:
+        if item.joinable_text is not None:
+            messages.append(item.joinable_text)
+        else:
+            others[item] = others.get(item, 0) + 1
     text = "".join(messages)
-    others = Counter(item for item in baseline.output if item.joinable_text is None)
-    call_ids = {item.call_id for item in baseline.output if item.is_call}
+    call_ids = {item.call_id for item in others if item.is_call}
     read = messages_read = 0
     delta: list[Item] = []
     items = asked.items(start)
@@ -176,7 +180,7 @@ def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
             delta += items[index:]
             break
         if part is None:
-            if others[item]:
+            if others.get(item):
                 others[item] -= 1
                 continue
         # After the whole text, an empty message is output only if the output has one more message.
@@ -197,10 +201,10 @@ def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
     #    it, and the server's context still has it.
     if read != len(text) or bool(messages_read) != bool(messages):
         return None
-    if any(count and not item.is_server_only for item, count in others.items()):
+    if others and any(count and not item.is_server_only for item, count in others.items()):
         return None
     # 5. An output item after the block: the items between were inserted into what the server knows.
-    if any(others.get(item) for item in delta):
+    if others and any(others.get(item) for item in delta):
         return None
     # 6. Without new items, the response is to be made again, from an older baseline.
     return delta or None

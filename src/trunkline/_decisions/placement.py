@@ -168,7 +168,7 @@ def _seat(turn: Asking, connections: Sequence[Candidate], *, may_evict: bool) ->
     owner = turn.owner
     with_room = [each for each in connections if each.lanes.has_room]
     groups = [each.lanes for each in with_room]
-    plan = Plan(None, turn.asked.items())
+    plan: Plan | None = None
     for candidate in turn.plans:
         parent = candidate.parent
         # 1. Without a parent, or with a stored one, any lane will do.
@@ -187,6 +187,8 @@ def _seat(turn: Asking, connections: Sequence[Candidate], *, may_evict: bool) ->
             beside = _free(source.lanes, sparing=source, may_evict=may_evict)
             if beside is not None:
                 return Seat(source.lanes, beside.lane, candidate, fork_of=source)
+    if plan is None:
+        plan = Plan(None, turn.asked.items())
     # 4. The home lane: its prompt cache is warm.
     home = owner.home if owner is not None else None
     if home is not None and home.lanes in groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
@@ -66,11 +67,7 @@ class Endpoint:
         ``?model=`` is added, because gateways choose the upstream at the upgrade, before the first request.
         It is not added for OpenAI's own host, nor if the query names a model.
         """
-        parts = urlsplit(self.websocket_url)
-        if self.host == OPENAI_HOST or "model" in parse_qs(parts.query, keep_blank_values=True):
-            return self.websocket_url
-        model_query = urlencode({"model": model})
-        return parts._replace(query=f"{parts.query}&{model_query}" if parts.query else model_query).geturl()
+        return self.websocket_url if self.is_openai else _with_model(self.websocket_url, model)
 
 
 def check_proxy(proxy: object) -> None:
@@ -97,6 +94,16 @@ def check_proxy(proxy: object) -> None:
             fault = "is not a valid URL; write http://HOST:PORT"
     if fault is not None:
         raise ConfigurationError(f"proxy {_shown(proxy)!r} {fault}", argument="proxy")
+
+
+# Each turn needs the URL of its model: making it anew took a twentieth of the turn's instructions.
+@lru_cache(maxsize=256)
+def _with_model(url: str, model: str) -> str:
+    parts = urlsplit(url)
+    if "model" in parse_qs(parts.query, keep_blank_values=True):
+        return url
+    query = urlencode({"model": model})
+    return parts._replace(query=f"{parts.query}&{query}" if parts.query else query).geturl()
 
 
 def _split(base_url: str) -> SplitResult:
