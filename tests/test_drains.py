@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 import trunkline
-from trunkline import PoolLimits
+from trunkline import DeadlineExceeded, Deadlines, Hooks, Policy, PoolLimits, TurnMetrics
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import Timing, ask, assert_kept, client_of, first_text
+from .talk import Timing, ask, assert_kept, client_of, first_text, hold_after_first_word
 from .waiting import soon, until
 
 LONG = "words-1000000"  # does not end before the test, even on a slow machine
@@ -63,6 +65,59 @@ async def test_tokens_of_abandoned_answers_are_counted(emulator: Emulator) -> No
     async with client_of(emulator) as client:
         await leave(client.conversation(model="words-40"))
         await until(lambda: client.metrics.abandoned_usage["output_tokens"] == 40, "the answer has drained")
+
+
+async def test_the_usage_of_an_abandoned_answer_is_reported_once_it_has_drained(emulator: Emulator) -> None:
+    gate = hold_after_first_word(emulator)
+    drained: list[TurnMetrics] = []
+    of_stream: list[TurnMetrics] = []
+    async with client_of(emulator, hooks=Hooks(turn_drained=drained.append)) as client:
+        async with client.conversation(model="words-40").send("tell me a story") as stream:
+            stream.when_drained(of_stream.append)
+            await first_text(stream)
+        assert (stream.metrics.outcome, stream.metrics.usage, drained) == ("left", None, [])
+        gate.open()
+        await until(lambda: bool(drained), "the answer has drained")
+        (told,) = drained
+        assert of_stream == drained
+        assert (told.turn, told.outcome) == (stream.metrics.turn, "left")
+        assert (told.response_id, told.output_tokens) == (next(iter(emulator.responses)), 40)
+        assert told.total_s == stream.metrics.total_s
+        await ask(client.conversation(model="echo"), "hello")
+    assert len(drained) == 1
+
+
+async def test_an_answer_whose_end_was_not_read_is_reported_at_once(emulator: Emulator) -> None:
+    drained: list[TurnMetrics] = []
+    async with client_of(emulator, hooks=Hooks(turn_drained=drained.append)) as client:
+        async with client.conversation(model="words-40").send("tell me a story") as stream:
+            await first_text(stream)
+            await until(lambda: client.state().in_flight == 0, "the answer has ended")
+        assert [told.output_tokens for told in drained] == [40]
+        assert client.metrics.abandoned == 1
+        assert client.metrics.abandoned_usage["output_tokens"] == 40
+
+
+async def test_an_answer_that_timed_out_is_reported_too(emulator: Emulator) -> None:
+    drained: list[TurnMetrics] = []
+    gate = emulator.faults.hold(event_type="response.created")
+    policy = Policy(max_attempts=1)
+    hooks, deadlines = Hooks(turn_drained=drained.append), Deadlines(first_event=0.05)
+    async with client_of(emulator, hooks=hooks, policy=policy, deadlines=deadlines) as client:
+        with pytest.raises(DeadlineExceeded):
+            await ask(client.conversation(model="words-40"), "tell me a story")
+        gate.open()
+        await until(lambda: bool(drained), "the answer has drained")
+        assert (drained[0].outcome, drained[0].output_tokens) == ("failed", 40)
+
+
+async def test_an_answer_over_http_stops_and_is_not_reported(emulator: Emulator) -> None:
+    drained: list[TurnMetrics] = []
+    async with client_of(emulator, transport="http", hooks=Hooks(turn_drained=drained.append)) as client:
+        hold_after_first_word(emulator)
+        await leave(client.conversation(model="words-40"))
+        await until(lambda: client.state().http == 0, "the request has ended")
+    assert drained == []
 
 
 async def test_an_abandoned_answer_without_end_closes_its_connection_after_drain_s(

@@ -26,6 +26,9 @@ SETTINGS = (Deadlines, Policy, PoolLimits, Hooks)
 ONCE = Policy(max_attempts=1)
 
 ELSEWHERE = {
+    "Hooks.turn_drained": (
+        "test_drains.py::test_the_usage_of_an_abandoned_answer_is_reported_once_it_has_drained"
+    ),
     "PoolLimits.max_keys": "test_client.py::test_keys_are_bounded_and_the_least_recently_used_is_dropped",
 }
 SHOWN: set[str] = set()

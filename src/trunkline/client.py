@@ -250,11 +250,13 @@ class Client:
         self._keyed.forget(key)
 
     async def warm(self, *, model: str, connections: int = 1) -> None:
-        """Open sockets before they are needed.
+        """Open sockets before they are needed. With ``transport="http"``, HTTP connections are opened.
+
+        An HTTP connection is opened by a request for the list of models, which costs no tokens.
 
         Args:
             model: the name of the model, which gateways read from the URL of the upgrade.
-            connections: the number of open sockets, at most ``PoolLimits.max_connections``.
+            connections: the number of open connections, at most ``PoolLimits.max_connections``.
 
         Raises:
             NetworkError: a dial failed.

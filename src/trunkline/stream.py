@@ -33,6 +33,7 @@ from typing import Any, Final, Self, TypeAlias
 from msgspec.structs import replace
 
 from ._network.background import call_in
+from ._observe.hooks import TurnHook
 from ._observe.metrics import TurnMetrics
 from ._protocol.events import (
     OutputTextDelta,
@@ -262,6 +263,18 @@ class ResponseStream:
             raise UsageError("heard() has no answer to change: the stream was never entered")
         self.close()
         self._transcript.heard_of(self._claim, text)
+
+    def when_drained(self, function: TurnHook) -> None:
+        """Call a function when the service has ended an answer that this stream does not read to its end.
+
+        The same as ``Hooks.turn_drained``, for this turn only. Call it before the stream is left.
+
+        Args:
+            function: takes the `TurnMetrics`, whose ``usage`` has the tokens of the whole answer. It is not
+                async.
+        """
+        check_function(function, "function", "give a function that takes TurnMetrics", may_be_async=False)
+        self._turn.on_drained = function
 
     def close(self) -> None:
         """End the stream. The rest of the answer is dropped as it arrives. Idempotent.

@@ -42,12 +42,13 @@ class Exchange:
 
     async def request(self) -> tuple[str, Any]:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        length = next(
+        lengths = (
             int(line.split(":")[1])
             for line in head.split("\r\n")
             if line.lower().startswith("content-length")
         )
-        return head, json.loads(await self.reader.readexactly(length))
+        length = next(lengths, 0)
+        return head, json.loads(await self.reader.readexactly(length)) if length else None
 
     def answer(
         self,
@@ -251,6 +252,44 @@ async def test_turns_one_after_the_other_use_one_connection() -> None:
         for _ in range(4):
             await ask(chat, "hello")
     assert (len(answers.bodies), answers.connections) == (4, 1)
+
+
+# Warm connections.
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+async def test_warming_opens_the_connections_that_turns_use(status: str) -> None:
+    async def script(answers: Answers, exchange: Exchange) -> None:
+        if answers.heads[-1].startswith("GET"):
+            exchange.answer(b"{}", status=status, kind="application/json")
+        else:
+            exchange.answer(answer_of(1))
+
+    async with answering(script) as answers, client_to(answers) as client:
+        await client.warm(model="echo", connections=2)
+        assert [head.splitlines()[0] for head in answers.heads] == ["GET /v1/models HTTP/1.1"] * 2
+        await asyncio.gather(*(ask(client.conversation(model="echo"), "hello") for _ in range(2)))
+        assert answers.connections == 2
+
+
+async def test_warming_fails_as_a_turn_would(emulator: Emulator) -> None:
+    async def silent(answers: Answers, exchange: Exchange) -> None:
+        await exchange.reader.read()
+
+    async def cut(answers: Answers, exchange: Exchange) -> None:
+        exchange.writer.transport.abort()
+
+    limited = trunkline.Deadlines(connect=0.05)
+    async with answering(silent) as answers, client_to(answers, deadlines=limited) as client:
+        with pytest.raises(trunkline.DeadlineExceeded):
+            await soon(client.warm(model="echo"))
+    async with answering(cut) as answers, client_to(answers) as client:
+        with pytest.raises(ConnectionLost):
+            await soon(client.warm(model="echo"))
+    await emulator.stop()
+    async with client_of(emulator, transport="http") as client:
+        with pytest.raises(ConnectFailed):
+            await soon(client.warm(model="echo"))
 
 
 async def test_a_stream_may_end_a_little_later_than_its_answer() -> None:

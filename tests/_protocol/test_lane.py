@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 from trunkline._decisions.placement import Owner
+from trunkline._protocol.response import Response
 
 from .lane_events import INCOMPLETE, Sink, completed, created, life, named, new_lane, sent
 
@@ -45,6 +46,21 @@ def test_a_run_has_started_once_its_response_has_begun_and_stays_so_after_a_stee
     assert (run.response_id, run.has_started) == (None, True)
     lanes.close()
     assert run.has_started
+
+
+def test_the_end_of_an_abandoned_run_is_reported_once_before_or_after_it_is_known() -> None:
+    lanes = named()
+    run = sent(lanes, new_lane(lanes))
+    response = Response(_id="r")
+    reports: list[str] = []
+    run.when_drained(lambda ended: reports.append(f"before {ended.id}"))
+    run.drained(response)
+    run.when_drained(lambda ended: reports.append(f"after {ended.id}"))
+    assert reports == ["before r", "after r"]
+    unheard = sent(lanes, new_lane(lanes))
+    unheard.drained(response)
+    unheard.when_drained(lambda ended: reports.append("late"))
+    assert reports[2:] == ["late"]
 
 
 def test_reprs_show_the_state() -> None:

@@ -53,6 +53,8 @@ class Exchange:
     def abandon(self) -> None:
         self.abandoned += 1
 
+    def when_drained(self, report: Any) -> None: ...
+
 
 def text(piece: str, number: int | None = None) -> Any:
     event = {"type": DELTA, "delta": piece, "sequence_number": number}

@@ -293,6 +293,7 @@ class Connection:
         if run.is_over:
             if sink is None and isinstance(event, ResponseEvent):
                 self._counters.add_abandoned_usage(event.response.usage)
+                run.drained(event.response)
             self._after_run()
 
     def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:

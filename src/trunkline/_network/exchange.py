@@ -6,6 +6,7 @@ the sink that was given when it was opened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +18,7 @@ from .._protocol.frames import frame, steer_frame
 from .._protocol.items import TurnInput
 from .._protocol.lane import Lane, Run, RunState
 from .._protocol.quiet import QuietStruct
+from .._protocol.response import Response
 from ..errors import UsageError
 from .connection import Connection
 
@@ -95,6 +97,9 @@ class Exchange(Protocol):
 
     def abandon(self) -> None:
         """Do without the answer. May be called again."""
+
+    def when_drained(self, report: Callable[[Response], None]) -> None:
+        """Call a function with the response that ends after `abandon`, or has ended since."""
 
 
 class SocketExchange:
@@ -205,6 +210,10 @@ class SocketExchange:
         self.connection.abandon(self._run)
         if self._close_abandoned and not self._run.is_over and self.connection.is_unread:
             self.connection.shut()
+
+    def when_drained(self, report: Callable[[Response], None]) -> None:
+        """Call a function with the response that ends after `abandon`, or has ended since."""
+        self._run.when_drained(report)
 
     def __repr__(self) -> str:
         return f"<SocketExchange on {self.connection!r}: {self._run!r}>"

@@ -25,6 +25,7 @@ from .._protocol.decoding import decode
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import http_body
 from .._protocol.items import TurnInput
+from .._protocol.response import Response
 from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, in_thread, running_loop
@@ -123,6 +124,42 @@ class HttpTransport:
             return await self._post(body)
         until = None if self._connect_s is None else self._clock() + self._connect_s
         return await self._redials.connect(lambda: self._post(body), until, repeats=UNREACHED)
+
+    async def warm(self, connections: int) -> Failure | None:
+        """Open connections, which stay open for the next requests.
+
+        Each gets a request for the list of models, which costs no tokens. Any answer will do, because not
+        every server has such a list.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._touch()) for _ in range(connections)]
+        return next((failure for task in asked if (failure := task.result()) is not None), None)
+
+    async def _touch(self) -> Failure | None:
+        """Ask for the list of models, and read the answer to its end. The failure if there is none."""
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self._connect_s):
+                await self._get(models_url(self._url))
+        except NetworkError as error:
+            return Failure.of(error)
+        except TimeoutError:
+            return Failure.deadline("connect", self._connect_s or 0.0)
+        except httpx2.HTTPError as error:
+            return _translated(error, self.authority)
+        return None
+
+    async def _get(self, url: str) -> None:
+        client = await self._opened()
+        request = client.build_request("GET", url, headers=await self._request_headers())
+        request.url = _quiet_url()(request.url)
+        import httpx2
+
+        try:
+            await client.send(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise _not_connected(error, route_to(self._url, self._proxy)) from error
 
     async def _post(self, body: bytes) -> httpx2.Response:
         client = await self._opened()
@@ -304,6 +341,9 @@ class HttpExchange:
             self._state = HttpState.ABANDONED
             cancel([self._task])
 
+    def when_drained(self, report: Callable[[Response], None]) -> None:
+        """Does nothing: the service stops an abandoned answer."""
+
     async def _exchange(self, body: bytes) -> None:
         """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
@@ -344,6 +384,12 @@ class HttpExchange:
 
     def __repr__(self) -> str:
         return f"<HttpExchange with {self._transport.authority}>"
+
+
+def models_url(url: str) -> str:
+    """The URL of the list of models, from that of the responses."""
+    parts = urlsplit(url)
+    return parts._replace(path=parts.path.removesuffix("responses") + "models").geturl()
 
 
 @functools.cache

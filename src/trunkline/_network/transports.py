@@ -111,7 +111,12 @@ class Transports:
         return replace(self.pool.state(), http=self.http.in_flight, probing=bool(self._probes))
 
     async def warm(self, url: str, connections: int) -> Failure | None:
-        """Open sockets, and prepare the HTTP client if turns may use it."""
+        """Open sockets, or HTTP connections if turns use no sockets.
+
+        The HTTP client is prepared if turns may use it.
+        """
+        if self._mode is Transport.HTTP:
+            return await self.http.warm(connections)
         if self._mode is not Transport.WEBSOCKET:
             self.http.prepare()
         return await self.pool.warm(url, connections)

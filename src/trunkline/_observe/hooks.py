@@ -24,13 +24,17 @@ class Hooks:
     Attributes:
         turn_started: called when a turn begins.
         turn_finished: called when a turn has ended, with any outcome.
+        turn_drained: called when the service has ended an answer that was not read to its end. ``usage`` has
+            its tokens, which are billed. The other figures are those of the moment at which it was left. Not
+            called over HTTP, nor if the socket closes first: then the service stops the answer.
     """
 
     turn_started: TurnHook | None = None
     turn_finished: TurnHook | None = None
+    turn_drained: TurnHook | None = None
 
     def __post_init__(self) -> None:
-        for name in ("turn_started", "turn_finished"):
+        for name in ("turn_started", "turn_finished", "turn_drained"):
             remedy = "give a function that takes TurnMetrics and returns at once"
             check_function(getattr(self, name), f"Hooks.{name}", remedy, may_be_async=False)
 
@@ -39,6 +43,7 @@ class Hooks:
         return Hooks(
             turn_started=_both("turn_started", self.turn_started, other.turn_started),
             turn_finished=_both("turn_finished", self.turn_finished, other.turn_finished),
+            turn_drained=_both("turn_drained", self.turn_drained, other.turn_drained),
         )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from enum import IntEnum, auto
 from typing import Any, Final, Protocol
 
+from .response import Response
 from .sink import Sink
 
 
@@ -81,6 +82,8 @@ class Run:
     """
 
     __slots__ = (
+        "_drained",
+        "_on_drained",
         "accepted",
         "earlier",
         "fork_of",
@@ -108,6 +111,22 @@ class Run:
         self.accepted: int = 0
         self.left_at: float = 0.0
         self.size_bytes: int = 0
+        self._drained: Response | None = None
+        self._on_drained: Callable[[Response], None] | None = None
+
+    def when_drained(self, report: Callable[[Response], None]) -> None:
+        """Call a function with the response that ends this run after it was abandoned, or has ended it."""
+        if self._drained is not None:
+            report(self._drained)
+        else:
+            self._on_drained = report
+
+    def drained(self, response: Response) -> None:
+        """A response has ended this run, which was abandoned."""
+        self._drained = response
+        report, self._on_drained = self._on_drained, None
+        if report is not None:
+            report(response)
 
     @property
     def was_sent(self) -> bool:

@@ -12,8 +12,11 @@ A turn whose caller is cancelled while it is ASKING stays so, and `recover` goes
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from .._decisions.baselines import Baseline
@@ -23,7 +26,7 @@ from .._decisions.request import Request
 from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
 from .._network.transports import Transports
-from .._observe.hooks import call_hook
+from .._observe.hooks import TurnHook, call_hook
 from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
 from .._observe.wirelog import log_recovery
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
@@ -74,6 +77,7 @@ class Turn:
     Attributes:
         request: the request.
         inbox: the inbox of the current attempt, or of the last one.
+        on_drained: called as ``Hooks.turn_drained``, for this turn only.
     """
 
     __slots__ = (
@@ -102,12 +106,14 @@ class Turn:
         "_transports",
         "_without_socket",
         "inbox",
+        "on_drained",
         "request",
     )
 
     def __init__(self, transports: Transports, request: Request, settings: TurnSettings) -> None:
         self.request: Request = request
         self.inbox: Inbox | None = None
+        self.on_drained: TurnHook | None = None
         self._transports = transports
         self._settings = settings
         self._clock = transports.world.clock
@@ -385,6 +391,7 @@ class Turn:
         self._transports.counters.add_recovery(decision.cause)
         connection = self._sent.connection if self._sent is not None else None
         log_recovery(self._key.number, self._attempts, connection, failure, decision)
+        self._report_drain()
         self._set_up_next(decision, failure)
 
     def _judge(self, exchange: Exchange, failure: Failure) -> None:
@@ -489,7 +496,33 @@ class Turn:
         hook = self._settings.hooks.turn_finished
         if hook is not None:
             call_hook("turn_finished", hook, self.metrics)
+        if outcome != "answered":
+            self._report_drain()
         self._transports.turn_ended()
+
+    def _report_drain(self) -> None:
+        """Report the usage of the current attempt, without a reader, once the service has ended it."""
+        final = self.inbox.reception.final if self.inbox is not None else None
+        if final is not None:  # the end had arrived, and the caller did not read it
+            self._transports.counters.add("abandoned")
+            self._transports.counters.add_abandoned_usage(final.response.usage)
+        hooks = (self.on_drained, self._settings.hooks.turn_drained)
+        if self._exchange is None or not any(hooks):
+            return
+        report = partial(_report, [hook for hook in hooks if hook is not None], self.metrics)
+        if final is not None:
+            report(final.response)
+        else:
+            self._exchange.when_drained(report)
+
+
+def _report(hooks: Sequence[TurnHook], left: TurnMetrics, response: Response) -> None:
+    """Call hooks with the figures of an answer that drained. Holds no turn: drains can take minutes."""
+    metrics = dataclasses.replace(
+        left, usage=response.usage, response_id=response.id or left.response_id, response_model=response.model
+    )
+    for hook in hooks:
+        call_hook("turn_drained", hook, metrics)
 
 
 def _output_of(response: Response) -> tuple[Item, ...]:
