@@ -74,8 +74,8 @@ async def do(work: Work, turns: int) -> None:
     from clients.trunkline_keyed import TrunklineKeyed
 
     clients = {"conversation": TrunklineConversation, "http": TrunklineHttp, "keyed": TrunklineKeyed}
-    url, heard = await _serve(work)
     client = clients[work.client]()
+    url, heard, client.world = await _serve(work)
     await client.open(url)
     talk: Talk = await client.talk(Seed(work.history, 10))
     for turn in range(_WARM_UP + turns):
@@ -89,24 +89,22 @@ async def do(work: Work, turns: int) -> None:
     os._exit(0)
 
 
-async def _serve(work: Work) -> tuple[str, Any]:
-    """Begin to answer; the URL of the API, and what each delta is to be given to."""
+async def _serve(work: Work) -> tuple[str, Any, Any]:
+    """Begin to answer; the URL of the API, what each delta is to be given to, and the client's world."""
     from load.played import Lockstep, Messages, Script
-    from trunkline._network import websocket
+    from trunkline import World
 
     script = Script(work.deltas)
     if work.burst:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Lockstep(script, work.burst), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}/v1", lambda delta: Lockstep.playing.on_read()
+        return f"http://127.0.0.1:{port}/v1", lambda delta: Lockstep.playing.on_read(), World()
 
-    # The one place that depends on an inner name of trunkline: there is no public way to give it messages.
     async def dial(url: str, *, receiver: Any, **options: Any) -> Any:
         return Messages(receiver, script)
 
-    websocket.dial = dial
-    return "http://127.0.0.1:1/v1", None
+    return "http://127.0.0.1:1/v1", None, World(dial=dial)
 
 
 def instructions(name: str, turns: int) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, tool_function
 from trunkline import Client as Trunkline
-from trunkline import PoolLimits
+from trunkline import PoolLimits, World
 from trunkline.events import OutputTextDelta, ServerEvent
 
 LIMITS = PoolLimits(max_connections=200)
@@ -77,6 +77,7 @@ class TrunklineConversation(Client):
     speed = 250_000
     transport: Literal["websocket", "http"] = "websocket"
     talks = TrunklineTalk
+    world = World()
 
     async def open(self, url: str) -> None:
         self._client = Trunkline(
@@ -85,6 +86,7 @@ class TrunklineConversation(Client):
             lanes=True,
             limits=LIMITS,
             transport=self.transport,
+            world=self.world,
             max_buffered_events=1_000_000,  # a saturated stream buffers many events between two reads
         )
 
