@@ -140,7 +140,8 @@ async def test_a_proxy_that_cannot_be_reached_is_a_failed_connection(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{PASSWORD}@127.0.0.1:{unused_tcp_port}")
     with pytest.raises(trunkline.ConnectFailed, match=f"the proxy 127.0.0.1:{unused_tcp_port}") as raised:
-        await talk(emulator, transport)
+        # A dial that does not reach the proxy is repeated until this deadline.
+        await talk(emulator, transport, deadlines=trunkline.Deadlines(connect=0.5))
     assert "Connection refused" in str(raised.value)
     assert PASSWORD not in str(raised.value)
     assert not raised.value.sent

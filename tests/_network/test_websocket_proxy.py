@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
-import picows
 import pytest
 
 from trunkline._network.websocket import dial
@@ -15,35 +14,23 @@ from trunkline.errors import ConnectFailed
 
 from ..peer import Recorder
 from ..proxy import Proxy
+from .echo import echo_server
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 
 PASSWORD = "pass-0123456789"
 
 
-class Echo(picows.WSListener):
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if frame.msg_type == picows.WSMsgType.CLOSE:
-            transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
-        else:
-            transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
-
-
 @pytest.fixture
 async def plain() -> AsyncIterator[int]:
-    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
+    async with echo_server() as port:
+        yield port
 
 
 @pytest.fixture
 async def secure(certified: ssl.SSLContext) -> AsyncIterator[int]:
-    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=certified)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
+    async with echo_server(certified) as port:
+        yield port
 
 
 @pytest.fixture

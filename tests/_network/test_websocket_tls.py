@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import picows
 import pytest
 import trustme
 import truststore
@@ -16,34 +15,16 @@ from trunkline._network.websocket import WebSocket, default_ssl_context, dial
 from trunkline.errors import ConnectFailed
 
 from ..peer import Recorder
+from .echo import echo_server
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 
 
-class Echo(picows.WSListener):
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if frame.msg_type == picows.WSMsgType.CLOSE:
-            transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
-        else:
-            transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
-
-
 @pytest.fixture
-async def port(authority: trustme.CA) -> AsyncIterator[int]:
+async def port(certified: ssl.SSLContext) -> AsyncIterator[int]:
     """A WebSocket server whose certificate is for localhost and 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=context)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    async with echo_server(certified) as port:
+        yield port
 
 
 async def assert_it_talks(websocket: WebSocket, receiver: Recorder) -> None:
@@ -58,10 +39,9 @@ async def assert_it_talks(websocket: WebSocket, receiver: Recorder) -> None:
     assert websocket.buffered_bytes == 0
 
 
-async def test_messages_go_both_ways(port: int, authority: trustme.CA) -> None:
+async def test_messages_go_both_ways(port: int, trusting: ssl.SSLContext) -> None:
     receiver = Recorder()
-    context = trusting(authority)
-    websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver, ssl_context=context)
+    websocket = await dial(f"wss://localhost:{port}", headers={}, receiver=receiver, ssl_context=trusting)
     await assert_it_talks(websocket, receiver)
 
 
@@ -98,19 +78,14 @@ async def test_an_unknown_authority_is_not_trusted_by_default(port: int) -> None
         await dial(f"wss://localhost:{port}", headers={"Authorization": "x"}, receiver=Recorder())
 
 
-async def test_a_certificate_for_another_name_is_not_trusted(authority: trustme.CA) -> None:
+async def test_a_certificate_for_another_name_is_not_trusted(
+    authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("example.org").configure_cert(context)
-    server = await picows.ws_create_server(lambda request: Echo(), "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    try:
+    async with echo_server(context) as port:
         with pytest.raises(ConnectFailed, match=r"certificate .* not trusted: Hostname mismatch"):
-            await dial(
-                f"wss://localhost:{port}", headers={}, receiver=Recorder(), ssl_context=trusting(authority)
-            )
-    finally:
-        server.close()
-        await server.wait_closed()
+            await dial(f"wss://localhost:{port}", headers={}, receiver=Recorder(), ssl_context=trusting)
 
 
 async def test_a_server_without_tls_is_a_failed_connection() -> None:
@@ -135,7 +110,9 @@ async def test_a_server_that_hangs_up_during_the_handshake_is_a_failed_connectio
 
 
 @pytest.mark.parametrize("tls_done", [False, True])
-async def test_a_cancelled_dial_leaves_nothing(authority: trustme.CA, tls_done: bool) -> None:
+async def test_a_cancelled_dial_leaves_nothing(
+    authority: trustme.CA, trusting: ssl.SSLContext, tls_done: bool
+) -> None:
     """Cancelled during the TLS handshake, and while the upgrade is not answered."""
     reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     ended = asyncio.Event()
@@ -159,9 +136,7 @@ async def test_a_cancelled_dial_leaves_nothing(authority: trustme.CA, tls_done: 
     url = f"wss://localhost:{server.sockets[0].getsockname()[1]}"
     async with server:
         before = asyncio.all_tasks()
-        dialling = asyncio.ensure_future(
-            dial(url, headers={}, receiver=Recorder(), ssl_context=trusting(authority))
-        )
+        dialling = asyncio.ensure_future(dial(url, headers={}, receiver=Recorder(), ssl_context=trusting))
         await reached
         dialling.cancel()
         with pytest.raises(asyncio.CancelledError):

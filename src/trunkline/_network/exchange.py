@@ -19,7 +19,7 @@ from .._protocol.items import TurnInput
 from .._protocol.lane import Lane, Run, RunState
 from .._protocol.quiet import QuietStruct
 from .._protocol.response import Response
-from ..errors import UsageError
+from .._protocol.steers import no_running_response
 from .connection import Connection
 
 
@@ -199,9 +199,7 @@ class SocketExchange:
         """Send a steer into the running response. A failure means that nothing was sent."""
         response_id = self._run.response_id
         if self._run.is_over or response_id is None:
-            raise UsageError(
-                "no response is running; call steer() between the first and the last event of the stream"
-            )
+            raise no_running_response()
         failure = self.connection.steer(self._run, steer_frame(response_id, given))
         return failure.on_request(sent=True, started=True) if failure is not None else None
 

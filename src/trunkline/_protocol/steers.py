@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UsageError
 from .events import (
     ErrorBody,
     ResponseCompleted,
@@ -165,6 +165,13 @@ def steer_failed(stream_id: str | None, code: str | None, message: str) -> Steer
         fields["stream_id"] = stream_id
     error = ErrorBody(code=code, message=message)
     return SteerFailed(steer=SteerOnWire(), error=error, stream_id=stream_id, raw=encode(fields))
+
+
+def no_running_response() -> UsageError:
+    """The exception for a steer before the first or after the last event of a response."""
+    return UsageError(
+        "no response is running; call steer() between the first and the last event of the stream"
+    )
 
 
 def steer_items(given: TurnInput) -> list[Item]:

@@ -35,8 +35,8 @@ from .._protocol.frames import size_in_full
 from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
 from .._protocol.response import Response
-from .._protocol.steers import steer_items
-from ..errors import ClientClosed, UsageError
+from .._protocol.steers import no_running_response, steer_items
+from ..errors import ClientClosed
 from ..options import Phase
 from .inbox import Inbox
 from .settings import TurnSettings
@@ -245,9 +245,7 @@ class Turn:
         items = steer_items(given)
         inbox, exchange = self.inbox, self._exchange
         if inbox is None or exchange is None or inbox.is_over:
-            raise UsageError(
-                "no response is running; call steer() between the first and the last event of the stream"
-            )
+            raise no_running_response()
         failure = exchange.steer(given)
         acknowledged = inbox.steer(given, items)
         if failure is not None:
