@@ -56,6 +56,7 @@ EMULATOR = (
     "faults",
     "_service",
     "_models",
+    "quirks",
     "_protocol",
     "loop_thread",
     "gate",

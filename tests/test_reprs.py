@@ -48,6 +48,7 @@ SHOWN = {
     "Steering.pending": "ids of responses, in the emulator",
     "_Lane.waiting": "of a type variable: its values have their own `repr`",
     "Settings.faults": "the path of a file",
+    "Settings.quirks": "names of servers",
     "Settings.api_key_env": "the name of a variable",
 }
 

@@ -101,6 +101,32 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("trunkline: the service refused the request")
 
 
+def test_it_deviates_as_other_servers_do() -> None:
+    with in_pipe("emulate", "--port", "0", "--quirk", "codex", "--quirk", "ollama") as server:
+        env = announced(server)
+        request = urllib.request.Request(
+            f"{env['OPENAI_BASE_URL']}/responses",
+            data=b'{"model":"echo","input":"hello","previous_response_id":"resp_of_another_server"}',
+            headers={"Authorization": f"Bearer {env['OPENAI_API_KEY']}"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert b'"previous_response_id": null' in answer.read()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--quirk", "grok"), "unknown quirk 'grok'; use one of vllm, "),
+        (("--quirk", "ollama", "--quirk", "xai"), "the quirks 'ollama' (has no WebSocket: "),
+    ],
+)
+def test_a_wrong_quirk_is_one_sentence(options: tuple[str, ...], problem: str) -> None:
+    done = trunkline("emulate", "--port", "0", *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"trunkline: {problem}")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("content", ["nonsense", "[", "- action: dance", None])
 def test_a_file_without_faults_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "faults.yaml"

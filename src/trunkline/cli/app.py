@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..emulator import QUIRKS
 from ..errors import TrunklineError
 from . import chat as chatting
 from . import demo as demonstration
@@ -102,10 +103,24 @@ def emulate(
     faults: Annotated[
         Path | None, typer.Option(help="A YAML or JSON file of faults to apply.", metavar="FILE")
     ] = None,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Deviate as another server: {', '.join(QUIRKS)}. May be repeated.", metavar="NAME"
+        ),
+    ] = None,
 ) -> None:
     """Serve the Responses API with deterministic models, and log one line per request."""
     settings = emulation.Settings(
-        host, port, api_key, zdr, first_token_s, tokens_per_second, model=model, faults=faults
+        host,
+        port,
+        api_key,
+        zdr,
+        first_token_s,
+        tokens_per_second,
+        model=model,
+        faults=faults,
+        quirks=tuple(quirk or ()),
     )
     sys.exit(emulation.run(settings, output_console(), error_console()))
 

@@ -38,6 +38,7 @@ class Settings:
     tokens_per_second: float | None
     model: str | None = None
     faults: Path | None = None
+    quirks: tuple[str, ...] = ()
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
@@ -49,7 +50,13 @@ def run(settings: Settings, out: Console, err: Console) -> int:
         err.out(f"trunkline: {settings.faults} is not a valid fault file: {reason}", highlight=False)
         return 1
     try:
-        asyncio.run(_serve(settings, faults, out, err))
+        emulator = _emulator(settings, faults)
+    except ValueError as error:
+        err.out(f"trunkline: {error}", highlight=False)
+        return 1
+    emulator.on_request.append(_Log(out))
+    try:
+        asyncio.run(_serve(emulator, settings, out, err))
     except OSError as error:
         err.out(
             f"trunkline: cannot listen on {settings.host}:{settings.port}: {_reason(error)}", highlight=False
@@ -60,8 +67,13 @@ def run(settings: Settings, out: Console, err: Console) -> int:
     return 0
 
 
-async def _serve(settings: Settings, faults: Faults | None, out: Console, err: Console) -> None:
-    emulator = Emulator(
+def _emulator(settings: Settings, faults: Faults | None) -> Emulator:
+    """The server with these settings.
+
+    Raises:
+        ValueError: a quirk is unknown, or two contradict each other.
+    """
+    return Emulator(
         settings.host,
         settings.port,
         api_key=settings.api_key,
@@ -71,8 +83,11 @@ async def _serve(settings: Settings, faults: Faults | None, out: Console, err: C
         history=_HISTORY,
         faults=faults,
         default_model=settings.model,
+        quirks=settings.quirks,
     )
-    emulator.on_request.append(_Log(out))
+
+
+async def _serve(emulator: Emulator, settings: Settings, out: Console, err: Console) -> None:
     with _until_signalled() as stopped:
         async with emulator:
             _announce(emulator, settings, out, err)

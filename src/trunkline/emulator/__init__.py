@@ -15,14 +15,18 @@ from .faults.faults import Faults
 from .faults.file import load_faults, parse_faults
 from .gate import Gate
 from .pace import Pace
+from .quirks.catalogue import QUIRKS
+from .quirks.deviation import Deviation
 from .testing import assert_context
 
 __all__ = [
+    "QUIRKS",
     "Action",
     "ApiError",
     "Call",
     "Compact",
     "ConnectionRecord",
+    "Deviation",
     "Emulator",
     "Expectation",
     "Fail",

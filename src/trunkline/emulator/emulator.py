@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,6 +19,8 @@ from ._wire.frame_log import FrameLog, FrameRecord
 from .faults.faults import Faults
 from .loop_thread import LoopThread
 from .pace import Pace
+from .quirks.catalogue import combined
+from .quirks.quirks import Quirks
 
 if TYPE_CHECKING:
     from ._wire.server import Server
@@ -47,6 +49,10 @@ class Emulator:
         default_model: the deterministic model for unknown names.
         context_window: maximum number of input tokens of a model.
         steers_cut_words: whether a steer ends a message at its next word; else the item is completed first.
+        quirks: names of other servers whose deviations from the protocol are emulated, such as ``"xai"``.
+
+    Raises:
+        ValueError: a name in `quirks` is unknown, or two servers contradict each other.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Emulator:
         default_model: str | None = None,
         context_window: int = 1_000_000,
         steers_cut_words: bool = True,
+        quirks: Iterable[str] = (),
     ) -> None:
         self.api_key = api_key
         self.pace: Pace = Pace(first_token_s, tokens_per_second)
@@ -82,6 +89,7 @@ class Emulator:
                 default_model=default_model,
                 context_window=context_window,
                 steers_cut_words=steers_cut_words,
+                quirks=combined(quirks),
             )
         )
         self._connections: deque[ConnectionRecord] = deque(maxlen=history)
@@ -95,6 +103,11 @@ class Emulator:
         """The base URL for clients, ``http://127.0.0.1:PORT/v1``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
+
+    @property
+    def quirks(self) -> Quirks:
+        """The deviations from the protocol; empty without the argument `quirks`."""
+        return self.service.settings.quirks
 
     @property
     def responses(self) -> Mapping[str, ResponseRecord]:

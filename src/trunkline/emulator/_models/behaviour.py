@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from .._protocol.errors import ApiError, type_of_status
 from .._protocol.items import text_of
-from .models import Model, script
+from .models import Model, is_named, script
 from .prompt import Prompt
 from .steps import Call, Fail, Reason, Refuse, Say, Step, words
 
@@ -148,6 +148,10 @@ class Behaviour:
         """Remove a reply."""
         if expectation in self._expectations:
             self._expectations.remove(expectation)
+
+    def knows(self, name: str) -> bool:
+        """Whether a name stands for a model of its own, not for the default."""
+        return name in self._models or self._default_model is not None or is_named(name)
 
     def steps(self, prompt: Prompt) -> Iterable[Step]:
         """Return the steps for a prompt.

@@ -119,6 +119,15 @@ _MODELS: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
 ]
 
 
+LISTED = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
+"""Models listed by ``GET /v1/models``. Requests may name any other model too."""
+
+
+def is_named(name: str) -> bool:
+    """Whether a name is listed, or selects one of the models above."""
+    return name in LISTED or any(pattern.match(name) for pattern, _ in _MODELS)
+
+
 def script(prompt: Prompt, default: str | None = None) -> Iterable[Step]:
     """Return the steps of the model that the prompt names; unknown names use `default` or `assistant`.
 

@@ -21,6 +21,7 @@ class ApiError(Exception):
         param: str | None = None,
         type: str = "invalid_request_error",  # noqa: A002 - the field's name on the wire
         headers: Mapping[str, str] | None = None,
+        is_typed: bool = True,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -29,6 +30,8 @@ class ApiError(Exception):
         self.param = param
         self.type = type
         self.headers: dict[str, str] = dict(headers or {})
+        self.is_typed = is_typed
+        """Whether its event on a socket has a ``type``; some servers send only the error."""
 
     def body(self) -> dict[str, Any]:
         """The value of ``error`` in an HTTP answer or event."""

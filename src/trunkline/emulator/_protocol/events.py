@@ -93,6 +93,8 @@ class EventWriter:
 
 def error_event(error: ApiError, lane: str | None) -> Event:
     """The ``error`` event for a refused request on a socket."""
+    if not error.is_typed:
+        return Event("error", _encode({"error": {"message": error.message, "type": error.type}}))
     detail: dict[str, Any] = {
         "type": error.type,
         "code": error.code,

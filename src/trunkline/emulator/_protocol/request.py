@@ -142,7 +142,7 @@ def _check_combinations(body: dict[str, Any]) -> None:
             param="previous_response_id",
         )
     sources = ("input", "previous_response_id", "prompt", "conversation")
-    if body.get("generate") is not False and not any(body.get(name) for name in sources):
+    if not _is_warm_up(body) and not any(body.get(name) for name in sources):
         raise ApiError(
             "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided.",
             code="missing_required_parameter",
@@ -157,6 +157,11 @@ def _check_combinations(body: dict[str, Any]) -> None:
     if body.get("background") and body.get("store") is False:
         raise ApiError("Background responses have to be stored.", code="invalid_parameter", param="store")
     _check_named_tool(body)
+
+
+def _is_warm_up(body: dict[str, Any]) -> bool:
+    """Whether a request asks for no output; over HTTP, only ``prewarm`` does."""
+    return body.get("generate") is False or (body.get("prompt_cache_options") or {}).get("prewarm") is True
 
 
 def _check_named_tool(body: dict[str, Any]) -> None:
@@ -176,7 +181,6 @@ def _with_defaults(body: dict[str, Any]) -> CreateRequest:
     given = body.get("input")
     items = [user_message(given)] if isinstance(given, str) and given else given or []
     conversation = body.get("conversation")
-    prewarm = (body.get("prompt_cache_options") or {}).get("prewarm") is True
     return CreateRequest(
         body=body,
         model=body.get("model") or "prompt",
@@ -186,7 +190,7 @@ def _with_defaults(body: dict[str, Any]) -> CreateRequest:
         tool_choice=body.get("tool_choice", "auto"),
         previous_response_id=body.get("previous_response_id"),
         conversation_id=conversation["id"] if isinstance(conversation, dict) else conversation,
-        generate=body.get("generate") is not False and not prewarm,
+        generate=not _is_warm_up(body),
         store=body.get("store") is not False,
         stream=body.get("stream") is True,
         background=body.get("background") is True,

@@ -25,11 +25,15 @@ class Connection:
     """State that is lost when the socket closes."""
 
     record: ConnectionRecord
+    response_id: str | None = None
+    """The id of all responses of the connection, under quirks that repeat ids."""
+    model: str | None = None
+    """The model to which the connection is bound, under quirks that bind it."""
     lanes: Lanes[Job] = field(default_factory=Lanes)
     cache: LaneCache = field(default_factory=LaneCache)
     steering: Steering = field(default_factory=Steering)
     running: dict[str, tuple[Generation, Job]] = field(default_factory=dict)
-    """Running responses by id, each with its request."""
+    """Running responses by the id that the client sees, each with its request."""
 
     @property
     def id(self) -> str:

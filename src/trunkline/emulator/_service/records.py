@@ -41,6 +41,11 @@ class ResponseRecord:
     """Whether the request's settings allow steering; the model must support it too."""
 
     @property
+    def wire_id(self) -> str:
+        """The id that the client sees; it differs from `id` under quirks that repeat ids."""
+        return str(self.resource["id"])
+
+    @property
     def after(self) -> Context:
         """The context of a continuation: the whole context and output, or the output from a compaction on."""
         for index, item in enumerate(self.output):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._models.behaviour import Behaviour
 from .._models.context import Context, Item, common_tokens
 from .._models.prompt import Prompt
 from .._models.steps import Compact, Step
-from .._protocol.errors import ApiError, previous_response_not_found, response_not_found
+from .._protocol.errors import ApiError, response_not_found
 from .._protocol.items import type_of
 from .._protocol.request import CreateRequest, check_compact, check_create
 from .._protocol.tools import async_names
+from ..quirks.quirks import Quirks
 from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
 from .generation import Generation
@@ -42,6 +43,7 @@ class Settings:
         context_window: maximum number of input tokens of a model.
         default_model: the deterministic model for unknown names.
         steers_cut_words: whether a steer ends a message at its next word; else the item is completed first.
+        quirks: the deviations of other servers.
     """
 
     zdr: bool = False
@@ -51,6 +53,7 @@ class Settings:
     context_window: int = 1_000_000
     default_model: str | None = None
     steers_cut_words: bool = True
+    quirks: Quirks = field(default_factory=Quirks)
 
 
 class Service:
@@ -134,9 +137,11 @@ class Service:
         self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None, steered: list[Item]
     ) -> Generation:
         request = check_create(body, transport=seen.transport)
+        self.settings.quirks.check_create(request)
+        self._check_model(request.model)
         items, context = self._context(request, connection, steered)
         steps = self._steps(request, context, items)
-        record = self._record(request, seen, items, context)
+        record = self._record(request, seen, items, context, self._wire_id(connection))
         cached = self._cached(request, context, connection, seen.lane)
         if connection is not None:
             connection.cache.advance(seen.lane)
@@ -168,14 +173,19 @@ class Service:
     def _parent(self, request: CreateRequest, connection: Connection | None) -> ResponseRecord | None:
         if request.conversation_id is not None:
             return self.store.conversations.get(request.conversation_id)
-        parent_id = request.previous_response_id
+        quirks = self.settings.quirks
+        parent_id = quirks.parent_id(request)
         if parent_id is None:
             return None
-        record = connection.cache.find(parent_id) if connection else None
+        record = connection.cache.find(parent_id) if connection and quirks.caches_parents else None
         record = record or self.store.get(parent_id)
         if record is None or record.status not in _FINISHED:
-            raise previous_response_not_found(parent_id)
+            raise quirks.parent_not_found(parent_id)
         return record
+
+    def _check_model(self, name: str) -> None:
+        if not self.settings.quirks.knows_model(self.behaviour.knows(name)):
+            raise ApiError(f"Invalid model name passed in model={name}.")
 
     def _steps(self, request: CreateRequest, context: Context, items: list[Item]) -> Iterable[Step]:
         if not request.generate:
@@ -187,9 +197,15 @@ class Service:
         return [Compact(compaction_item(self.ids, context.items())), *steps]
 
     def _record(
-        self, request: CreateRequest, seen: RequestRecord, items: list[Item], context: Context
+        self,
+        request: CreateRequest,
+        seen: RequestRecord,
+        items: list[Item],
+        context: Context,
+        wire_id: str | None,
     ) -> ResponseRecord:
         response_id = self.ids.new("resp")
+        parent_id = self.settings.quirks.parent_id(request)
         store = request.store and not self.settings.zdr
         record = ResponseRecord(
             id=response_id,
@@ -197,7 +213,7 @@ class Service:
             transport=seen.transport,
             connection_id=seen.connection_id,
             lane=seen.lane,
-            previous_response_id=request.previous_response_id,
+            previous_response_id=parent_id,
             generate=request.generate,
             store=store,
             input=items,
@@ -207,9 +223,9 @@ class Service:
             context=context,
             resource=new_resource(
                 request,
-                response_id=response_id,
+                response_id=wire_id or response_id,
                 created_at=int(self._wall_clock()),
-                previous_response_id=request.previous_response_id,
+                previous_response_id=parent_id,
                 store=store if self.settings.shows_zdr else request.store,
             ),
             steerable=request.conversation_id is None and threshold(request) is None,
@@ -219,6 +235,13 @@ class Service:
         if len(self.responses) > self.settings.history:
             self.responses.popitem(last=False)
         return record
+
+    def _wire_id(self, connection: Connection | None) -> str | None:
+        """The id that the client sees if it is not the response's own."""
+        if connection is None or not self.settings.quirks.has_one_response_id:
+            return None
+        connection.response_id = connection.response_id or self.ids.new("resp")
+        return connection.response_id
 
     def _cached(
         self, request: CreateRequest, context: Context, connection: Connection | None, lane: str | None
@@ -257,6 +280,8 @@ class Service:
             self._keep(record, request, connection)
 
     def _keep(self, record: ResponseRecord, request: CreateRequest, connection: Connection | None) -> None:
+        if not (record.generate or self.settings.quirks.remembers_warm_ups):
+            return
         if connection is not None:
             connection.cache.remember(record.lane, record)
         if record.store:

@@ -85,7 +85,7 @@ class Steering:
     def hold(self, generation: Generation, steers: list[Steer]) -> list[Event]:
         """Hold steers until the request that brings the response's tool outputs."""
         record = generation.record
-        self.pending[record.id] = (generation, steers)
+        self.pending[record.wire_id] = (generation, steers)
         stubs = [stub for item in record.output if (stub := required_input(item)) is not None]
         return [
             generation.writer.event(

@@ -40,10 +40,10 @@ class SteeringDesk:
             ApiError: it is too malformed to be returned.
         """
         target, given = check_steer(body)
-        known = self._service.responses.get(target)
+        generation, _ = self._connection.running.get(target, (None, None))
+        known = generation.record if generation else self._service.responses.get(target)
         if known is not None and known.connection_id != self._connection.id:
             known = None
-        generation, _ = self._connection.running.get(target, (None, None))
         seen.lane = known.lane if known else None
         code, message = self._steering.refusal(target, generation, known), None
         try:
@@ -77,7 +77,7 @@ class SteeringDesk:
     def succeed(self, generation: Generation, job: Job) -> bool:
         """Handle the steers of an ended response. Return whether a successor has started on its lane."""
         record = generation.record
-        steers = self._steering.queued.pop(record.id, [])
+        steers = self._steering.queued.pop(record.wire_id, [])
         if not steers:
             return False
         if record.status not in ("completed", "incomplete"):
@@ -91,7 +91,7 @@ class SteeringDesk:
 
     def _create_successor(self, generation: Generation, job: Job, steers: list[Steer]) -> bool:
         parent = generation.record
-        body = {**job.body, "previous_response_id": parent.id, "input": []}
+        body = {**job.body, "previous_response_id": parent.wire_id, "input": []}
         size = sum(steer.size_bytes for steer in steers)
         seen = RequestRecord("response.steer", body, size, "websocket", self._connection.id, parent.lane)
         try:

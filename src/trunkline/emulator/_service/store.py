@@ -29,7 +29,7 @@ class Store:
 
     def put(self, record: ResponseRecord) -> None:
         """Store a response and its output items."""
-        self._responses[record.id] = record
+        self._responses[record.wire_id] = record
         for item in record.output:
             self._items[item["id"]] = item
         if len(self._responses) > self._limit:
@@ -37,10 +37,10 @@ class Store:
 
     def input_items(self, record: ResponseRecord, make: Callable[[], list[Item]]) -> list[Item]:
         """Return the input items of a stored response; the first call creates their ids."""
-        if record.id not in self._inputs:
-            items = self._inputs[record.id] = make()
+        if record.wire_id not in self._inputs:
+            items = self._inputs[record.wire_id] = make()
             self._items.update((item["id"], item) for item in items)
-        return self._inputs[record.id]
+        return self._inputs[record.wire_id]
 
     def delete(self, response_id: str) -> bool:
         """Delete a response and its items. Return False if it was not stored."""
@@ -63,7 +63,7 @@ class LaneCache:
     def find(self, response_id: str) -> ResponseRecord | None:
         """Return the response if it is the latest of a lane."""
         for record in self._latest.values():
-            if record.id == response_id:
+            if record.wire_id == response_id:
                 return record
         return None
 
@@ -78,12 +78,12 @@ class LaneCache:
     def evict(self, lane: str | None, response_id: str) -> None:
         """Remove the parent of a failed continuation if it is the latest response of this lane."""
         record = self._latest.get(lane)
-        if record is not None and record.id == response_id:
+        if record is not None and record.wire_id == response_id:
             del self._latest[lane]
 
     def forget(self, response_id: str | None = None) -> None:
         """Remove one response, or all (None)."""
         if response_id is None:
             self._latest.clear()
-        for lane in [lane for lane, record in self._latest.items() if record.id == response_id]:
+        for lane in [lane for lane, record in self._latest.items() if record.wire_id == response_id]:
             del self._latest[lane]

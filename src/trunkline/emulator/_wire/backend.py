@@ -9,6 +9,7 @@ from .._service.records import ConnectionRecord, RequestRecord
 from .._service.service import Service
 from ..faults.faults import Faults
 from ..pace import Pace
+from ..quirks.quirks import Quirks
 from .frame_log import FrameLog
 
 
@@ -28,6 +29,11 @@ class Backend(Protocol):
     """The accepted bearer token; None accepts any."""
     handshakes: int
     """Number of upgrade requests so far."""
+
+    @property
+    def quirks(self) -> Quirks:
+        """The deviations from the protocol."""
+        ...
 
     def opened(self, record: ConnectionRecord) -> None:
         """Store the record of a new connection."""

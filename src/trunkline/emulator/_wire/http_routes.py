@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from .._models.models import LISTED
 from .._protocol.errors import ApiError
 from .._protocol.request import check_create, decode
 from .._protocol.schema import choice, integer
@@ -22,9 +23,7 @@ from ..faults.strike import rejection
 from .backend import Backend
 from .headers import answer_headers
 from .http_session import complete, stream
-
-MODELS = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
-"""Models listed by ``GET /v1/models``. Requests may name any other model too."""
+from .shaping import shape
 
 _ORDER = choice("asc", "desc")
 _LIMIT = integer(1, 100)
@@ -74,7 +73,8 @@ class Routes:
             return self._in_background(generation)
         try:
             if asked.stream:
-                return await stream(request, moves, self._backend.pace, self.headers(request))
+                shaped = shape(moves, self._backend.quirks)
+                return await stream(request, shaped, self._backend.pace, self.headers(request))
             failure = await complete(moves, self._backend.pace, request)
         finally:
             self._service.abandon(generation)
@@ -145,7 +145,7 @@ class Routes:
         return web.json_response(_page(items, request.query))
 
     async def _models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [_model(name) for name in MODELS]})
+        return web.json_response({"object": "list", "data": [_model(name) for name in LISTED]})
 
     async def _model(self, request: web.Request) -> web.Response:
         return web.json_response(_model(request.match_info["id"]))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
-from .._protocol.errors import ApiError
 from .._protocol.events import Event
 from .._service.moves import HangUp, Move, Raw
 from ..pace import Pace
@@ -111,11 +110,6 @@ async def complete(moves: Iterator[Move], pace: Pace, request: web.Request | Non
     finally:
         player.stop()
     return collector.failure
-
-
-def refusal(error: ApiError, headers: dict[str, str]) -> web.Response:
-    """The HTTP answer for an error."""
-    return web.json_response({"error": error.body()}, status=error.status, headers=headers | error.headers)
 
 
 def _abort(request: web.Request | None) -> None:

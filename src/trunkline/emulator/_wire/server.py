@@ -17,10 +17,10 @@ from .._service.moves import HangUp
 from .._service.records import ConnectionRecord
 from ..faults.action import Action
 from ..faults.fault import Fault, Place
+from ..quirks.quirks import Opening
 from .backend import Backend
 from .frames import close_frame
 from .http_routes import Routes
-from .http_session import refusal
 from .outbox import Outbox
 from .socket_session import SocketSession
 
@@ -118,12 +118,20 @@ class Server:
             self._authorize(request)
             answer = await handler(request)
         except ApiError as error:
-            return refusal(error, self._routes.headers(request))
+            return self._refusal(error, request)
         except web.HTTPException as error:
-            return refusal(_translated(error, request), self._routes.headers(request))
+            return self._refusal(_translated(error, request), request)
         if not answer.prepared:
             answer.headers.update(self._routes.headers(request))
         return answer
+
+    def _refusal(self, error: ApiError, request: web.Request) -> web.Response:
+        """The HTTP answer for an error."""
+        quirks = self._backend.quirks
+        headers = quirks.headers(self._routes.headers(request) | error.headers)
+        return web.json_response(
+            {"error": quirks.refusal(error).body()}, status=error.status, headers=headers
+        )
 
     def _authorize(self, request: web.Request) -> None:
         header = request.headers.get("Authorization", "")
@@ -143,10 +151,12 @@ class Server:
         self._backend.handshakes += 1
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise ApiError("Expected a WebSocket upgrade.", status=426, code="upgrade_required")
+        self._backend.quirks.check_upgrade()
         fault = self._backend.faults.at_upgrade(Place(connection=self._backend.handshakes))
         if fault is not None:
             return await _struck_upgrade(fault, request)
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        limit = self._backend.quirks.max_message_bytes(MAX_MESSAGE_BYTES)
+        socket = web.WebSocketResponse(max_msg_size=limit, compress=False)
         socket.headers.update(self._routes.headers(request))
         writer = await socket.prepare(request)
         transport = request.transport
@@ -169,7 +179,13 @@ class Server:
     async def _read(
         self, socket: web.WebSocketResponse, connection: Connection, session: SocketSession
     ) -> None:
+        opening = self._backend.quirks.opening(connection.record.number)
+        if isinstance(opening, int):
+            session.hang_up(HangUp(opening))
+            return
         async for message in socket:
+            if opening is Opening.SILENT:
+                continue
             if self._is_old(connection):
                 session.expire()
                 return

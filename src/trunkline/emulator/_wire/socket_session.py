@@ -9,26 +9,31 @@ from typing import Any, Protocol
 
 from .._protocol.errors import ApiError, connection_limit_reached
 from .._protocol.events import Event, error_event
-from .._protocol.request import decode, lane_of
+from .._protocol.request import decode
 from .._protocol.schema import missing, unsupported_value, wrong_type
 from .._service.connection import Connection, Job
 from .._service.generation import Generation
+from .._service.lanes import MAX_IN_FLIGHT
 from .._service.moves import HangUp, Move, Raw
 from .._service.records import RequestRecord
 from .._service.steering_desk import SteeringDesk
 from ..faults.action import Action
 from ..faults.fault import Place
 from ..faults.strike import rejection
+from ..quirks.quirks import Reading
 from .backend import Backend
 from .frames import frame
 from .outbox import Outbox
 from .player import Player
+from .shaping import shape
 
 MAX_QUEUED = 1024
 """Number of queued requests from which reading from the client pauses."""
 
 _KINDS = ("response.create", "response.steer")
 _CONTINUATION = 0x0
+_POLICY_VIOLATION = 1008
+_INTERNAL_ERROR = 1011
 
 
 class Line(Protocol):
@@ -49,6 +54,7 @@ class SocketSession:
     def __init__(self, backend: Backend, connection: Connection, outbox: Outbox, line: Line) -> None:
         self._backend = backend
         self._service = backend.service
+        self._quirks = backend.quirks
         self._connection = connection
         self._outbox = outbox
         self._line = line
@@ -56,6 +62,7 @@ class SocketSession:
         self._desk = SteeringDesk(self._service, connection, send=self.write, play=self._play)
         self._playing: dict[Player, Generation | None] = {}
         self._closed = False
+        self._has_read = False
         self._room = asyncio.Event()
 
     @property
@@ -102,13 +109,15 @@ class SocketSession:
         seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
         self._service.requests.append(seen)
         try:
-            self._accept(decode(data), seen)
+            body = self._decoded(data, seen)
+            if body is not None:
+                self._accept(body, seen)
         except ApiError as error:
             self._refuse(error, seen)
 
     def expire(self) -> None:
         """Report the connection limit and close the connection."""
-        self.write(error_event(connection_limit_reached(), None))
+        self._report(error_event(connection_limit_reached(), None))
         self.hang_up(HangUp(1000))
 
     def close(self) -> None:
@@ -124,8 +133,30 @@ class SocketSession:
         self._connection.running.clear()
         self._outbox.close()
 
+    def _decoded(self, data: bytes, seen: RequestRecord) -> dict[str, Any] | None:
+        """The message as JSON; None if quirks ignore it, or close the connection.
+
+        Raises:
+            ApiError: it is not a JSON object.
+        """
+        problem = None
+        try:
+            seen.body = decode(data)
+        except ApiError as error:
+            problem = error
+        kind = seen.body.get("type") if seen.body is not None else None
+        reading = self._quirks.reading(kind, is_first=not self._has_read)
+        self._has_read = True
+        if reading is Reading.TAKE:
+            if problem is not None:
+                raise problem
+            return seen.body
+        self._backend.notify(seen)
+        if reading is Reading.CLOSE:
+            self.hang_up(HangUp(_POLICY_VIOLATION))
+        return None
+
     def _accept(self, body: dict[str, Any], seen: RequestRecord) -> None:
-        seen.body = body
         kind = body.get("type")
         if kind is None:
             raise missing("type") if "type" not in body else wrong_type("type", "a string", None)
@@ -133,17 +164,36 @@ class SocketSession:
             raise wrong_type("type", "a string", kind)
         seen.kind = kind
         if kind == "response.steer":
+            self._quirks.check_steer()
             self._desk.take(body, seen)
             self._backend.notify(seen)
         elif kind == "response.create":
-            seen.lane = lane_of(body)
-            lanes = self._connection.lanes
-            lanes.admit(seen.lane)
-            self._connection.record.lane_names = lanes.names
-            lanes.push(seen.lane, Job(body, seen))
-            self._start_waiting()
+            self._queue(body, seen)
         else:
             raise unsupported_value("type", kind, _KINDS)
+
+    def _queue(self, body: dict[str, Any], seen: RequestRecord) -> None:
+        """Queue a request for a response on its lane."""
+        body = self._with_bound_model(body)
+        model = body.get("model")
+        if isinstance(model, str) and not self._quirks.knows_model(self._service.behaviour.knows(model)):
+            self._backend.notify(seen)
+            self.hang_up(HangUp(_INTERNAL_ERROR))
+            return
+        lanes = self._connection.lanes
+        seen.lane = self._quirks.lane_of(body)
+        self._quirks.check_load(lanes.in_flight + lanes.queued, MAX_IN_FLIGHT)
+        lanes.admit(seen.lane)
+        self._connection.record.lane_names = lanes.names
+        lanes.push(seen.lane, Job(body, seen))
+        self._start_waiting()
+
+    def _with_bound_model(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request with the model to which quirks bind the connection."""
+        connection, asked = self._connection, body.get("model")
+        bound = connection.model or connection.record.query.get("model")
+        connection.model = self._quirks.bound_model(bound, asked)
+        return body if connection.model == asked else body | {"model": connection.model}
 
     def _start_waiting(self) -> None:
         lanes = self._connection.lanes
@@ -183,18 +233,19 @@ class SocketSession:
 
     def _play(self, generation: Generation, job: Job, place: Place | None = None) -> None:
         record = generation.record
-        self._connection.running[record.id] = (generation, job)
+        self._connection.running[record.wire_id] = (generation, job)
         place = replace(place or self._place(job), response_id=record.id)
 
         def ended() -> None:
             self._playing.pop(player, None)
-            self._connection.running.pop(record.id, None)
+            self._connection.running.pop(record.wire_id, None)
             self._service.abandon(generation)
             if self._closed or not self._desk.succeed(generation, job):
                 self._connection.lanes.finish(record.lane)
                 self._start_waiting()
 
-        player = self._player(self._backend.faults.play(generation.moves(), place), ended)
+        moves = self._backend.faults.play(generation.moves(), place)
+        player = self._player(shape(moves, self._quirks), ended)
         self._playing[player] = generation
         # Deferred, so that one request does not play while another is being read.
         self._loop.call_soon(player.start)
@@ -218,13 +269,18 @@ class SocketSession:
         event = error_event(error, seen.lane)
         faults = self._backend.faults
         if not faults:
-            self.write(event)
+            self._report(event)
             return
 
         def ended() -> None:
             self._playing.pop(player, None)
 
         place = place or Place(self._connection.record.number, self._connection.id, lane=seen.lane)
-        player = self._player(faults.play(iter([event]), place), ended)
+        player = self._player(shape(faults.play(iter([event]), place), self._quirks), ended)
         self._playing[player] = None
         player.start()
+
+    def _report(self, event: Event) -> None:
+        """Send an error in the server's shape."""
+        for shaped in self._quirks.shaped(event):
+            self.write(shaped)
