@@ -72,24 +72,27 @@ changelog: $(READY)
 	$(BIN)/towncrier build --draft --version next
 
 $(READY): pyproject.toml
+	@echo "Installing trunkline and its tools into $(VENV), once: about half a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
-	touch $(READY)
+	$(BIN)/python -m pip install --editable ".[cli,emulator,otel]" --group dev
+	@touch $(READY)
 
 $(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
+	@echo "Installing the plugin and LiveKit Agents into $(LIVEKIT), once: about a minute."
 	$(PYTHON) -m venv $(LIVEKIT)
 	$(LIVEKIT)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(LIVEKIT)/bin/python -m pip install --quiet --editable ".[emulator]" --editable "./$(PLUGIN)[test]"
-	touch $(LIVEKIT_READY)
+	$(LIVEKIT)/bin/python -m pip install --editable ".[emulator]" --editable "./$(PLUGIN)[test]"
+	@touch $(LIVEKIT_READY)
 
 $(PEERS_READY): pyproject.toml
+	@echo "Installing other clients into $(PEERS), once: some minutes."
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(PEERS)/bin/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
-	$(PEERS)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" \
+	$(PEERS)/bin/python -m pip install --editable ".[cli,emulator,otel]" --group dev
+	$(PEERS)/bin/python -m pip install openai-agents "pydantic-ai-slim[openai]" \
 		livekit-agents livekit-plugins-openai pipecat-ai
-	touch $(PEERS_READY)
+	@touch $(PEERS_READY)
 
 clean:
 	rm -rf $(VENV) $(LIVEKIT) $(PEERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist

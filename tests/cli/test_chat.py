@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -153,3 +154,86 @@ def test_an_error_does_not_end_the_conversation(emulator: Emulator) -> None:
 def test_a_model_cannot_steer_the_terminal() -> None:
     done = trunkline("chat", "--prompt", "red \x1b[31m alarm \x07", "--model", "echo")
     assert done.stdout == "red [31m alarm \n"
+
+
+def test_commands_are_not_sent(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        terminal.wait_for("/help shows the commands.")
+        ask(terminal, "/metrics")
+        terminal.wait_for("No turn has been sent.")
+        ask(terminal, "/help")
+        listed = terminal.wait_for("one turn.")
+        ask(terminal, "/nothing")
+        terminal.wait_for("/nothing is not a command; /help shows them.")
+        ask(terminal, "Hello")
+        terminal.wait_for("You said: Hello")
+        ask(terminal, "/metrics")
+        shown = terminal.wait_for(" abandoned")
+        ask(terminal, "/quit")
+        assert terminal.end() == 0
+    assert re.search(r"turn: +answered; first token \d+ ms; total \d+ ms; websocket; full, \d+ bytes", shown)
+    assert re.search(r"client: 1 turns; 0 deltas; 1 in full; 1 dials", shown)
+    assert all(command in listed for command in ("/help", "/metrics", "/quit"))
+    assert len(emulator.responses) == 1
+
+
+def test_a_text_that_begins_with_a_slash_is_sent(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        ask(terminal, "/etc/passwd is a file")
+        terminal.wait_for("You said: /etc/passwd is a file")
+        ask(terminal, "/etc/passwd")
+        terminal.wait_for("You said: /etc/passwd")
+        ask(terminal, "/quit")
+        assert terminal.end() == 0
+
+
+def test_the_time_to_first_token_is_shown(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        ask(terminal, "Hello")
+        shown = terminal.wait_for(" ms)")
+    found = re.search(r"You said: Hello\s+\(first token after (\d+) ms\)", shown)
+    assert found is not None
+    assert int(found[1]) >= 50
+
+
+PARAGRAPHS = "First paragraph.\n\nSecond one,\nof two lines."
+
+
+@pytest.mark.parametrize(
+    ("term", "is_bracketed"), [("dumb", False), ("xterm-256color", False), ("xterm-256color", True)]
+)
+def test_pasted_paragraphs_are_one_turn(emulator: Emulator, term: str, is_bracketed: bool) -> None:
+    env = {**at(emulator), "TERM": term}
+    with in_terminal("chat", env=env) as terminal:
+        terminal.wait_for("you> ")
+        terminal.type(f"{ESCAPE}[200~{PARAGRAPHS}{ESCAPE}[201~\n" if is_bracketed else f"{PARAGRAPHS}\n")
+        terminal.wait_for("first token after")
+        ask(terminal, "/quit")
+        assert terminal.end() == 0
+    assert texts(emulator, 0) == [("user", PARAGRAPHS)]
+
+
+def test_a_command_after_a_line_that_was_typed_ahead_is_obeyed(emulator: Emulator) -> None:
+    with in_terminal("chat", env=at(emulator)) as terminal:
+        terminal.wait_for("you> ")
+        terminal.type("Hello\n/quit\n")
+        assert terminal.end() == 0
+    assert texts(emulator, 0) == [("user", "Hello")]
+
+
+def test_slow_answers_show_that_they_are_awaited() -> None:
+    emulator = Emulator()
+    with emulator.run_in_thread():
+        held = emulator.faults.hold()
+        with in_terminal("chat", env=at(emulator)) as terminal:
+            ask(terminal, "Hello")
+            terminal.wait_for("(waiting for the first token; Ctrl-C interrupts)")
+            held.open()
+            terminal.wait_for("You said: Hello")
+
+
+def test_the_built_in_tools_are_called_and_shown() -> None:
+    done = trunkline("chat", "--tools", "--prompt", "calculate 6*7")
+    assert done.returncode == 0
+    assert "(calls calculate" in done.stderr
+    assert "calculate says" in done.stdout

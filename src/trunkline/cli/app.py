@@ -58,7 +58,7 @@ def _root(
 
 @app.command()
 def demo() -> None:
-    """Run a scripted voice conversation on the embedded emulator and print its figures."""
+    """Run a scripted telephone call on the embedded emulator, and compare its times with HTTP."""
     sys.exit(demonstration.run(output_console()))
 
 
@@ -73,12 +73,16 @@ def chat(
         str | None,
         typer.Option(help="Such as https://api.openai.com/v1; by default OPENAI_BASE_URL.", metavar="URL"),
     ] = None,
+    tools: Annotated[
+        bool, typer.Option("--tools", help="Give the model two tools: current_time and calculate.")
+    ] = False,
 ) -> None:
     """Chat with a model. Ctrl-C interrupts the answer; Ctrl-D, or a second Ctrl-C, exits.
 
+    In a terminal, /help lists the commands, and pasted paragraphs are one turn. In a pipe, each line is one.
     The key is read from OPENAI_API_KEY. Without a key and a base URL the embedded emulator answers.
     """
-    question = chatting.Question(prompt=prompt, model=model, instructions=instructions, base_url=base_url)
+    question = chatting.Question(prompt, model, instructions, base_url, has_tools=tools)
     sys.exit(chatting.run(question, output_console(), error_console()))
 
 
@@ -137,11 +141,12 @@ def doctor(
     ] = "OPENAI_API_KEY",
     timeout_s: Annotated[float, typer.Option(min=0.1, help="Time limit of each check, in seconds.")] = 15.0,
     emulator: Annotated[bool, typer.Option("--emulator", help="Check the embedded emulator.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check the connection to an endpoint and its features, with advice for each failure.
 
     Sends the model a short prompt, once over WebSocket and once over HTTP. The exit code is 1 if a required
     check fails.
     """
-    settings = examination.Settings(base_url, model, api_key_env, emulator, timeout_s)
+    settings = examination.Settings(base_url, model, api_key_env, emulator, timeout_s, as_json=as_json)
     sys.exit(examination.run(settings, output_console(), error_console()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -292,3 +293,41 @@ async def test_a_check_that_is_not_needed_only_warns() -> None:
 
     findings = [await examine("one", check, within_s=1, needed=needed) for needed in (True, False)]  # type: ignore[arg-type]
     assert [finding.verdict for finding in findings] == [Verdict.FAILED, Verdict.WARNING]
+
+
+def test_json_has_the_checks_of_the_table(emulator: Emulator) -> None:
+    emulator.faults.add("refuse_upgrade", status=426, times=None)
+    report = examined(emulator, "--json")
+    told = json.loads(report.output)
+    assert report.exit_code == 1
+    assert (told["model"], told["passed"]) == ("gpt-6-astra", False)
+    assert told["endpoint"] == f"{emulator.base_url}/responses"
+    checks = {check["name"]: check for check in told["checks"]}
+    assert list(checks) == CHECKS
+    assert checks["upgrade"]["result"] == "failed"
+    assert checks["upgrade"]["advice"].startswith("The endpoint does not accept WebSocket.")
+    assert checks["TCP"] == {**checks["TCP"], "result": "ok", "advice": None}
+    assert checks["TCP"]["seconds"] > 0
+    assert (checks["lanes"]["result"], checks["lanes"]["seconds"]) == ("skipped", None)
+    assert checks["lanes"]["found"] == "needs WebSocket"
+
+
+def test_json_does_not_show_the_key() -> None:
+    emulator = Emulator(api_key=KEY)
+    emulator.faults.add("reject", status=400, message=f"Who is {KEY}?", times=None)
+    with emulator.run_in_thread():
+        report = examined(emulator, "--json")
+    assert not json.loads(report.output)["passed"]
+    assert "Who is [the key]?" in report.output
+    assert KEY not in report.output + report.errors
+
+
+def test_a_short_key_is_removed_as_a_word_and_kept_inside_other_words() -> None:
+    emulator = Emulator(api_key="e")
+    emulator.faults.add("reject", status=400, message="Where is 'e', the key e?", times=None)
+    with emulator.run_in_thread():
+        checks = json.loads(examined(emulator, "--json").output)["checks"]
+    found = {check["name"]: check["found"] for check in checks}
+    assert "Where is '[the key]', the key [the key]?" in found["first token, HTTP"]
+    assert found["upgrade"] == "the server speaks WebSocket"
+    assert found["proxy"] == "none"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ... import __version__
 from ..._network.credentials import auth_headers
 from ..._network.endpoint import Endpoint
 from ...client import DEFAULT_BASE_URL
@@ -23,6 +26,7 @@ from .network import network
 from .service import HTTP_TURN, WEBSOCKET_TURN, Service, service
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
+_LONG_KEY = 16
 _OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TURN)
 
 
@@ -35,6 +39,7 @@ class Settings:
     api_key_env: str
     emulator: bool
     within_s: float
+    as_json: bool = False
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
@@ -51,14 +56,17 @@ async def _run(settings: Settings, out: Console, err: Console) -> int:
             key, base_url = emulator.api_key or "", emulator.base_url
         endpoint = Endpoint.of(base_url)
         place = endpoint.http_url.partition("?")[0]
-        err.out(printable(f"Checking {settings.model} at {place}."), style="dim", highlight=False)
         report = _Report(key, out)
-        with out.status("") if out.is_terminal else nullcontext() as status:
+        err.out(report.shown(f"Checking {settings.model} at {place}."), style="dim", highlight=False)
+        with err.status("") if err.is_terminal else nullcontext() as status:
             async for finding in _findings(replace(settings, base_url=base_url), key, endpoint):
                 report.add(finding)
                 if status is not None:
                     status.update(f"{finding.name}: {finding.verdict.value}")
-        report.print()
+        if settings.as_json:
+            report.print_json(settings.model, place)
+        else:
+            report.print()
         return 1 if report.has_failed else 0
 
 
@@ -88,10 +96,10 @@ def _service(settings: Settings, key: str) -> Service:
 
 
 class _Report:
-    """The table and the advice below it. All output passes through here; the key is removed from it."""
+    """The table and the advice below it, or JSON. All output passes through here without the key."""
 
     def __init__(self, key: str, out: Console) -> None:
-        self._key = key
+        self._key = _pattern_of(key) if key else None
         self._out = out
         self._findings: list[Finding] = []
 
@@ -120,13 +128,34 @@ class _Report:
             self._say(f"\n{names}: {advice}", "")
         self._say(*self._sum())
 
+    def print_json(self, model: str, place: str) -> None:
+        """Print the report as one JSON object."""
+        checks = [
+            {
+                "name": finding.name,
+                "result": finding.verdict.value,
+                "seconds": finding.seconds,
+                "found": self.shown(finding.detail),
+                "advice": self.shown(finding.advice) or None,
+            }
+            for finding in self._findings
+        ]
+        report = {
+            "trunkline": __version__,
+            "endpoint": self.shown(place),
+            "model": self.shown(model),
+            "passed": not self.has_failed,
+            "checks": checks,
+        }
+        self._out.out(json.dumps(report, indent=2), highlight=False)
+
     def _cells(self, finding: Finding) -> list[Text]:
         seconds = "" if finding.seconds is None else f"{finding.seconds * 1000:.0f} ms"
         return [
             Text(finding.name),
             Text(finding.verdict.value, style=_STYLES[finding.verdict]),
             Text(seconds),
-            Text(self._shown(finding.detail)),
+            Text(self.shown(finding.detail)),
         ]
 
     def _sum(self) -> tuple[str, str]:
@@ -138,7 +167,18 @@ class _Report:
         return "\nAll checks passed.", _STYLES[Verdict.OK]
 
     def _say(self, text: str, style: str) -> None:
-        self._out.print(Text(self._shown(text), style=style), soft_wrap=not self._out.is_terminal)
+        self._out.print(Text(self.shown(text), style=style), soft_wrap=not self._out.is_terminal)
 
-    def _shown(self, text: str) -> str:
-        return printable(text.replace(self._key, "[the key]") if self._key else text)
+    def shown(self, text: str) -> str:
+        """A text without the key and without control characters."""
+        return printable(self._key.sub("[the key]", text) if self._key else text)
+
+
+def _pattern_of(key: str) -> re.Pattern[str]:
+    """What to remove: a long key wherever it stands, a short one only as a word of its own.
+
+    Local servers take keys such as "e" or "test", which are parts of ordinary words.
+    """
+    if len(key) >= _LONG_KEY:
+        return re.compile(re.escape(key))
+    return re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])")
