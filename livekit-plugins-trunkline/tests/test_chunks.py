@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from livekit.agents import function_tool
+from livekit.agents import Agent, APIError, MetricsCollectedEvent, function_tool
 from livekit.agents.llm import FunctionCall, FunctionCallOutput
 from livekit.agents.metrics import LLMMetrics
 from livekit.agents.telemetry import set_tracer_provider
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from trunkline.emulator import Call, Emulator, Prompt, Reason, Say
 
-from .talk import ask, chunks_of, context, latest
+from .talk import ask, chunks_of, context, latest, session_of
 
 
 @function_tool
@@ -66,9 +67,10 @@ async def test_a_call_comes_whole_and_once(emulator: Emulator, llm: trunkline.LL
 async def test_a_call_that_breaks_off_is_no_call(emulator: Emulator, client: trunkline.Client) -> None:
     emulator.expect("cold").calls("get_weather", city="A city with a very long name " * 4)
     async with trunkline.LLM(model="gpt-6-astra", client=client, max_output_tokens=3) as llm:
-        answer = await ask(llm, context("Is it cold?"), tools=[get_weather])
+        with pytest.raises(APIError, match=r"incomplete \(max_output_tokens\)"):
+            await ask(llm, context("Is it cold?"), tools=[get_weather])
     assert latest(emulator).status == "incomplete"
-    assert answer.tool_calls == []
+    assert len(emulator.requests) == 1
 
 
 async def test_the_usage_is_told_in_full(
@@ -128,6 +130,84 @@ async def test_a_cut_answer_counts_as_cancelled(
     async with llm.chat(chat_ctx=context("one two three four five six seven")) as stream:
         await anext(aiter(stream))
     assert [told.cancelled for told in metrics] == [True]
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_usage_of_an_interrupted_answer_is_emitted_once_when_it_has_drained(
+    emulator: Emulator, llm: trunkline.LLM, metrics: list[LLMMetrics]
+) -> None:
+    gate = emulator.faults.hold(event=6)
+    async with llm.chat(chat_ctx=context("one two three four five six seven")) as stream:
+        await anext(aiter(stream))
+    assert [(told.cancelled, told.total_tokens) for told in metrics] == [(True, 0)]
+    gate.open()
+    await until(lambda: len(metrics) > 1)
+    usage = latest(emulator).resource["usage"]
+    _, drained = metrics
+    assert (drained.prompt_tokens, drained.completion_tokens) == (
+        usage["input_tokens"],
+        usage["output_tokens"],
+    )
+    assert (drained.cancelled, drained.ttft, drained.duration, drained.tokens_per_second) == (True, -1, 0, 0)
+    assert drained.request_id == latest(emulator).id
+    assert drained.metadata is not None
+    assert drained.metadata.model_name == "gpt-6-astra"
+    await ask(llm, context("Hello"))
+    assert len(metrics) == 3
+
+
+async def test_a_session_counts_the_tokens_of_an_interrupted_answer_for_its_speech(
+    emulator: Emulator, llm: trunkline.LLM
+) -> None:
+    told: list[LLMMetrics] = []
+
+    def note(event: MetricsCollectedEvent) -> None:
+        if isinstance(event.metrics, LLMMetrics):
+            told.append(event.metrics)
+
+    gate = emulator.faults.hold(event=6)
+    async with session_of(llm, Agent(instructions="Be brief.")) as session:
+        session.on("metrics_collected", note)
+        speech = session.generate_reply(user_input="one two three four five six seven")
+        await until(lambda: emulator.requests)
+        await until(lambda: llm.client.state().in_flight)
+        await speech.interrupt()
+        gate.open()
+        await until(lambda: any(each.total_tokens for each in told))
+        assert {each.speech_id for each in told} == {speech.id}
+        assert sum(each.total_tokens for each in told) == latest(emulator).resource["usage"]["total_tokens"]
+        MetricsCollectedEvent(metrics=told[-1]).model_dump_json()
+
+
+async def test_metrics_have_the_facts_of_trunkline(
+    emulator: Emulator, llm: trunkline.LLM, metrics: list[Any]
+) -> None:
+    chat_ctx = context("Hello there, how are you?")
+    await ask(llm, chat_ctx)
+    emulator.faults.add("drop", event_type="response.in_progress")
+    chat_ctx.add_message(role="user", content="Fine")
+    await ask(llm, chat_ctx)
+    chat_ctx.add_message(role="user", content="Go on")
+    await ask(llm, chat_ctx)
+    assert [type(told) for told in metrics] == [trunkline.LLMMetrics] * 3
+    assert [(told.mode, told.attempts, told.recoveries) for told in metrics] == [
+        ("full", 1, []),
+        ("delta", 2, ["connection"]),
+        ("delta", 1, []),
+    ]
+    assert [told.connection for told in metrics] == [1, 2, 2]
+    assert {told.transport for told in metrics} == {"websocket"}
+    assert all(told.lane for told in metrics)
+    sizes = [request.size_bytes for request in emulator.requests]
+    assert [told.bytes_sent for told in metrics] == [sizes[0], sizes[1] + sizes[2], sizes[3]]
+    assert metrics[2].full_bytes > metrics[2].bytes_sent
+    assert metrics[2].bytes_received > 0
+    assert metrics[2].items_sent == 1
 
 
 async def test_the_phase_of_a_message_goes_there_and_back(emulator: Emulator, llm: trunkline.LLM) -> None:

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import importlib.util
 import inspect
+import logging
 import re
 from pathlib import Path
 from types import FunctionType
@@ -20,6 +21,15 @@ from .talk import check_contexts, session_of
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "livekit-plugins-trunkline" / "README.md", ROOT / "docs" / "livekit.md"]
 BLOCK = re.compile(r"^```py(?:thon)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def example_of(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / name)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
 
 
 @pytest.fixture
@@ -58,11 +68,7 @@ async def test_the_pieces_run_as_written(
 
 
 async def test_the_example_takes_calls(emulator: Emulator, llm: trunkline.LLM) -> None:
-    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / "livekit_agent.py")
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = example_of("livekit_agent.py")
     emulator.expect("for two please").calls("book_table", guests=2, time="at eight")
     emulator.expect("in the soup").calls("ask_the_cook")
     async with session_of(llm, example.Receptionist()) as session:
@@ -74,3 +80,17 @@ async def test_the_example_takes_calls(emulator: Emulator, llm: trunkline.LLM) -
         assert isinstance(session.current_agent, example.Cook)
         await session.run(user_input="Thank you very much")
         check_contexts(emulator, session)
+
+
+async def test_the_example_of_contexts_prints_what_the_page_shows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = logging.getLogger("livekit.agents").level
+    monkeypatch.setattr(logging.getLogger("livekit.agents"), "level", level)  # the example changes it
+    await example_of("livekit_contexts.py").main()
+    printed = capsys.readouterr().out
+    page = text_of(ROOT / "docs" / "livekit.md")
+    _, ours = printed.split("trunkline\n")
+    assert "different" not in ours
+    assert printed.count("equal") == 6
+    assert "".join(f"    {line}\n" for line in printed.splitlines()) in page

@@ -9,11 +9,12 @@ import pytest
 import trunkline as core
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.llm import FallbackAdapter, FunctionCall, FunctionCallOutput
+from livekit.agents.metrics import LLMMetrics
 from livekit.agents.types import APIConnectOptions
 from livekit.agents.utils import http_context
 from livekit.plugins import openai, trunkline
 from livekit.plugins.trunkline.failures import livekit_error
-from trunkline.emulator import Emulator, Gate
+from trunkline.emulator import Call, Emulator, Gate, Reason, Say
 from trunkline.emulator.pace import Pace
 
 from .talk import MODEL, ONCE, SOON, ask, check_context, chunks_of, context, responses
@@ -145,8 +146,11 @@ async def test_nothing_is_said_twice(
     assert [error.recoverable for error in errors] == [False]
 
 
-async def test_the_time_out_bounds_the_first_event(emulator: Emulator, llm: trunkline.LLM) -> None:
-    emulator.faults.add("stall", event_type="response.created", times=None)
+@pytest.mark.parametrize("missing", ["response.created", "response.output_item.added"])
+async def test_the_time_out_bounds_the_first_output(
+    missing: str, emulator: Emulator, llm: trunkline.LLM
+) -> None:
+    emulator.faults.add("stall", event_type=missing, times=None)
     options = APIConnectOptions(max_retry=0, timeout=0.2)
     with pytest.raises(APITimeoutError) as late:
         await asyncio.wait_for(ask(llm, context("Hello"), conn_options=options), 5)
@@ -224,9 +228,52 @@ async def test_a_turn_that_failed_is_asked_again_in_full_context(
     ]
 
 
-async def test_chunks_end_where_the_answer_does(emulator: Emulator, llm: trunkline.LLM) -> None:
-    emulator.add_model(MODEL, lambda prompt: [])
-    assert [chunk.usage is not None for chunk in await chunks_of(llm, context("Hello"))] == [True]
+async def test_an_empty_answer_is_an_error_that_is_retried(emulator: Emulator, llm: trunkline.LLM) -> None:
+    answers: list[list[Any]] = [[], [Say(["Here ", "I am."])]]
+    emulator.add_model(MODEL, lambda prompt: answers.pop(0))
+    used: list[LLMMetrics] = []
+    llm.on("metrics_collected", used.append)
+    assert (await ask(llm, context("Hello"), conn_options=SOON)).text == "Here I am."
+    empty, said = (made.resource["usage"]["total_tokens"] for made in responses(emulator))
+    assert [(told.total_tokens, told.ttft == -1, told.cancelled) for told in used] == [
+        (empty, True, False),
+        (said, False, False),
+    ]
+
+
+async def test_an_incomplete_answer_without_output_is_an_error(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.add_model(MODEL, lambda prompt: [Reason("Let me think about that for a while.")])
+    async with trunkline.LLM(model=MODEL, client=client, max_output_tokens=2) as llm:
+        with pytest.raises(APIError, match="raise max_output_tokens") as broken:
+            await ask(llm, context("Hello"), conn_options=SOON)
+    assert not broken.value.retryable
+    assert len(emulator.requests) == 1
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+async def test_the_fallback_adapter_goes_on_after_an_answer_without_output(
+    limit: int | None, emulator: Emulator, client: trunkline.Client
+) -> None:
+    emulator.add_model("thinks-only", lambda prompt: [Reason("Let me think about that for a while.")])
+    options: dict[str, Any] = {} if limit is None else {"max_output_tokens": limit}
+    first = trunkline.LLM(model="thinks-only", client=client, **options)
+    second = trunkline.LLM(model=MODEL, client=client)
+    adapter = FallbackAdapter([first, second], retry_interval=0.01)
+    assert (await ask(adapter, context("Hello"))).text == "You said: Hello"
+    await asyncio.gather(*(s.recovering_task for s in adapter._status if s.recovering_task))
+    await adapter.aclose()
+
+
+async def test_a_model_may_be_silent_after_a_tool(emulator: Emulator, llm: trunkline.LLM) -> None:
+    emulator.add_model(MODEL, lambda prompt: [] if prompt.outputs else [Call("hang_up", "{}")])
+    chat_ctx = context("Bye")
+    (call,) = (await ask(llm, chat_ctx, conn_options=ONCE)).tool_calls
+    chat_ctx.items.append(FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments))
+    output = FunctionCallOutput(call_id=call.call_id, name=call.name, output="done", is_error=False)
+    chat_ctx.items.append(output)
+    assert [chunk.usage is not None for chunk in await chunks_of(llm, chat_ctx, conn_options=ONCE)] == [True]
 
 
 async def test_a_call_that_is_not_answered_is_not_continued(emulator: Emulator, llm: trunkline.LLM) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livekit.agents import APIStatusError, Plugin, function_tool
+from livekit.agents import NOT_GIVEN, APIStatusError, Plugin, function_tool
+from livekit.agents.inference.llm import min_reasoning_effort
 from livekit.agents.llm import CacheBreakpoint, ChatContext, ImageContent, ToolContext
 from livekit.agents.utils import http_context
 from livekit.plugins import openai, trunkline
@@ -45,6 +46,18 @@ async def hang_up(raw_arguments: dict[str, Any]) -> str:
     return "bye"
 
 
+OURS_ALONE = {
+    "extra_headers",
+    "lanes",
+    "prompt_cache_key",
+    "response_format",
+    "safety_identifier",
+    "strict_tool_schema",
+    "top_p",
+    "truncation",
+}
+
+
 def parameters(function: Any) -> dict[str, tuple[Any, Any]]:
     return {
         name: (given.kind, given.default) for name, given in inspect.signature(function).parameters.items()
@@ -55,7 +68,7 @@ def parameters(function: Any) -> dict[str, tuple[Any, Any]]:
 def test_the_parameters_are_those_of_the_openai_plugin(method: str) -> None:
     ours, theirs = (parameters(getattr(kind, method)) for kind in (trunkline.LLM, openai.responses.LLM))
     assert {name: ours.get(name) for name in theirs} == theirs
-    assert set(ours) - set(theirs) <= {"response_format"}
+    assert set(ours) - set(theirs) <= OURS_ALONE
 
 
 def test_names_are_those_of_the_openai_plugin() -> None:
@@ -167,6 +180,60 @@ async def test_requests_are_those_of_the_openai_plugin(
     expected, sent = bodies(emulator)
     sent.pop("stream_id")
     assert sent == {name: value for name, value in expected.items() if value != []}
+
+
+async def test_fields_that_the_openai_plugin_has_no_parameters_for(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    given: dict[str, Any] = {
+        "prompt_cache_key": "caller 7",
+        "safety_identifier": "hash 7",
+        "top_p": 0.5,
+        "truncation": "auto",
+    }
+    async with trunkline.LLM(model="gpt-4.1", client=client, **given) as llm:
+        await ask(llm, context("Hello"))
+        await ask(llm, context("Hello"), extra_kwargs={"truncation": "disabled"})
+    for body in bodies(emulator):
+        assert given.items() <= body.items()
+    assert trunkline.LLM(model="gpt-5.1", client=client, top_p=0.5)._options.fields(
+        parallel_tool_calls=NOT_GIVEN,
+        tool_choice=NOT_GIVEN,
+        response_format=NOT_GIVEN,
+        extra_kwargs=NOT_GIVEN,
+    ) == {"model": "gpt-5.1", "top_p": 0.5, "reasoning": {"effort": "none"}}
+
+
+@pytest.mark.parametrize("model", ["gpt-5.4-nano", "gpt-6-sol", "openai/gpt-6.1-sol", "gpt-6-astra"])
+async def test_the_default_effort_is_the_lowest_that_livekit_knows(
+    model: str, emulator: Emulator, client: trunkline.Client
+) -> None:
+    async with trunkline.LLM(model=model, client=client) as llm:
+        await ask(llm, context("Hello"))
+    effort = min_reasoning_effort(model)
+    assert bodies(emulator)[0].get("reasoning") == ({"effort": effort} if effort is not None else None)
+
+
+async def test_headers_and_lanes_are_those_of_the_clients(emulator: Emulator) -> None:
+    async with trunkline.LLM(
+        model="gpt-4.1",
+        base_url=emulator.base_url,
+        api_key=emulator.api_key or "",
+        extra_headers={"x-team": "voice"},
+        lanes=True,
+    ) as llm:
+        await ask(llm, context("Hello"))
+    (connection,) = emulator.connections
+    assert connection.headers["x-team"] == "voice"
+    assert "stream_id" in bodies(emulator)[0]
+
+
+@pytest.mark.parametrize("option", [{"extra_headers": {"a": "b"}}, {"lanes": True}])
+async def test_headers_and_lanes_do_not_go_with_a_client(
+    option: dict[str, Any], client: trunkline.Client
+) -> None:
+    with pytest.raises(ValueError, match=r"cannot be given with client; give it to the trunkline\.Client"):
+        trunkline.LLM(client=client, **option)
 
 
 async def test_a_response_format_becomes_a_text_format(emulator: Emulator, llm: trunkline.LLM) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 import trunkline as core
+from livekit.agents import APIError
 from livekit.agents.llm import ChatContext
 from livekit.plugins import trunkline
 from trunkline.emulator import Emulator
@@ -18,6 +23,37 @@ from .talk import MODEL, ask, context, new_items, responses
 def llm_of(emulator: Emulator, **options: object) -> trunkline.LLM:
     given = {"model": MODEL, "base_url": emulator.base_url, "api_key": emulator.api_key, **options}
     return trunkline.LLM(**given)  # type: ignore[arg-type]
+
+
+class Relay:
+    """A TCP relay to the emulator that counts connections and answers."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.answered = 0
+        self.base_url = ""
+
+
+@asynccontextmanager
+async def relay_to(emulator: Emulator) -> AsyncIterator[Relay]:
+    relay = Relay()
+    upstream = urlsplit(emulator.base_url)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counts: bool) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            relay.answered += counts
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay.accepted += 1
+        from_server, to_server = await asyncio.open_connection(upstream.hostname, upstream.port)
+        await asyncio.gather(pass_on(reader, to_server, False), pass_on(from_server, writer, True))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        relay.base_url = f"http://127.0.0.1:{port}{upstream.path}"
+        yield relay
 
 
 async def talk(llm: Any, *said: str) -> ChatContext:
@@ -82,6 +118,84 @@ async def test_without_a_store_the_socket_remembers(emulator: Emulator) -> None:
     assert new_items(emulator) == [1, 1, 1]
 
 
+async def test_llms_of_one_loop_and_credential_share_sockets(emulator: Emulator) -> None:
+    first, second = llm_of(emulator), llm_of(emulator, verbosity="low")
+    await talk(first, "Hello")
+    await talk(second, "Hello", "How are you")
+    assert first.client is second.client
+    assert len(emulator.connections) == 1
+    await first.aclose()
+    await talk(second, "And you")
+    with pytest.raises(APIError, match="closed"):
+        await ask(first, context("Hello"))
+    await second.aclose()
+    assert emulator.live_connections == []
+    third = llm_of(emulator)
+    await talk(third, "Hello")
+    await third.aclose()
+    assert len(emulator.connections) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"api_key": "sk-other"},
+        {"use_websocket": False},
+        {"extra_headers": {"x-tenant": "b"}},
+        {"timeout": httpx2.Timeout(3.0)},
+        {"lanes": True},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_llms_with_other_credentials_or_transports_share_nothing(
+    other: dict[str, Any], emulator: Emulator
+) -> None:
+    async with llm_of(emulator) as first, llm_of(emulator, **other) as second:
+        assert isinstance(first, trunkline.LLM)
+        assert isinstance(second, trunkline.LLM)
+        assert first.client is not second.client
+
+
+async def test_another_organization_in_the_environment_is_another_credential(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = llm_of(emulator)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-b")
+    second = llm_of(emulator)
+    assert first.client is not second.client
+    await talk(first, "Hello")
+    await talk(second, "Hello")
+    organizations = [made.headers.get("OpenAI-Organization") for made in emulator.connections]
+    assert organizations == [None, "org-b"]
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_key_function_without_a_hash_is_a_credential_of_its_own(emulator: Emulator) -> None:
+    class Key:
+        __hash__ = None  # type: ignore[assignment]
+
+        async def __call__(self) -> str:
+            return emulator.api_key or ""
+
+    key = Key()
+    async with llm_of(emulator, api_key=key) as first, llm_of(emulator, api_key=key) as second:
+        assert isinstance(first, trunkline.LLM)
+        assert isinstance(second, trunkline.LLM)
+        assert first.client is not second.client
+        await talk(first, "Hello")
+
+
+async def test_a_dropped_llm_does_not_keep_the_shared_client_open(emulator: Emulator) -> None:
+    first, second = llm_of(emulator), llm_of(emulator)
+    await talk(first, "Hello")
+    await talk(second, "Hello")
+    del first
+    gc.collect()
+    await second.aclose()
+    assert emulator.live_connections == []
+
+
 async def test_a_shared_client_is_left_open(emulator: Emulator, client: trunkline.Client) -> None:
     for _ in range(2):
         async with trunkline.LLM(model=MODEL, client=client) as llm:
@@ -99,6 +213,18 @@ async def test_prewarming_opens_a_socket_before_it_is_needed(emulator: Emulator)
                 await asyncio.sleep(0.01)
         await talk(llm, "Hello")
     assert len(emulator.connections) == 1
+
+
+async def test_prewarming_over_http_opens_the_connection_that_requests_use(emulator: Emulator) -> None:
+    async with relay_to(emulator) as relay:
+        async with llm_of(emulator, base_url=relay.base_url, use_websocket=False) as llm:
+            llm.prewarm()
+            async with asyncio.timeout(10):
+                while not relay.answered:
+                    await asyncio.sleep(0.01)
+            await talk(llm, "Hello", "How are you")
+        assert relay.accepted == 1
+    assert {made.transport for made in responses(emulator)} == {"http"}
 
 
 async def test_prewarming_fails_unheard_and_is_ended_with_the_llm(emulator: Emulator) -> None:

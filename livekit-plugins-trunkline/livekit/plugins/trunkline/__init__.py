@@ -7,8 +7,8 @@
 
     session = AgentSession(llm=trunkline.LLM(model="gpt-6-astra"))
 
-`LLM` takes the parameters of ``livekit.plugins.openai.responses.LLM``. The sessions of several LLMs share
-sockets if the LLMs share one `Client`.
+`LLM` takes the parameters of ``livekit.plugins.openai.responses.LLM``. LLMs of one event loop with the same
+key and URL share sockets. The event ``metrics_collected`` emits `LLMMetrics`.
 """
 
 from livekit.agents import Plugin
@@ -17,11 +17,12 @@ from trunkline import Client
 from . import responses
 from .llm import LLM
 from .log import logger
+from .metrics import LLMMetrics
 from .stream import LLMStream
 from .tools import HostedTool
 from .version import __version__
 
-__all__ = ["LLM", "Client", "HostedTool", "LLMStream", "__version__", "responses"]
+__all__ = ["LLM", "Client", "HostedTool", "LLMMetrics", "LLMStream", "__version__", "responses"]
 
 
 class TrunklinePlugin(Plugin):

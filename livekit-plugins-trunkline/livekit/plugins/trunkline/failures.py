@@ -18,6 +18,7 @@ from trunkline import (
     DeadlineExceeded,
     NetworkError,
     Policy,
+    Response,
     ResponseFailed,
     ServiceError,
     TrunklineError,
@@ -53,6 +54,28 @@ def livekit_error(error: TrunklineError, *, spoken: bool, acts: bool) -> APIErro
     if isinstance(error, DeadlineExceeded):
         return APITimeoutError(str(error), retryable=harmless and error.phase != "total")
     return APIConnectionError(str(error), retryable=harmless and isinstance(error, NetworkError))
+
+
+def no_output(response: Response, *, acts: bool) -> APIError:
+    """The error for an answer without text and tool calls, so that `FallbackAdapter` takes the next LLM.
+
+    An incomplete answer is not retried: the same limit would end it again.
+    """
+    if response.status != "incomplete":
+        return APIError(f"the response {response.id} is empty", retryable=not acts)
+    reason = (response.incomplete_details or {}).get("reason") or "no reason given"
+    message = f"the response {response.id} is incomplete ({reason}) and has no output"
+    if reason == "max_output_tokens":
+        message += "; raise max_output_tokens"
+    return APIError(message, retryable=False)
+
+
+def late_output(limit_s: float, *, acts: bool) -> APITimeoutError:
+    """The error for a request without output within ``conn_options.timeout``."""
+    return APITimeoutError(
+        f"no output within {limit_s:g} s; raise conn_options.timeout if the model needs longer",
+        retryable=not acts,
+    )
 
 
 def _refused_upgrade(error: UpgradeRefused, harmless: bool) -> APIStatusError:

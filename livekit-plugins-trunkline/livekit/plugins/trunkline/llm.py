@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx2
 from livekit.agents import llm
+from livekit.agents import metrics as livekit_metrics
 from livekit.agents.inference.llm import PromptCacheOptions, supports_prompt_cache_breakpoints
 from livekit.agents.llm import ChatContext, Tool, ToolChoice
 from livekit.agents.types import (
@@ -21,13 +21,13 @@ from livekit.agents.types import (
 from livekit.agents.utils import is_given
 from openai.types import Reasoning
 from openai.types.shared_params import ResponsesModel
-from trunkline import Client, Deadlines
+from trunkline import Client
 
-from .access import Access
-from .options import Options, ServiceTier, Verbosity, lowest_effort
-from .stream import LLMStream
-
-ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+from .access import Access, ClientSource, GivenClient, OwnClient
+from .clients import ApiKey, ClientSettings
+from .metrics import with_facts
+from .options import Options, ServiceTier, Truncation, Verbosity, lowest_effort
+from .stream import LLMStream, stream_of_metrics
 
 _OPENAI_HOST = "api.openai.com"
 
@@ -41,13 +41,24 @@ class LLM(llm.LLM[Any]):
         api_key: the key, or an async function that returns it, called for each new connection.
         base_url: by default ``OPENAI_BASE_URL``; ``/responses`` is appended if missing.
         client: a `trunkline.Client` to share; its credentials, URL and transport are used, and it is not
-            closed with this LLM. By default the LLM creates its own client.
+            closed with this LLM. By default the LLM creates a client, which LLMs of the same event loop
+            with the same key, URL, transport, time-outs and headers share.
         use_websocket: if false, use HTTP only; if true, fall back to HTTP while WebSocket is unavailable.
         timeout: ``connect`` bounds connecting, ``read`` the time between two events. By default the
-            ``conn_options`` of each request bound connecting and the first event.
+            ``conn_options`` of each request bound connecting and the first output.
+        extra_headers: further headers of upgrades and HTTP requests.
+        lanes: whether the service answers several requests on one connection (``stream_id``). By default
+            only ``api.openai.com`` does.
+        strict_tool_schema: true sends strict schemas of Python functions, false sends ``strict: false``.
+            By default the definitions are those of the openai plugin, without ``strict``.
+        safety_identifier: a hash that identifies the end user, for each request.
+        top_p: nucleus sampling, for each request.
+        truncation: ``auto`` drops items from the middle of a context that is too long, for each request.
+        prompt_cache_key: groups requests that share a prefix in the prompt cache, for each request. Give
+            each session an LLM and a key of its own: the LLMs share connections.
 
     Raises:
-        ValueError: the API key is missing, or an argument is invalid.
+        ValueError: the API key is missing, an argument is invalid, or does not go with ``client``.
     """
 
     def __init__(
@@ -71,6 +82,13 @@ class LLM(llm.LLM[Any]):
         timeout: httpx2.Timeout | None = None,
         prompt_cache_options: NotGivenOr[PromptCacheOptions] = NOT_GIVEN,
         prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
+        extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
+        lanes: NotGivenOr[bool] = NOT_GIVEN,
+        strict_tool_schema: NotGivenOr[bool] = NOT_GIVEN,
+        safety_identifier: NotGivenOr[str] = NOT_GIVEN,
+        top_p: NotGivenOr[float] = NOT_GIVEN,
+        truncation: NotGivenOr[Truncation] = NOT_GIVEN,
+        prompt_cache_key: NotGivenOr[str] = NOT_GIVEN,
     ) -> None:
         super().__init__()
         if client is not None and not isinstance(client, Client):
@@ -78,7 +96,9 @@ class LLM(llm.LLM[Any]):
         self._options = Options(
             model=str(model),
             user=user,
+            safety_identifier=safety_identifier,
             temperature=temperature,
+            top_p=top_p,
             parallel_tool_calls=parallel_tool_calls,
             reasoning=_reasoning(str(model), reasoning),
             tool_choice=tool_choice,
@@ -87,17 +107,34 @@ class LLM(llm.LLM[Any]):
             service_tier=service_tier,
             verbosity=verbosity,
             max_output_tokens=max_output_tokens,
+            truncation=truncation,
+            prompt_cache_key=prompt_cache_key,
             prompt_cache_options=prompt_cache_options,
         )
-        make = _maker(api_key, base_url, use_websocket, timeout)
-        used = client if client is not None else make()
+        source: ClientSource
+        if client is not None:
+            for name, given in (("extra_headers", extra_headers), ("lanes", lanes)):
+                if is_given(given):
+                    raise ValueError(f"{name} cannot be given with client; give it to the trunkline.Client")
+            source = GivenClient(client)
+        else:
+            source = OwnClient(
+                ClientSettings.of(
+                    api_key=None if isinstance(api_key, NotGiven) else api_key,
+                    base_url=base_url if is_given(base_url) else None,
+                    headers=extra_headers if is_given(extra_headers) else {},
+                    use_websocket=use_websocket,
+                    lanes=lanes if is_given(lanes) else None,
+                    timeout=timeout,
+                )
+            )
+        self._url = source.url
         self._access = Access(
-            used,
-            remake=make if client is None else None,
-            breakpoints=self._sends_breakpoints(prompt_cache_breakpoints, used.url),
+            source,
+            breakpoints=self._sends_breakpoints(prompt_cache_breakpoints, source.url),
             connect_s=timeout.connect if timeout is not None else None,
+            strict=strict_tool_schema if is_given(strict_tool_schema) else None,
         )
-        self._use_websocket = use_websocket
 
     @property
     def model(self) -> str:
@@ -107,11 +144,11 @@ class LLM(llm.LLM[Any]):
     @property
     def provider(self) -> str:
         """The endpoint's host, with its port if the URL has one."""
-        return urlsplit(self._access.url).netloc
+        return urlsplit(self._url).netloc
 
     @property
     def client(self) -> Client:
-        """The `trunkline.Client` in use. This LLM's own one is replaced once its event loop is closed."""
+        """The `trunkline.Client` in use: the one that was given, or one of the running event loop."""
         return self._access.client
 
     def chat(
@@ -130,7 +167,8 @@ class LLM(llm.LLM[Any]):
         Args:
             chat_ctx: the whole context.
             tools: the tools that the model may call.
-            conn_options: ``timeout`` bounds connecting and the first event; the rest sets LiveKit's retries.
+            conn_options: ``timeout`` bounds connecting, and the time from the request to the first output;
+                the rest sets LiveKit's retries.
             parallel_tool_calls: overrides the LLM's setting.
             tool_choice: overrides the LLM's setting.
             response_format: a Pydantic model, or a response format of chat completions.
@@ -154,14 +192,20 @@ class LLM(llm.LLM[Any]):
             fields=fields,
         )
 
+    def emit(self, event: Any, *args: Any) -> None:
+        """Emit an event. LiveKit's metrics of a request become `LLMMetrics`, with the facts of trunkline."""
+        stream = stream_of_metrics.get()
+        if event == "metrics_collected" and stream is not None:
+            args = tuple(_with_facts(each, stream) for each in args)
+        super().emit(event, *args)
+
     async def aclose(self) -> None:
-        """Forget all conversations; close the client unless it is shared."""
+        """Forget all conversations; close the client unless others use it."""
         await super().aclose()
         await self._access.close()
 
     async def _prewarm_impl(self) -> None:
-        if self._use_websocket:
-            await self.client.warm(model=self.model)
+        await self.client.warm(model=self.model)
 
     def _sends_breakpoints(self, setting: bool | Literal["auto"], url: str) -> bool:
         if isinstance(setting, bool):
@@ -170,28 +214,11 @@ class LLM(llm.LLM[Any]):
         return host == _OPENAI_HOST and supports_prompt_cache_breakpoints(self.model)
 
 
-def _maker(
-    api_key: NotGivenOr[ApiKey],
-    base_url: NotGivenOr[str],
-    use_websocket: bool,
-    timeout: httpx2.Timeout | None,
-) -> Callable[[], Client]:
-    """Return a function that creates the LLM's own client."""
-    deadlines = Deadlines()
-    if timeout is not None:
-        deadlines = replace(deadlines, connect=timeout.connect, between_events=timeout.read)
-
-    key: ApiKey | None = None if isinstance(api_key, NotGiven) else api_key
-
-    def make() -> Client:
-        return Client(
-            api_key=key,
-            base_url=base_url if is_given(base_url) else None,
-            transport="auto" if use_websocket else "http",
-            deadlines=deadlines,
-        )
-
-    return make
+def _with_facts(metrics: Any, stream: LLMStream) -> Any:
+    turn = stream.turn
+    if type(metrics) is not livekit_metrics.LLMMetrics or turn is None:
+        return metrics
+    return with_facts(metrics, turn)
 
 
 def _reasoning(model: str, given: NotGivenOr[Reasoning]) -> NotGivenOr[Reasoning]:

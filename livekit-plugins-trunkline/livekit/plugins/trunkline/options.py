@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from livekit.agents.inference.llm import PromptCacheOptions, drop_unsupported_params
+from livekit.agents.inference.llm import (
+    PromptCacheOptions,
+    drop_unsupported_params,
+    min_reasoning_effort,
+)
 from livekit.agents.llm import ToolChoice
 from livekit.agents.llm.utils import to_openai_response_format
 from livekit.agents.types import NotGivenOr
@@ -21,39 +25,30 @@ from pydantic import BaseModel
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "ultrafast"]
 Verbosity = Literal["low", "medium", "high"]
 
-_LOWEST_EFFORT = {
-    "gpt-5": "minimal",
-    "gpt-5-mini": "minimal",
-    "gpt-5-nano": "minimal",
-    "gpt-5.1": "none",
-    "gpt-5.2": "none",
-    "gpt-5.4": "none",
-    "gpt-5.4-mini": "none",
-    "gpt-5.5": "none",
-    "gpt-5.6-luna": "none",
-    "gpt-5.6-sol": "none",
-    "gpt-5.6-terra": "none",
-}
+Truncation = Literal["auto", "disabled"]
+
 _NOT_FIELDS = {
-    "extra_headers": "give headers to the Client",
+    "extra_headers": "give extra_headers to the LLM, or headers to its Client",
     "extra_query": "give the query in base_url",
     "timeout": "give conn_options",
 }
 
 
 def lowest_effort(model: str) -> Reasoning | None:
-    """The default reasoning setting of a model: its lowest effort, for low latency."""
-    effort = _LOWEST_EFFORT.get(model)
+    """The default reasoning setting of a model: its lowest effort, for low latency, as LiveKit knows it."""
+    effort = min_reasoning_effort(model)
     return Reasoning.model_validate({"effort": effort}) if effort is not None else None
 
 
-@dataclass(slots=True, repr=False)  # `user` and `metadata` are the application's
+@dataclass(slots=True, repr=False)  # `user`, `metadata` and more are the application's
 class Options:
     """The settings of an `LLM`."""
 
     model: str
     user: NotGivenOr[str]
+    safety_identifier: NotGivenOr[str]
     temperature: NotGivenOr[float]
+    top_p: NotGivenOr[float]
     parallel_tool_calls: NotGivenOr[bool]
     reasoning: NotGivenOr[Reasoning]
     tool_choice: NotGivenOr[ToolChoice]
@@ -62,6 +57,8 @@ class Options:
     service_tier: NotGivenOr[ServiceTier]
     verbosity: NotGivenOr[Verbosity]
     max_output_tokens: NotGivenOr[int]
+    truncation: NotGivenOr[Truncation]
+    prompt_cache_key: NotGivenOr[str]
     prompt_cache_options: NotGivenOr[PromptCacheOptions]
 
     def fields(
@@ -98,11 +95,15 @@ class Options:
         given = {
             "metadata": self.metadata,
             "user": self.user,
+            "safety_identifier": self.safety_identifier,
             "temperature": self.temperature,
+            "top_p": self.top_p,
             "store": self.store,
             "reasoning": self.reasoning,
             "service_tier": self.service_tier,
             "max_output_tokens": self.max_output_tokens,
+            "truncation": self.truncation,
+            "prompt_cache_key": self.prompt_cache_key,
             "prompt_cache_options": self.prompt_cache_options,
         }
         return {name: value for name, value in given.items() if is_given(value)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterable, Mapping
+from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from livekit.agents import APIError, llm
-from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage, FunctionToolCall
+from livekit.agents.llm import ChatChunk, ChoiceDelta, FunctionToolCall
 from livekit.agents.types import APIConnectOptions
-from trunkline import ResponseStream, ServerEvent, TrunklineError
+from trunkline import Response, ResponseStream, ServerEvent, TrunklineError, TurnMetrics
 from trunkline.events import (
     OutputItemDone,
     OutputTextDelta,
@@ -21,12 +23,16 @@ from trunkline.events import (
 
 from .access import Access
 from .conversations import Conversation
-from .failures import AT_ONCE, livekit_error
+from .failures import AT_ONCE, late_output, livekit_error, no_output
 from .log import logger
+from .metrics import unlistened, usage_of
 
 JSON: TypeAlias = dict[str, Any]
 
 _OF_THE_AGENT = frozenset({"message", "reasoning", "function_call"})
+
+stream_of_metrics: ContextVar[LLMStream | None] = ContextVar("stream_of_metrics", default=None)
+"""The stream whose metrics LiveKit makes in the current task."""
 
 
 class LLMStream(llm.LLMStream):
@@ -46,38 +52,72 @@ class LLMStream(llm.LLMStream):
         self._access = access
         self._fields = fields
         self._conversation: Conversation | None = None
+        self._answer: ResponseStream | None = None
         self._response_id = ""
         self._spoken = False
         self._heard: list[str] = []
         self._called: set[str] = set()
 
+    @property
+    def turn(self) -> TurnMetrics | None:
+        """The figures of the latest request; None before the first."""
+        return self._answer.metrics if self._answer is not None else None
+
+    async def _metrics_monitor_task(self, event_aiter: AsyncIterable[ChatChunk]) -> None:
+        stream_of_metrics.set(self)  # for `LLM.emit`
+        await super()._metrics_monitor_task(event_aiter)
+
     async def _run(self) -> None:
+        self._heard.clear()
         try:
             async with self._ask() as answer:
-                async for event in answer:
-                    if type(event) is OutputTextDelta:
-                        self._heard.append(event.delta)
-                    else:
-                        self._take(event)
-                    if not answer.waiting:
-                        self._say()
+                await self._read(answer)
         except TrunklineError as error:
             self._say()
             raise livekit_error(error, spoken=self._spoken, acts=self._acts()) from error
 
     def _ask(self) -> ResponseStream:
+        self._access.check_open()
+        client, limit = self._access.client, self._conn_options.timeout
         items = self._chat_ctx.items
         if self._conversation is None:
             self._conversation = self._access.conversations.of(items)
-        client, limit = self._access.client, self._conn_options.timeout
         request = {"tools": self._access.definitions.of(self._tools) or None, **self._fields}
-        return client.stream(
+        self._answer = client.stream(
             input=self._conversation.transcript.following(items),
             key=self._conversation,
             deadlines=replace(client.deadlines, connect=self._access.connect_s or limit, first_event=limit),
             policy=AT_ONCE,
             **request,
         )
+        context = copy_context()
+        self._answer.when_drained(lambda turn: context.run(self._emit_drained, turn))
+        return self._answer
+
+    async def _read(self, answer: ResponseStream) -> None:
+        limit_s = self._conn_options.timeout
+        silence = asyncio.timeout(limit_s)
+        is_silent = True
+        try:
+            async with silence:
+                async for event in answer:
+                    if is_silent:  # life-cycle events come together with the first output
+                        is_silent = False
+                        silence.reschedule(None)
+                    if type(event) is OutputTextDelta:
+                        self._heard.append(event.delta)
+                    else:
+                        self._take(event)
+                    if not answer.waiting:
+                        self._say()
+        except TimeoutError:
+            if not silence.expired():  # a deadline of the client
+                raise
+            raise late_output(limit_s, acts=self._acts()) from None
+
+    def _emit_drained(self, turn: TurnMetrics) -> None:
+        # In the context of the request, in which LiveKit finds the speech that the tokens belong to.
+        self._llm.emit("metrics_collected", unlistened(self._llm, turn, cancelled=True))
 
     def _take(self, event: ServerEvent) -> None:
         if isinstance(event, ResponseCreated):
@@ -126,9 +166,23 @@ class LLMStream(llm.LLMStream):
         else:
             reason = (response.incomplete_details or {}).get("reason")
             logger.warning("the answer is incomplete", extra={"reason": reason, "response_id": response.id})
+        if not self._spoken and not (isinstance(event, ResponseCompleted) and self._may_be_silent()):
+            raise self._no_output(response)
         if response.usage is not None:
             tier = event.json()["response"].get("service_tier")
-            self._event_ch.send_nowait(ChatChunk(id=self._response_id, usage=_usage(response.usage, tier)))
+            self._event_ch.send_nowait(ChatChunk(id=self._response_id, usage=usage_of(response.usage, tier)))
+
+    def _may_be_silent(self) -> bool:
+        """Whether a model may have nothing to say: after the outputs of tools, such as one that hangs up."""
+        items = self._chat_ctx.items
+        return bool(items) and items[-1].type == "function_call_output"
+
+    def _no_output(self, response: Response) -> APIError:
+        """The error for an answer without output, after its tokens: LiveKit counts none of failures."""
+        if response.usage is not None and self.turn is not None:
+            turn = replace(self.turn, usage=response.usage)
+            self._llm.emit("metrics_collected", unlistened(self._llm, turn, cancelled=False))
+        return no_output(response, acts=self._acts())
 
     def _send(self, delta: ChoiceDelta) -> None:
         if self._heard:
@@ -139,17 +193,3 @@ class LLMStream(llm.LLMStream):
         """Whether tools of the service may have side effects, which makes a retry unsafe."""
         tools = self._fields.get("tools") or self._access.definitions.of(self._tools)
         return "conversation" in self._fields or any(tool.get("type") == "mcp" for tool in tools)
-
-
-def _usage(usage: JSON, service_tier: str | None) -> CompletionUsage:
-    of_input = usage.get("input_tokens_details") or {}
-    of_output = usage.get("output_tokens_details") or {}
-    return CompletionUsage(
-        completion_tokens=usage.get("output_tokens") or 0,
-        prompt_tokens=usage.get("input_tokens") or 0,
-        prompt_cached_tokens=of_input.get("cached_tokens") or 0,
-        cache_creation_tokens=of_input.get("cache_write_tokens") or 0,
-        reasoning_tokens=of_output.get("reasoning_tokens") or 0,
-        total_tokens=usage.get("total_tokens") or 0,
-        service_tier=service_tier,
-    )

@@ -6,23 +6,22 @@ definitions of function tools are cached.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from livekit.agents import APIError
 from livekit.agents.llm import FunctionTool, ProviderTool, RawFunctionTool, Tool, ToolContext, Toolset
+from livekit.agents.llm.utils import build_strict_openai_schema
 
 JSON: TypeAlias = dict[str, Any]
-
-_OPENAI_TOOLS = "livekit.plugins.openai.tools"
 
 
 class HostedTool(ProviderTool):
     """A tool that the service runs, such as ``HostedTool({"type": "web_search"})``.
 
-    The tools of ``livekit.plugins.openai.tools`` are accepted too.
+    The provider tools of other plugins (``openai.tools``, ``xai.tools``) are accepted too.
 
     Args:
         definition: the tool as the Responses API documents it.
@@ -38,13 +37,22 @@ class HostedTool(ProviderTool):
 
 
 class Definitions:
-    """Tool definitions, cached for function tools while the tool exists and is unchanged."""
+    """Tool definitions, cached for function tools while the tool exists and is unchanged.
 
-    def __init__(self) -> None:
+    Args:
+        strict: whether the schemas of Python functions are strict; None: not mentioned in the definition.
+    """
+
+    def __init__(self, *, strict: bool | None = None) -> None:
+        self._strict = strict
         self._known: WeakKeyDictionary[Tool, tuple[object, list[JSON]]] = WeakKeyDictionary()
 
     def of(self, tools: Sequence[Tool | Toolset]) -> list[JSON]:
-        """The definitions of tools and toolsets; functions first, as in LiveKit's plugins."""
+        """The definitions of tools and toolsets; functions first, as in LiveKit's plugins.
+
+        Raises:
+            APIError: a tool has no definition for the Responses API.
+        """
         flat = [tool for tool in tools if not isinstance(tool, Toolset)]
         if len(flat) < len(tools):
             flat = ToolContext(tools).flatten()
@@ -58,22 +66,30 @@ class Definitions:
         elif isinstance(tool, RawFunctionTool):
             told = tool.info.raw_schema
         else:
-            return _converted(tool)
+            return [_hosted(tool)]
         known = self._known.get(tool)
         if known is None or known[0] != told:
-            self._known[tool] = known = (deepcopy(told), _converted(tool))
+            self._known[tool] = known = (deepcopy(told), self._converted(tool))
         return known[1]
 
+    def _converted(self, tool: FunctionTool[..., Any] | RawFunctionTool[..., Any]) -> list[JSON]:
+        if self._strict is True and isinstance(tool, FunctionTool):
+            return [{"type": "function", **build_strict_openai_schema(tool)["function"]}]
+        made = ToolContext([tool]).parse_function_tools("openai.responses")
+        if self._strict is False and isinstance(tool, FunctionTool):
+            made = [{**definition, "strict": False} for definition in made]
+        return made
 
-def _converted(tool: Tool) -> list[JSON]:
-    return ToolContext([tool]).parse_function_tools(
-        "openai.responses", strict=True, provider_tool_type=_provider_tool_type(tool)
-    )
 
-
-def _provider_tool_type(tool: Tool) -> type[ProviderTool]:
-    """The base class of a provider tool; ones of the openai plugin exist only if that plugin is loaded."""
-    theirs = getattr(sys.modules.get(_OPENAI_TOOLS), "OpenAITool", None)
-    if isinstance(theirs, type) and issubclass(theirs, ProviderTool) and isinstance(tool, theirs):
-        return theirs
-    return HostedTool
+def _hosted(tool: Tool) -> JSON:
+    """The definition of a tool that the service runs, of whichever plugin it is."""
+    to_dict = getattr(tool, "to_dict", None)
+    definition = to_dict() if callable(to_dict) else None
+    if not isinstance(definition, Mapping) or not isinstance(definition.get("type"), str):
+        kind = f"{type(tool).__module__}.{type(tool).__qualname__}"
+        raise APIError(
+            f"the tool {tool.id!r} ({kind}) has no definition for the Responses API; "
+            "give trunkline.HostedTool({'type': …}) instead",
+            retryable=False,
+        )
+    return dict(definition)
