@@ -54,7 +54,7 @@ async def test_a_turn_that_fails_before_output_leaves_everything_and_can_be_sent
 ) -> None:
     await ask(chat, "one")
     before = chat.items
-    emulator.faults.add("reject", status=400, code="invalid_prompt")
+    emulator.faults.add("reject", status=400, code="invalid_prompt", times=2)
     with pytest.raises(trunkline.ResponseRefused):
         await ask(chat, "two")
     assert chat.items == before

@@ -137,7 +137,7 @@ async def test_heard_still_applies_after_a_turn_that_failed_before_output(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
     await ask(chat, "one two three")
-    emulator.faults.add("reject", status=400, code="invalid_prompt")
+    emulator.faults.add("reject", status=400, code="invalid_prompt", times=2)
     with pytest.raises(trunkline.ResponseRefused):
         await ask(chat, "and")
     chat.heard("one")

@@ -151,8 +151,9 @@ async def _speak(stream: trunkline.ResponseStream, spoken: list[str], gate: Gate
 async def test_peer_07_an_error_of_the_api_does_not_cost_a_healthy_socket(
     emulator: Emulator, chat: trunkline.Conversation
 ) -> None:
-    for number in range(1, 6):
-        emulator.faults.add("reject", request=2 * number, status=400, code="invalid_prompt")
+    for number in range(5):
+        for request in (3 * number + 2, 3 * number + 3):  # the second is sent in full
+            emulator.faults.add("reject", request=request, status=400, code="invalid_prompt")
     for words in ("one", "two", "three", "four", "five"):
         await ask(chat, words)
         with pytest.raises(trunkline.ResponseRefused):

@@ -65,7 +65,7 @@ _TRANSIENT_CODES: Final = frozenset(
 )
 """Codes and types, in lower case, of errors that may pass; names of OpenAI and of other servers."""
 
-_PERMANENT_CODES: Final = frozenset(
+QUOTA_CODES: Final = frozenset(
     {
         "insufficient_quota",
         "insufficient_credits",
@@ -74,19 +74,19 @@ _PERMANENT_CODES: Final = frozenset(
         "billing_hard_limit_reached",
         "billing_not_active",
         "usage_not_included",
-        "context_length_exceeded",
-        "context_window_exceeded",
-        "contextwindowexceedederror",
     }
 )
+"""Codes and types, in lower case, of an account that is used up."""
+
+_CONTEXT_CODES: Final = frozenset(
+    {"context_length_exceeded", "context_window_exceeded", "contextwindowexceedederror"}
+)
+_PERMANENT_CODES: Final = QUOTA_CODES | _CONTEXT_CODES
 """Codes and types, in lower case, of errors that do not pass, whatever the status: 429 for a quota, 500 from
 a gateway that wraps errors."""
 
 _LATER_STATUSES: Final = frozenset({408, 425, 429})
 
-_CONTEXT_CODES: Final = frozenset(
-    {"context_length_exceeded", "context_window_exceeded", "contextwindowexceedederror"}
-)
 _CONTEXT_WORDS: Final = re.compile(
     r"maximum context length|context window|context length (?:of|is|exceeded)|prompt is too long",
     re.IGNORECASE,

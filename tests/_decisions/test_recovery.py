@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline._decisions.recovery import Action, Cause, Decision, Facts, decide
+from trunkline._decisions.recovery import IN_FULL, Action, Cause, Decision, Facts, decide
 from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.options import Policy
 
@@ -61,6 +61,7 @@ EVERY_FAILURE: list[Failure] = [
     lost(),
     lost(sent=False),
     Failure.violation("not JSON", sent=True),
+    Failure.ignored(),
     NO_ROUTE,
     UNREACHABLE,
     UNTRUSTED,
@@ -91,6 +92,51 @@ def test_a_lost_parent_that_the_caller_named_is_raised() -> None:
 def test_a_lost_parent_uses_up_no_attempt_and_no_right_to_replay() -> None:
     decision = after(NOT_FOUND, Policy(max_attempts=1), names_parent=True, may_replay=False)
     assert decision.action is Action.AGAIN
+
+
+# Parents that a server does not keep
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refused("invalid_prompt"),
+        refused("404", 404),
+        refused(None, None),
+        refused(None, 401),
+        refused(None, 400, started=True),
+        refused(None, 500, message="Previous response with id 'resp_1' not found"),
+        refused(None, 500, param="previous_response_id"),
+        failed("invalid_request", message="the response failed: previous_response_id is not supported"),
+    ],
+)
+def test_a_request_that_was_refused_with_a_parent_is_sent_in_full_at_once(failure: Failure) -> None:
+    once = Policy(max_attempts=1, waits=False)
+    assert after(failure, once, names_parent=True, parent_is_stored=True) == Decision(
+        Action.AGAIN, Cause.PARENT_REFUSED
+    )
+    assert after(failure, names_parent=True).forget_parent
+    assert after(failure, names_parent=False).cause is not Cause.PARENT_REFUSED
+    assert after(failure, names_parent=True, output_seen=True).action is Action.RAISE
+
+
+@pytest.mark.parametrize(
+    "failure", [refused("insufficient_quota", 429), refused(None, None, error_type="insufficient_quota")]
+)
+def test_a_used_up_quota_has_nothing_to_do_with_the_parent(failure: Failure) -> None:
+    assert after(failure, names_parent=True).action is Action.RAISE
+
+
+def test_an_error_that_may_pass_is_retried_with_its_parent() -> None:
+    decision = after(refused(None, 429), names_parent=True, parent_is_stored=True)
+    assert (decision.cause, decision.forget_parent) == (Cause.TRANSIENT, False)
+
+
+def test_an_answer_without_the_parent_is_replaced_by_one_to_the_full_context() -> None:
+    once = Policy(max_attempts=1, waits=False)
+    decision = after(Failure.ignored(), once, names_parent=True)
+    assert decision == Decision(Action.AGAIN, Cause.PARENT_IGNORED, forget_parent=True)
+    assert after(Failure.ignored(), names_parent=True, may_replay=False).action is Action.RAISE
 
 
 # Limits
@@ -314,9 +360,8 @@ def test_after_output_every_failure_is_raised(failure: Failure, http_allowed: bo
 @pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
 def test_a_request_that_may_not_be_replayed_is_not_retried_once_it_has_started(failure: Failure) -> None:
     decision = after(failure, http_allowed=True, may_replay=False, names_parent=True)
-    before_it_began = (
-        failure.sent and decision.cause in (Cause.PARENT_LOST, Cause.LIMIT) and not failure.started
-    )
+    harmless = {Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.LIMIT}
+    before_it_began = failure.sent and decision.cause in harmless and not failure.started
     assert decision.action is Action.RAISE or not failure.sent or before_it_began
 
 
@@ -345,7 +390,7 @@ def test_recovery_is_bounded(failure: Failure, policy: Policy, **facts: Any) -> 
         return
     assert decision.cause is not None
     assert not facts["output_seen"]
-    assert facts["attempt"] < policy.max_attempts or decision.cause is Cause.PARENT_LOST
+    assert facts["attempt"] < policy.max_attempts or decision.cause in IN_FULL
     assert 0 <= decision.delay_s <= max(policy.max_backoff_s, policy.max_retry_after_s)
     assert facts["remaining_s"] is None or decision.delay_s < facts["remaining_s"]
     assert decision.action is not Action.HTTP or facts["http_allowed"]

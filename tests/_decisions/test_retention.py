@@ -35,6 +35,21 @@ def test_trust_returns_after_a_time() -> None:
     assert retention.is_trusted(1.0 + DISTRUST_S)
 
 
+def test_a_refused_parent_ends_chaining_for_a_time() -> None:
+    retention = Retention()
+    assert retention.may_chain(0.0)
+    retention.parent_refused(now=1.0)
+    assert not retention.may_chain(DISTRUST_S)
+    assert retention.may_chain(1.0 + DISTRUST_S)
+
+
+def test_an_ignored_parent_ends_chaining_for_good() -> None:
+    retention = Retention()
+    retention.parent_ignored()
+    retention.parent_refused(now=1.0)  # of a turn that ran at the same time
+    assert not retention.may_chain(1e9)
+
+
 @pytest.fixture
 async def silent() -> AsyncIterator[Emulator]:
     """A service that stores nothing and reports ``store: true``."""

@@ -255,3 +255,49 @@ def test_a_call_announced_without_arguments_is_kept_with_them() -> None:
         ("message", None),
         ("function_call", '{"a":1}'),
     ]
+
+
+# The parent of a response
+
+
+def expecting(parent: str | None) -> Reception:
+    reception = Reception()
+    reception.expected_parent = parent
+    return reception
+
+
+@pytest.mark.parametrize("begin", ["created", "queued", "in_progress", "completed", "incomplete"])
+@pytest.mark.parametrize("parent", [{}, {"previous_response_id": None}, {"previous_response_id": "other"}])
+def test_a_response_to_another_parent_fails_before_output(begin: str, parent: dict[str, Any]) -> None:
+    reception, visible = received(life(begin, **parent), text("a"), into=expecting("p"))
+    assert reception.failure is not None
+    assert (reception.failure.kind, visible) == (FailureKind.IGNORED, [])
+
+
+def test_output_before_any_sign_of_the_parent_is_not_shown() -> None:
+    reception, visible = received(text("a"), into=expecting("p"))
+    assert reception.failure is not None
+    assert (reception.failure.kind, visible) == (FailureKind.IGNORED, [])
+
+
+def test_a_response_that_names_the_parent_once_is_shown() -> None:
+    first, last = life("in_progress", previous_response_id="p"), life("completed")
+    reception, visible = received(event("keepalive"), first, text("a"), last, into=expecting("p"))
+    assert visible == ["keepalive", "in_progress", "output_text.delta"]
+    assert reception.failure is None
+
+
+def test_a_refusal_of_the_parent_keeps_its_reason() -> None:
+    for refused in (event("error", error={"code": "c"}), life("failed", error={"code": "c"})):
+        reception, _ = received(refused, into=expecting("p"))
+        assert reception.failure is not None
+        assert reception.failure.code == "c"
+
+
+@pytest.mark.parametrize(
+    ("parent", "tells"),
+    [({}, False), ({"previous_response_id": None}, True), ({"previous_response_id": "p"}, True)],
+)
+def test_a_response_tells_whether_its_server_shows_parents(parent: dict[str, Any], tells: bool) -> None:
+    reception, _ = received(life("created", **parent), text("a"), life("completed"))
+    assert reception.tells_parent is tells

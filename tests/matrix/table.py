@@ -174,6 +174,7 @@ def _legal(name: str, text: str, fault: Fault) -> Row:
 
 
 _FORGOTTEN = again(Cause.PARENT_LOST, in_full=True)
+_WITHOUT_PARENT = again(Cause.PARENT_REFUSED, in_full=True)
 _TRANSIENT = again(Cause.TRANSIENT)
 _ONLY_SOCKETS = {"transport": "websocket"}
 _WAIT = {"retry-after": "0.02"}
@@ -255,10 +256,7 @@ ROWS: tuple[Row, ...] = (
         "fail 400",
         "ends the response with an error 400",
         (Fault(Action.FAIL, status=400, code="invalid_prompt"),),
-        _streaming(
-            raises(ResponseRefused, status=400, code="invalid_prompt"),
-            raises(ResponseRefused, status=400, code="invalid_prompt"),
-        ),
+        _streaming(_WITHOUT_PARENT, raises(ResponseRefused, status=400, code="invalid_prompt")),
     ),
     Row(
         "flat_error",
@@ -310,7 +308,7 @@ ROWS: tuple[Row, ...] = (
         "reject 400",
         "refuses the request with 400",
         (Fault(Action.REJECT, status=400, code="invalid_prompt"),),
-        {Phase.SENT: raises(ResponseRefused, status=400, code="invalid_prompt"), Phase.IDLE: NOTHING},
+        {Phase.SENT: _WITHOUT_PARENT, Phase.IDLE: NOTHING},
     ),
     Row(
         "reject, stream limit",

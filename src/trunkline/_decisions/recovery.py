@@ -7,6 +7,9 @@ any, after output has reached the caller              raise: a replay would repe
 any, after sending a request that may not be          raise, except for a refusal before the response with
 replayed                                              a code of the next two rows
 ``previous_response_not_found``                       forget the parent; send in full immediately
+another refusal of a request that named a parent      send in full immediately, except after 429, 5xx,
+                                                      overloaded and a used up quota
+answer without the parent that was named              forget the parent; send in full immediately
 connection limit or stream limit reached              retry on another connection
 request larger than a message may be                  HTTP for this turn if allowed; else raise
 connection lost before the response to a request      HTTP for this turn if allowed
@@ -39,7 +42,7 @@ from enum import Enum
 from typing import Final, assert_never
 
 from .._protocol.failure import Failure, FailureKind
-from .._protocol.refusals import LIMITS, PARENT_LOST
+from .._protocol.refusals import LIMITS, PARENT_LOST, may_concern_parent
 from ..options import Phase, Policy
 
 _TOO_MANY_REQUESTS: Final = 429
@@ -69,12 +72,18 @@ class Cause(Enum):
     """The cause of a recovery, as counted by metrics."""
 
     PARENT_LOST = "parent_lost"
+    PARENT_REFUSED = "parent_refused"
+    PARENT_IGNORED = "parent_ignored"
     LIMIT = "limit"
     CONNECTION = "connection"
     STALLED = "stalled"
     UPGRADE = "upgrade"
     TRANSIENT = "transient"
     TOO_LARGE = "too_large"
+
+
+IN_FULL: Final = frozenset({Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.PARENT_IGNORED})
+"""Causes after which the rest of the turn names no parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +156,14 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
                 return Decision(Action.ELSEWHERE, Cause.LIMIT)
             # A refusal evicts a parent that only its lane has.
             forget = facts.names_parent and not facts.parent_is_stored
+            # In full, to find out: if that is answered, the parent was the reason.
+            if facts.names_parent and may_concern_parent(failure):
+                return Decision(Action.AGAIN, Cause.PARENT_REFUSED, forget_parent=forget)
             if failure.is_transient:
                 return _later(Action.AGAIN, Cause.TRANSIENT, facts, policy, forget_parent=forget)
             return Decision(Action.RAISE, forget_parent=forget)
+        case FailureKind.IGNORED:
+            return Decision(Action.AGAIN, Cause.PARENT_IGNORED, forget_parent=facts.names_parent)
         case FailureKind.UPGRADE:
             # A rate limit applies to HTTP as well, so HTTP does not help against it.
             status = failure.status or 0
@@ -213,7 +227,7 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
     #    response began had none.
     if failure.sent and not facts.may_replay:
         refused = failure.is_of_service and not failure.started
-        if not (refused and remedy.cause in (Cause.PARENT_LOST, Cause.LIMIT)):
+        if not (refused and (remedy.cause in IN_FULL or remedy.cause is Cause.LIMIT)):
             return False
     # 3. The total deadline would end the turn during the delay.
     if facts.remaining_s is not None and remedy.delay_s >= facts.remaining_s:
@@ -222,14 +236,15 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
     if not policy.waits:
         immediate = (
             remedy.action is Action.HTTP
-            or remedy.cause in (Cause.PARENT_LOST, Cause.LIMIT)
+            or remedy.cause in IN_FULL
+            or remedy.cause is Cause.LIMIT
             or (remedy.cause is Cause.CONNECTION and not remedy.delay_s)
         )
         if not immediate:
             return False
-    # 5. The number of attempts is limited. A lost parent does not count: the next attempt is sent in full, so
-    #    that it cannot happen twice.
-    return facts.attempt < policy.max_attempts or remedy.cause is Cause.PARENT_LOST
+    # 5. The number of attempts is limited. A failure because of the parent does not count: the next attempt
+    #    is sent in full, so that it cannot happen twice.
+    return facts.attempt < policy.max_attempts or remedy.cause in IN_FULL
 
 
 def _later(

@@ -1,11 +1,18 @@
-"""Reliability of stored responses.
+"""Reliability of stored responses and of parents.
 
 The service may answer ``store: true`` to an organisation with zero data retention and store nothing. If it
 does not find a recent response that it reported as stored, responses of the credential count as not stored
 for `DISTRUST_S` seconds.
+
+Other servers may refuse every ``previous_response_id``, or ignore it in silence. A turn whose parent was
+refused is sent again in full; if that is answered, the parent was the reason, and no parent is named for
+`DISTRUST_S` seconds: the next refusal may have had another reason. A server that ignores parents is never
+given one again.
 """
 
 from __future__ import annotations
+
+import math
 
 FRESH_S = 600.0
 """The age in seconds up to which a missing response counts: an older one may have been deleted."""
@@ -13,10 +20,11 @@ DISTRUST_S = 3600.0
 
 
 class Retention:
-    """Whether stored responses of one credential can be relied on."""
+    """Whether stored responses and parents of one endpoint and credential can be relied on."""
 
     def __init__(self) -> None:
         self._distrusted_until: float | None = None
+        self._unchained_until: float | None = None
 
     def is_trusted(self, now: float) -> bool:
         """Whether responses reported as stored can be relied on."""
@@ -31,3 +39,16 @@ class Retention:
         """
         if now - kept_at < FRESH_S:
             self._distrusted_until = now + DISTRUST_S
+
+    def may_chain(self, now: float) -> bool:
+        """Whether requests may name a parent."""
+        return self._unchained_until is None or now >= self._unchained_until
+
+    def parent_ignored(self) -> None:
+        """Record that a response was made without the parent that its request named."""
+        self._unchained_until = math.inf
+
+    def parent_refused(self, now: float) -> None:
+        """Record that a request was refused with its parent, and answered without it."""
+        if self.may_chain(now):
+            self._unchained_until = now + DISTRUST_S

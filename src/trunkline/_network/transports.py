@@ -151,6 +151,11 @@ class Transports:
         return self._retention.is_trusted(self.world.clock())
 
     @property
+    def may_chain(self) -> bool:
+        """Whether requests may name a parent."""
+        return self._retention.may_chain(self.world.clock())
+
+    @property
     def may_fall_back(self) -> bool:
         """Whether turns may go over HTTP instead of WebSocket."""
         return self._mode is Transport.AUTO
@@ -175,6 +180,14 @@ class Transports:
     def not_found(self, kept_at: float) -> None:
         """A response that was stored at that time, according to the service, is not there."""
         self._retention.not_found(kept_at, self.world.clock())
+
+    def parent_ignored(self) -> None:
+        """A response was made without the parent that its request named."""
+        self._retention.parent_ignored()
+
+    def parent_refused(self) -> None:
+        """A request was refused with its parent, and answered without it."""
+        self._retention.parent_refused(self.world.clock())
 
     async def open(
         self,
@@ -204,7 +217,9 @@ class Transports:
         """
 
         def plans() -> list[Plan]:
-            return [] if in_full else request.plans(keeps_responses=self.keeps_responses)
+            if in_full or not self.may_chain:
+                return []
+            return request.plans(keeps_responses=self.keeps_responses)
 
         if over_http or self._goes_over_http(request.url):
             return self.http.exchange(request, plans(), sink, label, patient=patient)

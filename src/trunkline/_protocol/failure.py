@@ -35,6 +35,7 @@ class FailureKind(Enum):
     LOST = "lost"
     TOO_LARGE = "too large"
     VIOLATION = "violation"
+    IGNORED = "parent ignored"
     DEADLINE = "deadline"
     REFUSED = "refused"
     FAILED = "failed"
@@ -47,6 +48,7 @@ _EXCEPTIONS: Final[Mapping[FailureKind, type[TurnError]]] = {
     FailureKind.LOST: ConnectionLost,
     FailureKind.TOO_LARGE: ConnectionLost,
     FailureKind.VIOLATION: ProtocolViolation,
+    FailureKind.IGNORED: ProtocolViolation,
     FailureKind.DEADLINE: DeadlineExceeded,
     FailureKind.REFUSED: ResponseRefused,
     FailureKind.FAILED: ResponseFailed,
@@ -147,6 +149,16 @@ class Failure:
         return cls(kind=FailureKind.VIOLATION, message=message, sent=sent, started=started)
 
     @classmethod
+    def ignored(cls) -> Failure:
+        """The response does not continue the response that the request named."""
+        return cls(
+            kind=FailureKind.IGNORED,
+            message="the server ignored previous_response_id, so the answer lacks the earlier context",
+            sent=True,
+            started=True,
+        )
+
+    @classmethod
     def connect(
         cls, message: str, *, fault: ConnectFault = "other", cause: BaseException | None = None
     ) -> Failure:
@@ -234,7 +246,7 @@ class Failure:
                 return ConnectionLost(
                     self.message, close_code=self.close_code, reason=self.reason, **progress
                 )
-            case FailureKind.VIOLATION:
+            case FailureKind.VIOLATION | FailureKind.IGNORED:
                 return ProtocolViolation(self.message, **progress)
             case FailureKind.DEADLINE:
                 return DeadlineExceeded(self.phase, self.waited_s, **progress)

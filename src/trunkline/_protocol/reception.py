@@ -40,6 +40,7 @@ from .events import (
     ReceivedEvent,
     ResponseCompleted,
     ResponseCreated,
+    ResponseEvent,
     ResponseFailedEvent,
     ResponseIncomplete,
     ServerEvent,
@@ -91,6 +92,8 @@ class Reception:
         final: the terminal event, once ENDED.
         failure: the reason, once FAILED.
         response: the latest response that has begun or ended.
+        expected_parent: the response that the request named, until an event has shown that it was used.
+        tells_parent: the response showed at its beginning which response it continues, if any.
         has_started: the response had begun.
         first_event_at: the time of the first event; ``None`` before it.
         first_output_at: the time of the first output.
@@ -106,6 +109,7 @@ class Reception:
         "_held_back",
         "_unannounced",
         "_whole_texts",
+        "expected_parent",
         "failure",
         "final",
         "first_event_at",
@@ -117,6 +121,7 @@ class Reception:
         "phase",
         "response",
         "steers",
+        "tells_parent",
     )
 
     def __init__(self) -> None:
@@ -125,6 +130,8 @@ class Reception:
         self.final: ResponseCompleted | ResponseIncomplete | None = None
         self.failure: Failure | None = None
         self.response: Response | None = None
+        self.expected_parent: str | None = None
+        self.tells_parent = False
         self.has_started: bool = False
         self.first_event_at: float | None = None
         self.first_output_at: float | None = None
@@ -195,6 +202,9 @@ class Reception:
         return visible
 
     def _take(self, event: ReceivedEvent, now: float, epoch_s: float) -> list[ServerEvent]:
+        if self.response is None and not self._begins_as_meant(event):
+            self.fail(Failure.ignored())
+            return []
         if isinstance(event, ResponseCreated):
             return self._begin_response(event, now)
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
@@ -217,6 +227,18 @@ class Reception:
         else:
             self.has_started = True
         return self._pass_on(event, now)
+
+    def _begins_as_meant(self, event: ReceivedEvent) -> bool:
+        """Whether a response that begins with this event continues the parent that the request named.
+
+        A server that names another parent, or none before the output, has answered without the context.
+        """
+        if isinstance(event, ResponseEvent) and event.kind is not EventKind.FAILED:
+            self.tells_parent = event.response.tells_parent
+            if self.expected_parent not in (None, event.response.previous_response_id):
+                return False
+            self.expected_parent = None
+        return self.expected_parent is None or event.kind is not _OUTPUT
 
     def _begin_response(self, event: ResponseCreated, now: float) -> list[ServerEvent]:
         """The first response of the request, or the successor of a steered one."""

@@ -6,8 +6,10 @@ meaning. Whether an error is transient is a fact of the exception, see `ServiceE
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from ..errors import QUOTA_CODES
 from .error_fields import ErrorFields, read_error
 from .events import ErrorEvent, ResponseFailedEvent
 from .failure import Failure, FailureKind
@@ -17,6 +19,23 @@ LIMITS: Final = frozenset({CONNECTION_LIMIT, "websocket_stream_limit_reached"})
 """The connection takes no more requests, or no more lanes."""
 PARENT_LOST: Final = frozenset({"previous_response_not_found", "codex_previous_response_stale"})
 """The server does not have the ``previous_response_id`` of the request."""
+
+_PARENT_PARAMS: Final = frozenset({"previous_response_id", "response_id"})
+_PARENT_WORDS: Final = re.compile(
+    r"previous[_ -]?response|response not found|response with id", re.IGNORECASE
+)
+
+
+def may_concern_parent(failure: Failure) -> bool:
+    """Whether a request that named a parent may have been refused because of it.
+
+    Servers that know no parents refuse them in words of their own, so every refusal may, except for one that
+    may pass and one that concerns the account.
+    """
+    if failure.param in _PARENT_PARAMS or _PARENT_WORDS.search(failure.message):
+        return True
+    names = {name.lower() for name in (failure.code, failure.error_type) if name}
+    return failure.kind is FailureKind.REFUSED and not failure.is_transient and names.isdisjoint(QUOTA_CODES)
 
 
 def refusal(event: ErrorEvent, *, started: bool, now: float) -> Failure:

@@ -37,7 +37,7 @@ class Response(QuietStruct, dict=True, frozen=True):
     _status: Any = field(name="status", default=None)
     _model: Any = field(name="model", default=None)
     _store: Any = field(name="store", default=None)
-    _previous_response_id: Any = field(name="previous_response_id", default=None)
+    _previous_response_id: Any = field(name="previous_response_id", default=msgspec.UNSET)
     encoded_output: list[Raw] | None = field(name="output", default=None)
     encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
     encoded_error: Raw = field(name="error", default=Raw(b"null"))
@@ -79,6 +79,11 @@ class Response(QuietStruct, dict=True, frozen=True):
     def store(self) -> bool | None:
         """Whether the service stores the response; ``None`` if unknown."""
         return self._store if isinstance(self._store, bool) else None
+
+    @property
+    def tells_parent(self) -> bool:
+        """Whether the server tells which response this one continues; ``null`` counts."""
+        return self._previous_response_id is not msgspec.UNSET
 
     @property
     def previous_response_id(self) -> str | None:

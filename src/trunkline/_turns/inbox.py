@@ -21,7 +21,9 @@ from ..errors import SteerRefused, TurnError, UsageError
 from ..options import Deadlines, Due, Phase
 from .watch import Watch
 
-_FOUND_HERE: Final = frozenset({FailureKind.VIOLATION, FailureKind.DEADLINE, FailureKind.SLOW_CONSUMER})
+_FOUND_HERE: Final = frozenset(
+    {FailureKind.VIOLATION, FailureKind.IGNORED, FailureKind.DEADLINE, FailureKind.SLOW_CONSUMER}
+)
 """Failures that end only the wait for the answer: the service still works on it, so its lane drains."""
 
 _WATCHED: Final = {

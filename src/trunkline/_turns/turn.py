@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 
 from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
-from .._decisions.recovery import Action, Cause, Decision, Facts, decide
+from .._decisions.recovery import IN_FULL, Action, Cause, Decision, Facts, decide
 from .._decisions.request import Request
 from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
@@ -217,6 +217,8 @@ class Turn:
         self._response = final.response
         if self._exchange is not None and self._exchange.connection is not None:
             self._transports.socket_answered()
+        if Cause.PARENT_REFUSED in self._recoveries:
+            self._transports.parent_refused()
         if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
             self._remember(final.response, answer)
         self._end("answered")
@@ -362,6 +364,8 @@ class Turn:
         if isinstance(sent, Failure):
             return sent
         inbox.listen_to(exchange)
+        if sent.parent is not None:
+            inbox.reception.expected_parent = sent.parent.response_id
         self._sent = sent
         self._bytes_sent += sent.size_bytes
         self._over_http = sent.transport == "http"
@@ -381,10 +385,15 @@ class Turn:
         if inbox is not None:
             inbox.leave()
         decision = decide(self._facts(failure, parent), self._settings.policy)
+        if failure.kind is FailureKind.IGNORED:
+            self._transports.parent_ignored()
         if parent is not None and decision.forget_parent:
             self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
         if decision.action is Action.RAISE or decision.cause is None:
             self._raise(failure)
+        if decision.cause in IN_FULL:
+            # At once and surely: older parents may be gone as well.
+            self._in_full = True
         self._recoveries = (*self._recoveries, decision.cause)
         self._transports.counters.add_recovery(decision.cause)
         connection = self._sent.connection if self._sent is not None else None
@@ -444,6 +453,9 @@ class Turn:
         owner, exchange = self.request.owner, self._exchange
         if owner is None or exchange is None or not self.request.remembers or not response.id:
             return  # a response without an id cannot be named
+        # A server that does not show the parent of a response cannot show that it used one.
+        if self.inbox is None or not self.inbox.reception.tells_parent:
+            return
         is_kept = response.store is True and self._transports.keeps_responses
         owner.baselines.commit(
             Baseline(
@@ -464,11 +476,8 @@ class Turn:
         owner = self.request.owner
         if owner is not None:
             owner.baselines.forget(parent.response_id)
-        if lost:
-            # At once and surely: older parents may be gone as well.
-            self._in_full = True
-            if parent.stored:
-                self._transports.not_found(parent.at)
+        if lost and parent.stored:
+            self._transports.not_found(parent.at)
 
     # The end.
 
