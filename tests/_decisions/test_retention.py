@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from trunkline import Cause
 from trunkline._decisions.retention import DISTRUST_S, FRESH_S, Retention
 from trunkline.emulator import Emulator
 
-from ..talk import ask, assert_kept, client_of, record_of
+from ..talk import ask, assert_kept, client_of, record_of, texts
 from ..waiting import until
 
 
@@ -33,6 +34,17 @@ def test_trust_returns_after_a_time() -> None:
     retention.not_found(kept_at=0.0, now=1.0)
     assert not retention.is_trusted(DISTRUST_S)
     assert retention.is_trusted(1.0 + DISTRUST_S)
+
+
+def test_items_are_looked_up_until_a_response_was_not_stored() -> None:
+    retention = Retention()
+    assert retention.looks_up(0.0)
+    retention.not_stored(now=1.0)
+    assert not retention.looks_up(DISTRUST_S)
+    assert retention.is_trusted(DISTRUST_S)
+    assert retention.looks_up(1.0 + DISTRUST_S)
+    retention.not_found(kept_at=2.0, now=3.0)
+    assert not retention.looks_up(2.0 + DISTRUST_S)
 
 
 def test_a_refused_parent_ends_chaining_for_a_time() -> None:
@@ -123,6 +135,22 @@ async def test_announced_zdr_costs_no_resend() -> None:
         stream = await ask(chat, "two")
         assert (stream.metrics.recoveries, stream.metrics.mode) == ([], "full")
         assert_kept(emulator, chat, stream.response)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+@pytest.mark.parametrize("zdr", [True, "silent"])
+async def test_a_history_with_reasoning_ids_can_be_sent_in_full(zdr: Any, transport: Any) -> None:
+    async with Emulator(zdr=zdr) as emulator, client_of(emulator, transport=transport) as client:
+        history: list[Any] = [{"role": "user", "content": "Hello"}]
+        for number in range(4):
+            async with client.stream(model="reason", input=history, key="a") as stream:
+                response = await stream.finish()
+            assert any(item["type"] == "reasoning" and "id" in item for item in response.output)
+            history += [*response.output, {"role": "user", "content": f"And {number}?"}]
+            if number % 2:
+                await hang_up(emulator, client)
+        context = record_of(emulator, stream).effective_context
+    assert texts(context) == texts(history[:-2])
 
 
 async def test_a_parent_lost_by_a_lane_keeps_the_trust(emulator: Emulator) -> None:

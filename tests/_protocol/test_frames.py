@@ -128,6 +128,16 @@ def test_where_nothing_is_stored_ids_and_reasoning_that_cannot_be_resent_are_lef
     assert made["input"] == [user("a"), encrypted, CALL]
 
 
+def test_where_the_service_looks_up_no_ids_items_that_have_only_an_id_are_left_out() -> None:
+    fields = Fields.of({"model": "m"})
+    encrypted = {name: value for name, value in ENCRYPTED.items() if name != "id"}
+    for made in (
+        frame(fields, items(user("a"), REASONING, ENCRYPTED), looks_up=False),
+        http_body(fields, items(user("a"), REASONING, ENCRYPTED), looks_up=False),
+    ):
+        assert json.loads(made)["input"] == [user("a"), encrypted]
+
+
 @pytest.mark.parametrize("store", [True, False, None])
 def test_reasoning_of_a_response_goes_out_again_only_with_its_encrypted_content(store: bool | None) -> None:
     output = [Item.from_output(json.dumps(item).encode()) for item in (REASONING, ENCRYPTED)]

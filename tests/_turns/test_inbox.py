@@ -43,7 +43,7 @@ class Exchange:
     may_go_on = is_barren = False
     abandoned = 0
 
-    def send(self) -> Any:
+    def send(self, *, looks_up: bool) -> Any:
         raise AssertionError("it was sent")
 
     def steer(self, given: Any) -> None: ...

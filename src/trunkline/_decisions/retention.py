@@ -25,6 +25,7 @@ class Retention:
     def __init__(self) -> None:
         self._distrusted_until: float | None = None
         self._unchained_until: float | None = None
+        self._unstored_until: float | None = None
 
     def is_trusted(self, now: float) -> bool:
         """Whether responses reported as stored can be relied on."""
@@ -39,6 +40,14 @@ class Retention:
         """
         if now - kept_at < FRESH_S:
             self._distrusted_until = now + DISTRUST_S
+
+    def looks_up(self, now: float) -> bool:
+        """Whether the service finds items of earlier responses by their ids."""
+        return self.is_trusted(now) and (self._unstored_until is None or now >= self._unstored_until)
+
+    def not_stored(self, now: float) -> None:
+        """Record that the service did not store a response, although the request allowed it."""
+        self._unstored_until = now + DISTRUST_S
 
     def may_chain(self, now: float) -> bool:
         """Whether requests may name a parent."""

@@ -85,8 +85,12 @@ class Exchange(Protocol):
     def distrust(self) -> None:
         """The server was silent for too long: no new turn is placed on its socket."""
 
-    def send(self) -> Sent | Failure:
-        """Send the request. A failure means that nothing was sent."""
+    def send(self, *, looks_up: bool) -> Sent | Failure:
+        """Send the request. A failure means that nothing was sent.
+
+        Args:
+            looks_up: the service finds items by their ids.
+        """
 
     def steer(self, given: TurnInput) -> Failure | None:
         """Send a steer into the running response. A failure means that nothing was sent.
@@ -167,7 +171,7 @@ class SocketExchange:
         """Place no new turn on the connection. Responses that have begun may end."""
         self.connection.retire()
 
-    def send(self) -> Sent | Failure:
+    def send(self, *, looks_up: bool) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""
         plan, lane = self._plan, self._run.lane
         payload = frame(
@@ -176,6 +180,7 @@ class SocketExchange:
             previous_response_id=plan.parent.response_id if plan.parent is not None else None,
             stream_id=lane.name,
             generate=self._request.generate,
+            looks_up=looks_up,
         )
         if len(payload) > self._largest_shared:  # the server may close the socket, with every turn on it
             is_alone = self.connection.lanes.in_flight == 1

@@ -310,13 +310,14 @@ class HttpExchange:
         self._task: asyncio.Task[None] | None = None
         self._state = HttpState.UNSENT
 
-    def send(self) -> Sent | Failure:
+    def send(self, *, looks_up: bool) -> Sent | Failure:
         """Post the request in a new task. Never a failure: the sink gets it."""
         parent, delta = self._plan.parent, self._plan.delta
         body = http_body(
             self._request.fields,
             delta,
             previous_response_id=parent.response_id if parent is not None else None,
+            looks_up=looks_up,
         )
         if self._log is not None:
             self._log.sent("response.create", body)

@@ -151,6 +151,11 @@ class Transports:
         return self._retention.is_trusted(self.world.clock())
 
     @property
+    def looks_up(self) -> bool:
+        """Whether the service finds items of earlier responses by their ids."""
+        return self._retention.looks_up(self.world.clock())
+
+    @property
     def may_chain(self) -> bool:
         """Whether requests may name a parent."""
         return self._retention.may_chain(self.world.clock())
@@ -180,6 +185,10 @@ class Transports:
     def not_found(self, kept_at: float) -> None:
         """A response that was stored at that time, according to the service, is not there."""
         self._retention.not_found(kept_at, self.world.clock())
+
+    def not_stored(self) -> None:
+        """The service did not store a response, although the request allowed it."""
+        self._retention.not_stored(self.world.clock())
 
     def parent_ignored(self) -> None:
         """A response was made without the parent that its request named."""

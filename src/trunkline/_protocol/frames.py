@@ -24,19 +24,35 @@ def frame(
     previous_response_id: str | None = None,
     stream_id: str | None = None,
     generate: bool = True,
+    looks_up: bool = True,
 ) -> bytes:
-    """A ``response.create`` frame for the socket."""
+    """A ``response.create`` frame for the socket.
+
+    Args:
+        fields: the fields of the request.
+        items: the input items.
+        previous_response_id: the parent.
+        stream_id: the lane.
+        generate: ``False`` for a warm-up.
+        looks_up: the service finds items by their ids; otherwise items that have only an id are left out.
+    """
     envelope = _CREATE
     if stream_id is not None:
         envelope += b'"stream_id":"%b",' % stream_id.encode()
     if not generate:
         envelope += b'"generate":false,'
-    return envelope + _body(fields, items, previous_response_id)
+    return envelope + _body(fields, items, previous_response_id, looks_up)
 
 
-def http_body(fields: Fields, items: Iterable[Item], *, previous_response_id: str | None = None) -> bytes:
-    """The body of the same request as a streamed ``POST``."""
-    return b'{"stream":true,' + _body(fields, items, previous_response_id)
+def http_body(
+    fields: Fields,
+    items: Iterable[Item],
+    *,
+    previous_response_id: str | None = None,
+    looks_up: bool = True,
+) -> bytes:
+    """The body of the same request as a streamed ``POST``; arguments as for `frame`."""
+    return b'{"stream":true,' + _body(fields, items, previous_response_id, looks_up)
 
 
 def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
@@ -44,11 +60,11 @@ def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:
     return len(frame(fields, (), stream_id=stream_id)) + max(0, asked.size_bytes - 1)
 
 
-def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None) -> bytes:
+def _body(fields: Fields, items: Iterable[Item], previous_response_id: str | None, looks_up: bool) -> bytes:
     parent = b""
     if previous_response_id is not None:
         parent = b',"previous_response_id":' + encode(previous_response_id)
-    if fields.store is False:
+    if fields.store is False or not looks_up:
         encoded = b",".join([item.portable for item in items if item.is_resendable])
     else:
         # Ids of messages and calls carry no meaning, and the service refuses those that it did not store.

@@ -217,6 +217,8 @@ class Turn:
         self._response = final.response
         if self._exchange is not None and self._exchange.connection is not None:
             self._transports.socket_answered()
+        if final.response.store is False and self.request.fields.store is not False:
+            self._transports.not_stored()
         if Cause.PARENT_REFUSED in self._recoveries:
             self._transports.parent_refused()
         if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
@@ -360,7 +362,8 @@ class Turn:
         if exchange.connection is not None:
             self._connected_at = self._clock()
         self._exchange = exchange
-        sent = exchange.send()
+        # A service that does not have the parent does not have the reasoning of earlier responses either.
+        sent = exchange.send(looks_up=not self._in_full and transports.looks_up)
         if isinstance(sent, Failure):
             return sent
         inbox.listen_to(exchange)
