@@ -89,6 +89,7 @@ class Row:
         outcomes: the outcome of the turn, by phase; a missing phase cannot occur.
         falls: the error of other turns on the same connection; ``None`` if they continue.
         unstored: different outcomes for responses that are not stored.
+        without_parent: different outcomes where the request names no parent: not stored, over HTTP.
         options: arguments of the client.
         over_http: whether the fault can occur over HTTP.
         is_silence: the server falls silent, so that deadlines must be short.
@@ -101,6 +102,7 @@ class Row:
     outcomes: Mapping[Phase, Outcome]
     falls: type[TurnError] | None = None
     unstored: Mapping[Phase, Outcome] = field(default_factory=dict)
+    without_parent: Mapping[Phase, Outcome] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     over_http: bool = True
     is_silence: bool = False
@@ -121,6 +123,8 @@ class Cell:
         """The expected outcome of the turn."""
         given = self.row.outcomes[self.phase]
         different = self.row.unstored.get(self.phase, given) if not self.store else given
+        if not self.store and self.way is Way.HTTP:
+            different = self.row.without_parent.get(self.phase, different)
         if self.phase is Phase.IDLE and self.way is not Way.MANY:
             return Answered()  # the turn with the fault is on another connection
         if self.way is Way.HTTP and isinstance(different, Raises) and different.error is ConnectionLost:
@@ -175,6 +179,7 @@ def _legal(name: str, text: str, fault: Fault) -> Row:
 
 _FORGOTTEN = again(Cause.PARENT_LOST, in_full=True)
 _WITHOUT_PARENT = again(Cause.PARENT_REFUSED, in_full=True)
+_REFUSED = raises(ResponseRefused, status=400, code="invalid_prompt")
 _TRANSIENT = again(Cause.TRANSIENT)
 _ONLY_SOCKETS = {"transport": "websocket"}
 _WAIT = {"retry-after": "0.02"}
@@ -256,7 +261,8 @@ ROWS: tuple[Row, ...] = (
         "fail 400",
         "ends the response with an error 400",
         (Fault(Action.FAIL, status=400, code="invalid_prompt"),),
-        _streaming(_WITHOUT_PARENT, raises(ResponseRefused, status=400, code="invalid_prompt")),
+        _streaming(_WITHOUT_PARENT, _REFUSED),
+        without_parent=dict.fromkeys(Phase, _REFUSED),
     ),
     Row(
         "flat_error",
@@ -309,6 +315,7 @@ ROWS: tuple[Row, ...] = (
         "refuses the request with 400",
         (Fault(Action.REJECT, status=400, code="invalid_prompt"),),
         {Phase.SENT: _WITHOUT_PARENT, Phase.IDLE: NOTHING},
+        without_parent={Phase.SENT: _REFUSED},
     ),
     Row(
         "reject, stream limit",

@@ -85,6 +85,8 @@ def mode_after(cell: Cell) -> str:
     failed = isinstance(outcome, Raises)
     if failed and cell.phase is Phase.DIALLING:
         return "full"
+    if isinstance(outcome, Answered) and Cause.PARENT_REFUSED in outcome.causes:
+        return "full"  # the endpoint is given no parent again
     over_http = cell.way is Way.HTTP or (isinstance(outcome, Answered) and outcome.over_http)
     moves = failed or over_http or cell.phase is Phase.ROTATING
     return "delta" if cell.store or not moves else "full"
