@@ -76,6 +76,7 @@ FAILURES: dict[FailureKind, tuple[Failure, type[TurnError], dict[str, Any]]] = {
         ResponseFailed,
         {"code": "server_error", "response_id": "r1", "response": RESPONSE, "started": True},
     ),
+    FailureKind.IGNORED: (Failure.ignored(), ProtocolViolation, {"sent": True, "started": True}),
     FailureKind.SLOW_CONSUMER: (
         Failure(kind=FailureKind.SLOW_CONSUMER, buffered=3, sent=True, started=True),
         SlowConsumer,

@@ -202,13 +202,15 @@ class Reception:
         return visible
 
     def _take(self, event: ReceivedEvent, now: float, epoch_s: float) -> list[ServerEvent]:
-        if self.response is None and not self._begins_as_meant(event):
+        if self.expected_parent is not None and not self._continues_parent(event):
             self.fail(Failure.ignored())
             return []
         if isinstance(event, ResponseCreated):
             return self._begin_response(event, now)
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
             self.has_started = True
+            if self.response is None:  # some servers send no response.created
+                self.tells_parent = event.response.tells_parent
             self._ended = self._filled_in(event)
             return []
         if isinstance(event, SteerEvent):
@@ -228,22 +230,22 @@ class Reception:
             self.has_started = True
         return self._pass_on(event, now)
 
-    def _begins_as_meant(self, event: ReceivedEvent) -> bool:
+    def _continues_parent(self, event: ReceivedEvent) -> bool:
         """Whether a response that begins with this event continues the parent that the request named.
 
         A server that names another parent, or none before the output, has answered without the context.
         """
         if isinstance(event, ResponseEvent) and event.kind is not EventKind.FAILED:
-            self.tells_parent = event.response.tells_parent
-            if self.expected_parent not in (None, event.response.previous_response_id):
+            if event.response.previous_response_id != self.expected_parent:
                 return False
             self.expected_parent = None
-        return self.expected_parent is None or event.kind is not _OUTPUT
+        return event.kind is not _OUTPUT
 
     def _begin_response(self, event: ResponseCreated, now: float) -> list[ServerEvent]:
         """The first response of the request, or the successor of a steered one."""
         self.has_started = True
         self.response = event.response
+        self.tells_parent = event.response.tells_parent
         visible: list[ServerEvent] = []
         if self._ended is not None:
             self._own_steers().succeed(self._ended)
