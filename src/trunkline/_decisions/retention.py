@@ -20,9 +20,14 @@ DISTRUST_S = 3600.0
 
 
 class Retention:
-    """Whether stored responses and parents of one endpoint and credential can be relied on."""
+    """Whether stored responses and parents of one endpoint and credential can be relied on.
+
+    Attributes:
+        is_clear: nothing was recorded, so that the answer to each question is yes.
+    """
 
     def __init__(self) -> None:
+        self.is_clear: bool = True
         self._distrusted_until: float | None = None
         self._unchained_until: float | None = None
         self._unstored_until: float | None = None
@@ -39,6 +44,7 @@ class Retention:
             now: the current time, on the same clock.
         """
         if now - kept_at < FRESH_S:
+            self.is_clear = False
             self._distrusted_until = now + DISTRUST_S
 
     def looks_up(self, now: float) -> bool:
@@ -47,6 +53,7 @@ class Retention:
 
     def not_stored(self, now: float) -> None:
         """Record that the service did not store a response, although the request allowed it."""
+        self.is_clear = False
         self._unstored_until = now + DISTRUST_S
 
     def may_chain(self, now: float) -> bool:
@@ -55,9 +62,11 @@ class Retention:
 
     def parent_ignored(self) -> None:
         """Record that a response was made without the parent that its request named."""
+        self.is_clear = False
         self._unchained_until = math.inf
 
     def parent_refused(self, now: float) -> None:
         """Record that a request was refused with its parent, and answered without it."""
+        self.is_clear = False
         if self.may_chain(now):
             self._unchained_until = now + DISTRUST_S

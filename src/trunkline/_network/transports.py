@@ -148,12 +148,14 @@ class Transports:
     @property
     def keeps_responses(self) -> bool:
         """Whether stored responses can be relied on."""
-        return self._retention.is_trusted(self.world.clock())
+        retention = self._retention
+        return retention.is_clear or retention.is_trusted(self.world.clock())
 
     @property
     def looks_up(self) -> bool:
         """Whether the service finds items of earlier responses by their ids."""
-        return self._retention.looks_up(self.world.clock())
+        retention = self._retention
+        return retention.is_clear or retention.looks_up(self.world.clock())
 
     @property
     def may_chain(self) -> bool:
@@ -226,9 +228,11 @@ class Transports:
         """
 
         def plans() -> list[Plan]:
-            if in_full or not self.may_chain:
+            if in_full:
                 return []
-            return request.plans(keeps_responses=self.keeps_responses)
+            if self._retention.is_clear:
+                return request.plans(keeps_responses=True)
+            return request.plans(keeps_responses=self.keeps_responses) if self.may_chain else []
 
         if over_http or self._goes_over_http(request.url):
             return self.http.exchange(request, plans(), sink, label, patient=patient)

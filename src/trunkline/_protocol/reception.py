@@ -77,6 +77,7 @@ class ReceptionPhase(IntEnum):
 
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
+_FAILED: Final = EventKind.FAILED
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
 _MAY_HOLD_TEXT: Final = frozenset({OutputTextDone, OutputItemDone, UnknownOutputEvent})
@@ -235,11 +236,12 @@ class Reception:
 
         A server that names another parent, or none before the output, has answered without the context.
         """
-        if isinstance(event, ResponseEvent) and event.kind is not EventKind.FAILED:
+        kind = event.kind
+        if isinstance(event, ResponseEvent) and kind is not _FAILED:
             if event.response.previous_response_id != self.expected_parent:
                 return False
             self.expected_parent = None
-        return event.kind is not _OUTPUT
+        return kind is not _OUTPUT
 
     def _begin_response(self, event: ResponseCreated, now: float) -> list[ServerEvent]:
         """The first response of the request, or the successor of a steered one."""

@@ -217,12 +217,13 @@ class Turn:
         self._response = final.response
         if self._exchange is not None and self._exchange.connection is not None:
             self._transports.socket_answered()
-        if final.response.store is False and self.request.fields.store is not False:
+        is_stored = final.response.store
+        if is_stored is False and self.request.fields.store is not False:
             self._transports.not_stored()
-        if Cause.PARENT_REFUSED in self._recoveries:
+        if self._recoveries and Cause.PARENT_REFUSED in self._recoveries:
             self._transports.parent_refused()
         if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
-            self._remember(final.response, answer)
+            self._remember(final.response, answer, stored=is_stored is True)
         self._end("answered")
         return answer
 
@@ -452,14 +453,14 @@ class Turn:
 
     # Baselines.
 
-    def _remember(self, response: Response, answer: Answer) -> None:
+    def _remember(self, response: Response, answer: Answer, *, stored: bool) -> None:
         owner, exchange = self.request.owner, self._exchange
         if owner is None or exchange is None or not self.request.remembers or not response.id:
             return  # a response without an id cannot be named
         # A server that does not show the parent of a response cannot show that it used one.
         if self.inbox is None or not self.inbox.reception.tells_parent:
             return
-        is_kept = response.store is True and self._transports.keeps_responses
+        is_kept = stored and self._transports.keeps_responses
         owner.baselines.commit(
             Baseline(
                 response_id=response.id,
