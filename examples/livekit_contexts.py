@@ -18,6 +18,7 @@ from livekit.agents import Agent, AgentSession, function_tool
 from livekit.agents.llm import LLM, ChatContext
 from livekit.agents.utils import http_context
 from livekit.plugins import openai, trunkline
+
 from trunkline.emulator import Emulator, assert_context
 
 MODEL = "gpt-6-astra"
