@@ -54,6 +54,10 @@ def test_voice_agent(emulator: Emulator) -> None:
     assert seen[-len(expected) :] == expected
 
 
+def test_hello(emulator: Emulator) -> None:
+    assert run("hello.py", emulator) == "You said: Hello, who is there?"
+
+
 def test_tools(emulator: Emulator) -> None:
     printed = run("tools.py", emulator)
     assert printed.count("[get_weather") == 2

@@ -101,21 +101,25 @@ def in_terminal(
     *arguments: str, env: Mapping[str, str] | None = None, ignores_sigint: bool = False
 ) -> Iterator[Running]:
     """Run the command in a terminal, with the default SIGINT disposition or with SIGINT ignored."""
+    given = env if env is not None else environment(TERM="dumb")
+    with in_terminal_program(TRUNKLINE, *arguments, env=given, ignores_sigint=ignores_sigint) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def in_terminal_program(
+    *command: str, env: Mapping[str, str], ignores_sigint: bool = False
+) -> Iterator[Running]:
+    """Run a program in a terminal."""
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+    signal_disposition = "SIG_IGN" if ignores_sigint else "SIG_DFL"
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            _TAKE_TERMINAL,
-            "SIG_IGN" if ignores_sigint else "SIG_DFL",
-            TRUNKLINE,
-            *arguments,
-        ],
+        [sys.executable, "-c", _TAKE_TERMINAL, signal_disposition, *command],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env=env if env is not None else environment(TERM="dumb"),
+        env=env,
         start_new_session=True,
     )
     os.close(terminal)

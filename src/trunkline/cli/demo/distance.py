@@ -35,8 +35,8 @@ class Distance:
         self.port: int = 0
         self._server: asyncio.Server
         self._connections: set[asyncio.Task[None]] = set()
-        self.handshakes = 0
-        self.bytes_sent = 0
+        self.handshakes: int = 0
+        self.bytes_sent: int = 0
 
     @property
     def base_url(self) -> str:
