@@ -9,10 +9,12 @@ LIVEKIT_READY := $(LIVEKIT)/.ready
 PLUGIN := livekit-plugins-trunkline
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
+SERVERS := .venv-servers
+SERVERS_READY := $(SERVERS)/.ready
 # Tests with a target of their own.
-OTHERS := --ignore tests/emulator/peers --ignore tests/system
+OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/servers
 
-.PHONY: demo test lint types unit coverage livekit test-system test-peers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types unit coverage livekit test-system test-peers test-servers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -59,6 +61,10 @@ bench-guard:
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
 
+# The client and its LiveKit plugin against the servers of others; needs Node.js 20. tests/servers has their versions.
+test-servers: $(SERVERS_READY)
+	$(SERVERS)/bin/pytest tests/servers
+
 # Random conversations under random faults: make soak MINUTES=10 SEED=1
 MINUTES ?= 10
 SEED ?= 1
@@ -94,5 +100,15 @@ $(PEERS_READY): pyproject.toml
 		livekit-agents livekit-plugins-openai pipecat-ai
 	@touch $(PEERS_READY)
 
+$(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirements.txt tests/servers/package.json
+	$(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(SERVERS)/bin/python -m pip install --quiet --editable ".[emulator]" --editable "./$(PLUGIN)[test]" \
+		--requirement tests/servers/requirements.txt
+	mkdir -p $(SERVERS)/npm
+	cp tests/servers/package.json $(SERVERS)/npm
+	npm install --prefix $(SERVERS)/npm --no-package-lock --no-audit --no-fund --silent
+	touch $(SERVERS_READY)
+
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist

@@ -1,0 +1,1 @@
+"""Conversations with servers that others wrote, started as programs of their own: `make test-servers`."""
