@@ -52,9 +52,6 @@ SHOWN = {
     "Settings.api_key_env": "the name of a variable",
 }
 
-PLAIN = frozenset({"input", "body"})
-"""Local variables that are plain lists and bytes, which have no `repr` of the package."""
-
 
 def look_up(words: str = "canary!Signature.default!") -> str:
     """Look something up."""
@@ -179,6 +176,6 @@ async def test_a_traceback_with_locals_shows_neither_key_nor_content(
         with pytest.raises(trunkline.TrunklineError) as failure:
             await fault(emulator, client)
     trace = traceback.TracebackException.from_exception(failure.value, capture_locals=True)
-    shown = [each for each in in_our_frames(trace) if each[1] not in PLAIN]
-    assert len(shown) > 5
+    shown = [*in_our_frames(trace)]
+    assert shown
     assert [each for each in shown if KEY in each[2] or WORDS in each[2]] == []

@@ -30,6 +30,7 @@ from .request_fields import RequestFields, with_extra
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
+from .tracebacks import discreet
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -73,6 +74,7 @@ class Client:
         ConfigurationError: an argument is wrong or missing.
     """
 
+    @discreet
     def __init__(
         self,
         *,
@@ -158,6 +160,7 @@ class Client:
         """The number of connections that are open or being dialled."""
         return len(self._transports.pool.connections)
 
+    @discreet
     def conversation(
         self,
         *,
@@ -191,6 +194,7 @@ class Client:
         fields_of_all = self._shared(with_extra(values, extra_fields))
         return Conversation(self._turns, fields_of_all, toolbox, History.of(items_of(items, "items")))
 
+    @discreet
     def stream(
         self,
         *,
@@ -267,8 +271,8 @@ class Client:
         check_count(connections, "connections")
         self._loop.check()
         self._transports.check_admits()
-        url = self._endpoint.websocket_url_for(model)
-        failure = await self._transports.warm(url, connections)
+        # Not a local variable: the URL may hold a key.
+        failure = await self._transports.warm(self._endpoint.websocket_url_for(model), connections)
         if failure is not None:
             raise failure.exception()
 

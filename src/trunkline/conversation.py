@@ -24,6 +24,7 @@ from .run import ConversationRun
 from .stream import EventHook, ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import OnToolError, Toolbox, ToolThreads
+from .tracebacks import discreet
 from .transcript import Claim, Transcript
 
 DEFAULT_MAX_TURNS = 10
@@ -92,6 +93,7 @@ class Conversation:
         """The history as plain JSON: a copy. ``client.conversation(items=…)`` restores it."""
         return self._transcript.history.json()
 
+    @discreet
     def send(
         self,
         input: TurnInput,  # noqa: A002 - the name of the Responses API
@@ -136,6 +138,7 @@ class Conversation:
 
         return ResponseStream(turn, text_format=form, transcript=self._transcript, begin=begin)
 
+    @discreet
     def run(
         self,
         input: TurnInput,  # noqa: A002 - the name of the Responses API
@@ -208,6 +211,7 @@ class Conversation:
             on_event=on_event,
         )
 
+    @discreet
     def heard(self, text: str) -> None:
         """Replace the assistant's text since the last user input by the part that the listener heard.
 
@@ -262,6 +266,7 @@ class Conversation:
         owner = Owner(self._owner.baselines.copy())
         return Conversation(self._turns, self._fields, self._tools, self._transcript.history, owner)
 
+    @discreet
     def replace(self, items: Sequence[ItemInput]) -> None:
         """Replace the history.
 

@@ -50,6 +50,7 @@ from ._turns.turn import Answer, Turn
 from .arguments import check_function, check_kind, is_async
 from .errors import ClientClosed, TurnError, UsageError
 from .text_format import TextFormat
+from .tracebacks import discreet
 from .transcript import Claim, Ending, Transcript
 
 EventHook: TypeAlias = Callable[[ServerEvent], object]
@@ -231,14 +232,23 @@ class ResponseStream:
             UsageError: no response is running, the response runs over HTTP, or the stream was closed first.
             TurnError: the connection failed; whether the service accepted the steer is unknown.
         """
+        try:
+            acknowledged = self._steer(input)
+        finally:
+            del input  # a traceback would show it
+        await asyncio.shield(acknowledged)
+
+    @discreet
+    def _steer(self, given: TurnInput) -> asyncio.Future[None]:
         self._check_open()
-        await asyncio.shield(self._turn.steer(input))
+        return self._turn.steer(given)
 
     @property
     def returned_steers(self) -> list[Any]:
         """The inputs of steers that the service returned after it had accepted them."""
         return self._turn.returned_steers
 
+    @discreet
     def heard(self, text: str) -> None:
         """Replace the text of this answer in the history by the part that the listener heard.
 

@@ -62,7 +62,9 @@ class TextFormat:
         try:
             return self._decode(text)
         except Exception as error:
-            raise ValueError(f"the output text does not fit {self.name}: {_reason(error)}") from None
+            del text  # a traceback would show it
+            misfit = ValueError(f"the output text does not fit {self.name}: {_reason(error)}")
+        raise misfit from None
 
     def field(self, text: object) -> JSON:
         """The ``text`` field of a request: this format and the other options of ``text``.

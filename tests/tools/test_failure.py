@@ -65,7 +65,7 @@ async def call(made: FunctionTool, arguments: str = "{}", **options: object) -> 
         (find, {"row": SECRET}, LookupError, "raise LookupError"),
         (find_later, {"row": SECRET}, LookupError, "raise LookupError"),
         (hang, {}, TimeoutError, "create_future()"),
-        (give_objects, {}, TypeError, "result_text"),
+        (give_objects, {}, TypeError, "raised in trunkline.tools.result"),
         (take, {"picky": {"row": SECRET}}, RuntimeError, "a bug in the validator"),
     ],
 )

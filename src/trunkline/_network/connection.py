@@ -166,9 +166,7 @@ class Connection:
             if isinstance(error, TimeoutError) and within_s is not None and limit.expired():
                 failure = self.refusal or Failure.deadline("connect", within_s)
             else:
-                raised = type(error).__name__
-                problem = f"connecting raised {raised}; if api_key is a function, check it"
-                failure = Failure.connect(problem, cause=error)
+                failure = Failure.connect(f"connecting raised {type(error).__name__}", cause=error)
         self._on_dialled(failure)
 
     async def ready(self, *, patient: bool = True) -> Failure | None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 
 from ..arguments import check_headers, refuse
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ConnectFailed
+from ..tracebacks import of_application
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 
@@ -56,12 +57,25 @@ class Credentials:
         return callable(self._api_key)
 
     async def headers(self) -> dict[str, str]:
-        """The headers of one request. A callable key is called each time; its exceptions are passed on."""
+        """The headers of one request. A callable key is called each time.
+
+        Raises:
+            ConnectFailed: the function of the key raised, which is the cause, or returned no valid key.
+        """
         key = self._api_key
-        if callable(key):
+        if not callable(key):
+            return self._headers_with(key)
+        try:
             given = key()
             key = await given if isawaitable(given) else given
-        return self._headers_with(key)
+        except Exception as error:
+            problem = f"the api_key function raised {type(error).__name__}; nothing was sent"
+            raise ConnectFailed(problem) from of_application(error)
+        try:
+            return self._headers_with(key)
+        except ConfigurationError as error:
+            problem = f"the api_key function returned a key that cannot be sent: {error}"
+            raise ConnectFailed(problem) from None
 
     def _headers_with(self, key: str | None) -> dict[str, str]:
         return auth_headers(

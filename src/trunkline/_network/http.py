@@ -163,7 +163,7 @@ class HttpTransport:
 
     async def _post(self, body: bytes) -> httpx2.Response:
         client = await self._opened()
-        headers = await self._request_headers()
+        headers = await self._headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
         request = client.build_request("POST", self._url, content=body, headers=headers)
         request.url = _quiet_url()(request.url)
@@ -173,13 +173,6 @@ class HttpTransport:
             return await client.send(request, stream=True)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise _not_connected(error, route_to(self._url, self._proxy)) from error
-
-    async def _request_headers(self) -> dict[str, str]:
-        try:
-            return await self._headers()
-        except Exception as failure:  # the application's api_key function raised
-            problem = f"the api_key function raised {type(failure).__name__}; nothing was sent"
-            raise ConnectFailed(problem) from failure
 
     def prepare(self) -> None:
         """Begin to import the HTTP client and to load certificates, so that the first request does not wait.

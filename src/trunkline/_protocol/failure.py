@@ -25,6 +25,7 @@ from ..errors import (
     TurnError,
     UpgradeRefused,
 )
+from ..tracebacks import without_frames
 
 
 class FailureKind(Enum):
@@ -69,7 +70,7 @@ class Failure:
             render their own.
         sent: the request may have reached the server.
         started: the response had begun.
-        cause: the exception below it, for ``__cause__``.
+        cause: the exception below it, for ``__cause__``, which shows no local variables.
         fault: CONNECT: what prevented the connection.
         phase: DEADLINE: the phase that took too long.
         waited_s: DEADLINE: the limit of that phase, in seconds.
@@ -226,7 +227,7 @@ class Failure:
         """
         error = self._exception()
         error.output_seen = output_seen
-        error.__cause__ = self.cause
+        error.__cause__ = without_frames(self.cause) if self.cause is not None else None
         return error
 
     def _exception(self) -> TurnError:

@@ -16,6 +16,7 @@ from .json import JSON
 from .quiet import QuietStruct
 
 _PARSE = "_parse"
+_PARSED = "_parsed"
 _ANSWERED = "_answered"
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
@@ -117,7 +118,7 @@ class Response(QuietStruct, dict=True, frozen=True):
             text for item in self.output if item.get("type") == "message" for text in texts_of(item)
         )
 
-    @cached_property
+    @property
     def parsed(self) -> Any:
         """The text of the last output message, parsed as the type given as ``text_format``.
 
@@ -127,12 +128,20 @@ class Response(QuietStruct, dict=True, frozen=True):
         Raises:
             ValueError: the text does not match the type, because the service ignored ``strict``.
         """
+        # Neither a cached property nor with local variables: a traceback would show the output.
         parse: Callable[[str], Any] | None = self.__dict__.get(_PARSE)
-        messages = [item for item in self.output if item.get("type") == "message"]
-        if parse is None or self.status != "completed" or not messages or _is_refusal(messages[-1]):
+        if parse is None or not self._text_to_parse:
             return None
-        text = "".join(texts_of(messages[-1]))
-        return parse(text) if text else None
+        if _PARSED not in self.__dict__:
+            self.__dict__[_PARSED] = parse(self._text_to_parse)
+        return self.__dict__[_PARSED]
+
+    @property
+    def _text_to_parse(self) -> str:
+        messages = [item for item in self.output if item.get("type") == "message"]
+        if self.status != "completed" or not messages or _is_refusal(messages[-1]):
+            return ""
+        return "".join(texts_of(messages[-1]))
 
     def parse_with(self, parse: Callable[[str], Any]) -> None:
         """Set the function that computes ``parsed`` from the text."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from ..surrogates import mended
+from ..tracebacks import of_application
 
 logger: logging.Logger = logging.getLogger("trunkline.tools")
 
@@ -38,7 +39,7 @@ OnToolError: TypeAlias = Callable[[ToolFailure], str]
 
 def report(failure: ToolFailure, on_error: OnToolError | None) -> str:
     """Log a failure with its traceback, and return the result for the model."""
-    logger.error("the tool %s failed", failure.tool, exc_info=failure.error)
+    logger.error("the tool %s failed", failure.tool, exc_info=of_application(failure.error))
     if on_error is None:
         return failure.text
     try:

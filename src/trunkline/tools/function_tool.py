@@ -200,7 +200,7 @@ class FunctionTool:
         except Exception as error:
             kind = type(result).__name__
             unfit = TypeError(f"the result of {self.name}, of the type {kind}, cannot be written as JSON")
-            unfit.__cause__ = error
+            unfit.__cause__ = error  # without the frames that hold the result: see `report`
             return self._failed(unfit, on_error, _with_type(unfit))
 
     async def _run(self, given: dict[str, Any], timeout_s: float, threads: ToolThreads) -> Any:

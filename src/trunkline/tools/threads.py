@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from ..tracebacks import of_application
+
 MAX_THREADS = 32
 
 T = TypeVar("T")
@@ -119,4 +121,5 @@ class _Call:
 
     def _log_late_failure(self, error: BaseException | None) -> None:
         if error is not None:
+            error = of_application(error)
             logger.error("the tool %s failed after its call was given up", self._name, exc_info=error)
