@@ -169,10 +169,9 @@ async def test_a_refused_port_shows_no_secret(transport: str) -> None:
         with pytest.raises(trunkline.ConnectFailed) as failure:
             await say(client)
         assert shown_by(failure.value) == []
-        if transport != "http":
-            with pytest.raises(trunkline.NetworkError) as cold:
-                await client.warm(model="echo")
-            assert shown_by(cold.value) == []
+        with pytest.raises(trunkline.TurnError) as cold:
+            await client.warm(model="echo")
+        assert shown_by(cold.value) == []
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -152,7 +152,7 @@ class HttpTransport:
 
     async def _get(self, url: str) -> None:
         client = await self._opened()
-        request = client.build_request("GET", url, headers=await self._request_headers())
+        request = client.build_request("GET", url, headers=await self._headers())
         request.url = _quiet_url()(request.url)
         import httpx2
 
