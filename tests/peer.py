@@ -83,6 +83,14 @@ class Peer:
         self.writer.write(b"".join(chunks))
 
     async def read(self) -> tuple[int, bytes]:
+        """The next frame, opcode and unmasked payload; PINGs are answered and passed over."""
+        while True:
+            opcode, payload = await self.read_frame()
+            if opcode != PING:
+                return opcode, payload
+            self.write(frame(PONG, payload))
+
+    async def read_frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and unmasked payload."""
         first, second = await self.reader.readexactly(2)
         assert first & 0x80, "the client fragmented a message"

@@ -106,6 +106,14 @@ def test_removed_arguments_are_unknown_keywords() -> None:
         (lambda: PoolLimits(max_age_s=NAN), "max_age_s"),
         (lambda: PoolLimits(age_jitter_s=-1), "age_jitter_s"),
         (lambda: PoolLimits(upkeep_s=0), "upkeep_s"),
+        (lambda: PoolLimits(ping_after_s=0), "ping_after_s"),
+        (lambda: PoolLimits(doubt_after_s=2), "doubt_after_s"),
+        (lambda: PoolLimits(dead_after_s=2), "dead_after_s"),
+        (lambda: PoolLimits(keepalive_idle_s=0), "keepalive_idle_s"),
+        (lambda: PoolLimits(keepalive_idle_s=2.5), "keepalive_idle_s"),  # type: ignore[arg-type]
+        (lambda: PoolLimits(keepalive_interval_s=40_000), "keepalive_interval_s"),
+        (lambda: PoolLimits(keepalive_probes=128), "keepalive_probes"),
+        (lambda: PoolLimits(unsent_bytes=0), "unsent_bytes"),
         (lambda: PoolLimits(max_keys=0), "max_keys"),
         (lambda: Hooks(turn_started=3), "turn_started"),  # type: ignore[arg-type]
         (lambda: Hooks(turn_finished=nothing), "turn_finished"),  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ WIRES = {"http", "httpx2", "picows", "select", "selectors", "socket", "ssl", "ur
 NOT_PURE = {*LOOPS, *WIRES, "importlib", "os", "random", "secrets", "sys", "time", "uuid"}
 CORE_DEPENDENCIES = {"picows", "msgspec", "httpx2"}
 THEIR_DEPENDENCIES = {"python_socks", "httpcore2"}
-"""Packages that picows and httpx2 require, without an extra; for SOCKS over HTTP only."""
+"""Packages that picows and httpx2 require, without an extra; for HTTP through proxies only."""
 
 
 @dataclass(frozen=True)
@@ -242,5 +242,5 @@ def test_only_the_command_line_imports_the_emulator() -> None:
 def test_the_library_needs_its_three_dependencies_and_no_extra() -> None:
     extras = {"opentelemetry"}
     for module in LIBRARY:
-        others = THEIR_DEPENDENCIES if module == "_network.socks" else set()
+        others = THEIR_DEPENDENCIES if module in ("_network.http_proxy", "_network.socks") else set()
         assert outer(module) <= {*sys.stdlib_module_names, *CORE_DEPENDENCIES, *extras, *others}, module

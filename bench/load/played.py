@@ -76,6 +76,12 @@ class Messages:
         for message in messages:
             self._receiver.on_message(message)
 
+    def ping(self) -> None:
+        """Do nothing."""
+
+    def signs(self) -> None:
+        """Nothing to judge the connection by."""
+
     def close(self, code: int = 1000) -> None:
         """Do nothing."""
 

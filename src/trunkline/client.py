@@ -61,8 +61,9 @@ class Client:
         replay_actions: also repeat failed requests whose hosted tools act (``mcp``), though an action may
             happen twice.
         transport: ``websocket``, ``http``, or ``auto``: WebSocket, and HTTP while WebSocket is unavailable.
-        ping_interval_s: the interval of pings on an idle socket, in seconds; a socket that does not answer
-            is closed.
+        ping_interval_s: the interval of PINGs on an idle socket, in seconds; a socket that does not answer
+            within ``limits.dead_after_s - limits.ping_after_s`` is closed. At most that time and this
+            interval together pass until a dead idle socket is found.
         ssl_context: a custom TLS context. Default: ``ssl.create_default_context()``, which reads
             SSL_CERT_FILE and SSL_CERT_DIR.
         proxy: the URL of a proxy, or an empty string for none. Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
@@ -91,7 +92,7 @@ class Client:
         max_buffered_events: int = 65_536,
         replay_actions: bool = False,
         transport: Literal["auto", "websocket", "http"] = "auto",
-        ping_interval_s: float = 20.0,
+        ping_interval_s: float = 4.0,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         log_content: bool = False,

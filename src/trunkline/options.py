@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ._protocol.lanes import MAX_IN_FLIGHT, MAX_NAMES
 from .arguments import check_count, check_flag, check_number
+
+_MAX_KEEPALIVE_S: Final = 32_767
+_MAX_PROBES: Final = 127
 
 
 class Phase(StrEnum):
@@ -123,6 +127,20 @@ class PoolLimits:
         age_jitter_s: the maximum random reduction of ``max_age_s``, in seconds, so that connections opened
             together are not replaced together.
         upkeep_s: the interval between checks of age and drains, in seconds.
+        ping_after_s: the silence of a connection, while a turn waits for events of it, after which a PING
+            is sent, in seconds. Any byte ends the silence. It does not begin before the request has left
+            this machine.
+        doubt_after_s: the same silence, after which the connection takes no new turns until a byte arrives,
+            in seconds.
+        dead_after_s: the same silence, after which the connection is given up and its turns are recovered,
+            in seconds. An idle connection has the same times, but its first PING is sent after
+            ``Client.ping_interval_s``. ``math.inf`` keeps silent connections.
+        keepalive_idle_s: the silence of a TCP connection after which the system probes it, in whole seconds.
+            Over HTTP, these probes alone find a dead peer.
+        keepalive_interval_s: the time between two probes, in whole seconds.
+        keepalive_probes: the number of unanswered probes after which the system ends the connection.
+        unsent_bytes: the number of bytes that the system takes from a request before they can be sent, so
+            that the progress of a large request is seen (``TCP_NOTSENT_LOWAT``).
         max_keys: the number of keys of ``Client.stream`` whose histories are remembered. Beyond it, the
             least recently used key is forgotten, and its next turn is sent in full.
     """
@@ -136,6 +154,13 @@ class PoolLimits:
     max_age_s: float = 3300.0
     age_jitter_s: float = 120.0
     upkeep_s: float = 5.0
+    ping_after_s: float = 2.0
+    doubt_after_s: float = 4.0
+    dead_after_s: float = 5.0
+    keepalive_idle_s: int = 4
+    keepalive_interval_s: int = 2
+    keepalive_probes: int = 2
+    unsent_bytes: int = 16 * 1024
     max_keys: int = 4096
 
     def __post_init__(self) -> None:
@@ -146,4 +171,11 @@ class PoolLimits:
         for name in ("drain_s", "max_age_s", "age_jitter_s"):
             check_number(getattr(self, name), f"PoolLimits.{name}")
         check_number(self.upkeep_s, "PoolLimits.upkeep_s", above=0)
+        check_number(self.ping_after_s, "PoolLimits.ping_after_s", above=0, finite=True)
+        check_number(self.doubt_after_s, "PoolLimits.doubt_after_s", above=self.ping_after_s)
+        check_number(self.dead_after_s, "PoolLimits.dead_after_s", above=self.ping_after_s)
+        check_count(self.keepalive_idle_s, "PoolLimits.keepalive_idle_s", most=_MAX_KEEPALIVE_S)
+        check_count(self.keepalive_interval_s, "PoolLimits.keepalive_interval_s", most=_MAX_KEEPALIVE_S)
+        check_count(self.keepalive_probes, "PoolLimits.keepalive_probes", most=_MAX_PROBES)
+        check_count(self.unsent_bytes, "PoolLimits.unsent_bytes", most=2**31 - 1)
         check_flag(self.close_abandoned, "PoolLimits.close_abandoned")

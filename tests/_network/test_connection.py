@@ -287,8 +287,9 @@ async def test_pings_are_answered_while_nobody_reads(server: Server, scripted: t
 
 async def test_a_server_that_answers_no_ping_is_left(server: Server) -> None:
     base_url = f"http://127.0.0.1:{server.port}/v1"
+    limits = PoolLimits(ping_after_s=runs_briefly(0.1), doubt_after_s=1.0, dead_after_s=runs_briefly(0.3))
     async with trunkline.Client(
-        base_url=base_url, api_key="sk-x", ping_interval_s=runs_briefly(0.1)
+        base_url=base_url, api_key="sk-x", ping_interval_s=runs_briefly(0.1), limits=limits
     ) as client:
         running = asyncio.create_task(client.warm(model="m"))
         await accepted(server)

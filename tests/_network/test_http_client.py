@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,6 +120,38 @@ async def test_the_environment_names_the_proxy(
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, 127.0.0.0/8")
     await talk(emulator, transport)
     assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "http", "socks5"])
+async def test_each_tcp_connection_finds_a_dead_peer(
+    emulator: Emulator, proxy: Proxy, transport: Any, scheme: str
+) -> None:
+    limits = trunkline.PoolLimits(keepalive_idle_s=40, unsent_bytes=12_345)
+    url = f"{scheme}://127.0.0.1:{proxy.port}" if scheme else ""
+    port = proxy.port if scheme else port_of(emulator)
+    async with client_of(emulator, transport=transport, proxy=url, limits=limits) as client:
+        await ask(client.conversation(model="echo"), "hello")
+        (connected,) = [sock for sock in sockets() if sock.getpeername()[1] == port]
+        assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        for name, value in {
+            "TCP_KEEPIDLE": 40,
+            "TCP_KEEPINTVL": 2,
+            "TCP_KEEPCNT": 2,
+            "TCP_NOTSENT_LOWAT": 12_345,
+            "TCP_USER_TIMEOUT": 0,
+        }.items():
+            assert connected.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value, name
+
+
+def sockets() -> list[socket.socket]:
+    """The connected sockets of this process."""
+    found = []
+    for each in gc.get_objects():
+        if isinstance(each, socket.socket) and each.fileno() != -1:
+            with suppress(OSError):
+                each.getpeername()
+                found.append(each)
+    return found
 
 
 async def test_the_argument_precedes_the_environment(

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from trunkline._network.websocket import dial
+from trunkline import PoolLimits
+from trunkline._network.tcp import socket_options
+from trunkline._network.websocket import WebSocket, dial
 from trunkline.errors import ConfigurationError, ConnectFailed, ConnectionLost, UpgradeRefused
 
 from ..peer import PING, PONG, TEXT, Open, Recorder, Server, close_frame, frame
+from ..waiting import soon, until
 
 pytestmark = pytest.mark.usefixtures("complaints", "no_proxy")
 
@@ -79,19 +82,59 @@ async def test_buffered_bytes_are_those_that_the_kernel_has_not_taken(opened: Op
     assert websocket.buffered_bytes == 0
 
 
-async def test_answered_pings_keep_the_socket(opened: Open) -> None:
-    websocket, peer, receiver = await opened(ping_interval_s=0.5, ping_timeout_s=0.5)
-    for _ in range(2):
-        opcode, payload = await peer.read()
-        assert opcode == PING
-        peer.write(frame(PONG, payload))
+async def test_the_answer_to_a_ping_is_a_sign_and_no_message(opened: Open) -> None:
+    websocket, peer, receiver = await opened()
+    before = websocket.signs()
+    websocket.ping()
+    assert (await peer.read_frame())[0] == PING
+    peer.write(frame(PONG))
+    assert before is not None
+    await until(lambda: received(websocket) > before.received, "the PONG has arrived")
+    assert receiver.messages == []
     assert websocket.is_open
-    assert receiver.errors == []
 
 
-async def test_a_ping_has_to_be_answered_before_the_next_is_due(opened: Open) -> None:
-    _, _, receiver = await opened(ping_interval_s=0.01, ping_timeout_s=3600)
-    assert "did not answer a ping within 0.01 s" in str(await receiver.closed)
+async def test_a_part_of_a_message_is_a_sign(opened: Open) -> None:
+    websocket, peer, receiver = await opened()
+    before, whole = received(websocket), frame(TEXT, b"x" * 1000)
+    peer.write(whole[:500])
+    await until(lambda: received(websocket) == before + 500, "the half has arrived")
+    assert receiver.messages == []
+
+
+async def test_bytes_that_leave_are_a_sign(opened: Open) -> None:
+    websocket, peer, _ = await opened(tcp_options=socket_options(PoolLimits()))
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    websocket.send(b"x" * (4 * 2**20))
+    before = websocket.signs()
+    assert before is not None
+    assert before.is_leaving
+    reading = asyncio.create_task(peer.read())
+    peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await soon(reading)
+
+    def has_left() -> bool:
+        signs = websocket.signs()
+        return signs is not None and not signs.is_leaving
+
+    await until(has_left, "the acknowledgement of the last byte has arrived")
+    after = websocket.signs()
+    assert after is not None
+    assert after.departed > before.departed
+
+
+async def test_a_socket_that_has_ended_gives_no_signs(opened: Open) -> None:
+    websocket, _, _ = await opened()
+    websocket.abort()
+    assert websocket.signs() is None
+    websocket.ping()  # does nothing
+    await websocket.wait_closed()
+
+
+def received(websocket: WebSocket) -> int:
+    signs = websocket.signs()
+    assert signs is not None
+    return signs.received
 
 
 async def refusal(server: Server, answer: bytes) -> UpgradeRefused | ConnectFailed:

@@ -41,6 +41,7 @@ class Exchange:
 
     lane = connection = None
     may_go_on = is_barren = False
+    departed_at = 0.0
     abandoned = 0
 
     def send(self, *, looks_up: bool) -> Any:

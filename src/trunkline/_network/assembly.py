@@ -15,6 +15,7 @@ from .endpoint import Endpoint
 from .http import HttpTransport
 from .pool import LARGEST_FRAME, Pool
 from .redials import UNREACHED, Redials
+from .tcp import socket_options
 from .transports import Transport, Transports
 from .wakeups import Wakeups
 from .world import World
@@ -43,7 +44,7 @@ def assembled(
         mode: which transports are used.
         limits: the bounds of the pool.
         connect_s: the time limit of one dial, in seconds; ``None`` for none.
-        ping_interval_s: the interval of pings, in seconds.
+        ping_interval_s: the silence of an idle connection after which a PING is sent, in seconds.
         ssl_context: as for `Client`.
         proxy: as for `Client`.
         log_content: as for `Client`.
@@ -51,6 +52,7 @@ def assembled(
     """
     wakeups, counters = Wakeups(), PoolCounters()
     redials = Redials(world)
+    tcp_options = socket_options(limits)
     dialler = Dialler(
         credentials,
         wakeups,
@@ -60,7 +62,7 @@ def assembled(
         repeats=_UNREACHABLE if mode is Transport.AUTO else UNREACHED,
         connect_s=connect_s,
         ssl_context=ssl_context,
-        ping_interval_s=ping_interval_s,
+        tcp_options=tcp_options,
         proxy=proxy,
     )
     pool = Pool(
@@ -68,6 +70,7 @@ def assembled(
         named_lanes=endpoint.lanes,
         limits=limits,
         connect_s=connect_s,
+        ping_idle_s=ping_interval_s,
         # The limit of OpenAI is known. Elsewhere HTTP spares the other turns of a socket the attempt.
         largest_shared=LARGEST_FRAME if endpoint.is_openai or mode is Transport.WEBSOCKET else LARGE_BYTES,
         counters=counters,
@@ -81,6 +84,7 @@ def assembled(
         world.clock,
         connect_s=connect_s,
         ssl_context=ssl_context,
+        tcp_options=tcp_options,
         proxy=proxy,
         log_content=log_content,
     )

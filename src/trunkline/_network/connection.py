@@ -4,12 +4,16 @@ A connection exists from the moment it is needed: turns take their places on its
 the dial together. It is always read. When it ends, each turn on it gets one failure. Its states::
 
     DIALLING ──dialled──▶ READY ──retire──▶ RETIRED ──last run ended──▶ CLOSING ──on_close──▶ CLOSED
-        │                   │                  │                           ▲                    ▲
-        │                   └──────────────────┴── shut, violation ────────┘                    │
+        │                 │  ▲ bytes           ▲  │                        ▲                    ▲
+        │         silence ▼  │                 │  │                        │                    │
+        │                DOUBTED ────retire────┘  │                        │                    │
+        │                   └─────────────────────┴── shut, violation, ────┘                    │
+        │                                             dead peer                                 │
         └── the dial failed; the socket was lost (from every state) ────────────────────────────┘
 
     DIALLING  turns may be placed; none can be sent.
     READY     turns are placed and sent.
+    DOUBTED   the answer to a PING is late: runs in flight may end; no turn is placed.
     RETIRED   runs in flight may end; no turn is placed.
     CLOSING   every run has ended; the socket is not gone yet.
     CLOSED    the socket is gone, or was never made.
@@ -24,6 +28,7 @@ from enum import IntEnum, auto
 from functools import partial
 from typing import Final, TypeAlias
 
+from .._decisions.liveness import Liveness, Patience, Verdict
 from .._observe.metrics import PoolCounters
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
@@ -45,6 +50,7 @@ class ConnectionState(IntEnum):
 
     DIALLING = auto()
     READY = auto()
+    DOUBTED = auto()
     RETIRED = auto()
     CLOSING = auto()
     CLOSED = auto()
@@ -57,7 +63,18 @@ _TRANSITIONS: Final = {
         ConnectionState.CLOSING,
         ConnectionState.CLOSED,
     },
-    ConnectionState.READY: {ConnectionState.RETIRED, ConnectionState.CLOSING, ConnectionState.CLOSED},
+    ConnectionState.READY: {
+        ConnectionState.DOUBTED,
+        ConnectionState.RETIRED,
+        ConnectionState.CLOSING,
+        ConnectionState.CLOSED,
+    },
+    ConnectionState.DOUBTED: {
+        ConnectionState.READY,
+        ConnectionState.RETIRED,
+        ConnectionState.CLOSING,
+        ConnectionState.CLOSED,
+    },
     ConnectionState.RETIRED: {ConnectionState.CLOSING, ConnectionState.CLOSED},
     ConnectionState.CLOSING: {ConnectionState.CLOSED},
     ConnectionState.CLOSED: set[ConnectionState](),
@@ -66,6 +83,7 @@ _TRANSITIONS: Final = {
 
 # Bound once: looking up a member of an enumeration costs more than comparing it.
 _READY: Final = ConnectionState.READY
+_DOUBTED: Final = ConnectionState.DOUBTED
 _RETIRED: Final = ConnectionState.RETIRED
 
 
@@ -77,6 +95,7 @@ class Connection:
         lanes: its lanes.
         counters: where answers without a reader are counted.
         world: the clock, for ages and drains, and chance, for the jitter of its age.
+        patience: the silence of the server that is accepted.
         on_change: called when a place became free, or the connection stopped taking turns.
         log: the log of its frames; ``None`` for none.
 
@@ -94,6 +113,7 @@ class Connection:
         lanes: Lanes,
         counters: PoolCounters,
         world: World,
+        patience: Patience,
         on_change: Callable[[Connection], None],
         log: WireLog | None = None,
     ) -> None:
@@ -106,6 +126,8 @@ class Connection:
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
         self._clock = world.clock
+        self._patience = patience
+        self._liveness: Liveness | None = None  # of the socket, once it is open
         self._call_later = world.call_later
         self._on_change = on_change
         self._log = log
@@ -128,6 +150,16 @@ class Connection:
     def takes_turns(self) -> bool:
         """Whether new turns may be placed here."""
         return self._state <= _READY
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the socket is open, and turns may be placed here now or later."""
+        return self._state is _READY or self._state is _DOUBTED
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether no turn will be placed here any more."""
+        return self._state >= _RETIRED
 
     @property
     def is_dialling(self) -> bool:
@@ -187,8 +219,8 @@ class Connection:
 
     def retire(self) -> None:
         """Take no new turns, and close after the last run."""
-        if self.takes_turns:
-            self._enter(ConnectionState.RETIRED)
+        if not self.is_leaving:
+            self._enter(_RETIRED)
             self._note("takes no new turns")
         self._close_if_unused()
         self._on_change(self)
@@ -225,6 +257,76 @@ class Connection:
         """Wait until the socket is gone."""
         if self._socket is not None:
             await self._socket.wait_closed()
+
+    # The life of the peer.
+
+    def look(self) -> tuple[Verdict, float] | None:
+        """Judge whether the peer lives, and send a PING that is due.
+
+        Returns the verdict and the time until the next look, in seconds; ``None`` if the socket is not open.
+        A dead connection is left to the caller: see `give_up`.
+        """
+        liveness, socket = self._observe()
+        if liveness is None or socket is None:
+            return None
+        verdict, next_s = liveness.judge(self._clock(), self._waiting_since())
+        if verdict is Verdict.PING:
+            socket.ping()
+        elif verdict is Verdict.DOUBTED and self._state is _READY:
+            self._note("is doubted: the answer to a ping is late")
+            self._enter(_DOUBTED)
+        elif verdict is Verdict.ALIVE and self._state is _DOUBTED:
+            self._note("is not doubted any more")
+            self._enter(_READY)
+            self._on_change(self)
+        return verdict, next_s
+
+    def question(self) -> None:
+        """Require a sign of life soon: the server did not answer a request in time."""
+        liveness, socket = self._observe()
+        if liveness is not None and socket is not None and liveness.question(self._clock()):
+            socket.ping()
+
+    def suspect(self) -> None:
+        """Take no turn before a sign of life, if there was none lately: the peer of another one is dead."""
+        liveness, _ = self._observe()
+        if liveness is None or self._clock() - liveness.heard_at < self._patience.dead_s:
+            return
+        self.question()
+        if self._state is _READY:
+            self._enter(_DOUBTED)
+
+    def give_up(self) -> None:
+        """End every run and drop the socket: the peer is dead."""
+        within_s = self._liveness.answer_within_s if self._liveness is not None else self._patience.dead_s
+        failure = Failure.lost(f"the server did not answer a ping within {within_s:g} s")
+        self._note("is dead: %s", failure.message)
+        self._end(failure)
+        self.abort()
+
+    @property
+    def departed_at(self) -> float:
+        """When a part of the requests that were sent was last seen to leave this machine."""
+        liveness, _ = self._observe()
+        return liveness.departed_at if liveness is not None else 0.0
+
+    def _observe(self) -> tuple[Liveness | None, Socket | None]:
+        """Note what has moved on the socket. Nothing if it is not open."""
+        liveness, socket = self._liveness, self._socket
+        if liveness is None or socket is None or self._state >= ConnectionState.CLOSING:
+            return None, None
+        signs = socket.signs()
+        if signs is None:
+            return None, None
+        liveness.observe(signs, self._clock())
+        return liveness, socket
+
+    def _waiting_since(self) -> float | None:
+        """When the oldest request was sent that has a reader; ``None`` without one."""
+        if not self.lanes.in_flight:
+            return None
+        waiting = (run.sent_at for run in self.lanes.runs if run.was_sent and run.sink is not None)
+        return min(waiting, default=None)
 
     # What an exchange does.
 
@@ -346,6 +448,8 @@ class Connection:
         if self._dialled.done():
             return
         self.opened_at = self._clock()
+        if self._socket is not None:
+            self._liveness = Liveness(self._patience, self.opened_at)
         if failure is not None:
             self._note("could not be made: %s", failure.message)
             self._counters.add("failed_dials")
@@ -364,6 +468,7 @@ class Connection:
             return self._end_of or Failure.lost(f"the connection was lost before the {kind} was sent")
         record(run)
         run.size_bytes = len(frame)
+        run.sent_at = self._clock()
         try:
             socket.send(frame)
         except ConnectionLost as error:  # the socket ended inside of the call

@@ -1,4 +1,4 @@
-"""Dialler: opens the sockets of one client with its credentials, TLS context, proxy and ping settings.
+"""Dialler: opens the sockets of one client with its credentials, TLS context, socket options and proxy.
 
 It does not reference the client. The pool and its tasks reference the dialler, and must not keep a
 dropped client.
@@ -7,13 +7,14 @@ dropped client.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ..errors import ConnectFault, UpgradeRefused
 from .connection import Connect
 from .credentials import Credentials
 from .receiver import Dialling
 from .redials import Redials
+from .tcp import SocketOption
 from .wakeups import Wakeups
 from .world import Socket, World
 
@@ -29,7 +30,7 @@ class Dialler:
         repeats: the faults after which a dial is repeated.
         connect_s: the time limit of a dial with its repetitions, in seconds; ``None`` for none.
         ssl_context: as for `Client`.
-        ping_interval_s: as for `Client`.
+        tcp_options: the options of each TCP socket.
         proxy: as for `Client`.
     """
 
@@ -43,7 +44,7 @@ class Dialler:
         repeats: Collection[ConnectFault],
         connect_s: float | None,
         ssl_context: ssl.SSLContext | None,
-        ping_interval_s: float,
+        tcp_options: Sequence[SocketOption],
         proxy: str | None,
     ) -> None:
         self._world = world
@@ -53,7 +54,7 @@ class Dialler:
         self._credentials = credentials
         self._wakeups = wakeups
         self._ssl_context = ssl_context
-        self._ping_interval_s = ping_interval_s
+        self._tcp_options = tcp_options
         self._proxy = proxy
 
     def __call__(self, url: str) -> Connect:
@@ -86,7 +87,7 @@ class Dialler:
             receiver=receiver,
             wakeups=self._wakeups,
             ssl_context=self._ssl_context,
-            ping_interval_s=self._ping_interval_s,
+            tcp_options=self._tcp_options,
             proxy=self._proxy,
         )
 

@@ -75,6 +75,10 @@ class Exchange(Protocol):
         """The connection, to be avoided after a failure; ``None`` over HTTP."""
 
     @property
+    def departed_at(self) -> float:
+        """When a part of the request was last seen to leave this machine."""
+
+    @property
     def may_go_on(self) -> bool:
         """Whether a successor may follow the response that has ended."""
 
@@ -158,6 +162,11 @@ class SocketExchange:
         return self._run.lane
 
     @property
+    def departed_at(self) -> float:
+        """When a part of the requests on the connection was last seen to leave this machine."""
+        return self.connection.departed_at
+
+    @property
     def may_go_on(self) -> bool:
         """Whether a successor may follow the response that has ended."""
         return self._run.state is RunState.AWAITING
@@ -168,8 +177,9 @@ class SocketExchange:
         return not self.connection.has_received
 
     def distrust(self) -> None:
-        """Place no new turn on the connection. Responses that have begun may end."""
+        """Place no new turn on the connection. Responses on it may end, if the server answers a PING soon."""
         self.connection.retire()
+        self.connection.question()
 
     def send(self, *, looks_up: bool) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""

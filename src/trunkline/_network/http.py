@@ -34,6 +34,7 @@ from .reasons import system_message, unresolved, untrusted
 from .redials import UNREACHED, Redials
 from .route import Route, route_to
 from .sse import read_events
+from .tcp import SocketOption
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,6 +52,7 @@ class HttpTransport:
         clock: monotonic time in seconds.
         connect_s: the time limit of connecting, in seconds.
         ssl_context: as for `Client`.
+        tcp_options: the options of each TCP socket.
         proxy: as for `Client`.
         log_content: as for `Client`.
 
@@ -67,6 +69,7 @@ class HttpTransport:
         *,
         connect_s: float | None,
         ssl_context: ssl.SSLContext | None = None,
+        tcp_options: Sequence[SocketOption] = (),
         proxy: str | None = None,
         log_content: bool = False,
     ) -> None:
@@ -76,6 +79,7 @@ class HttpTransport:
         self._clock = clock
         self._connect_s = connect_s
         self._ssl_context = ssl_context
+        self._tcp_options = tcp_options
         self._proxy = proxy
         self.authority: str = urlsplit(url).netloc
         self._client: httpx2.AsyncClient | None = None
@@ -210,7 +214,7 @@ class HttpTransport:
         # The same reading of proxy, environment and certificates as for a WebSocket.
         route = route_to(self._url, self._proxy)
         self.authority = str(route)
-        return http_client(route, self._ssl_context, connect_s=self._connect_s)
+        return http_client(route, self._ssl_context, connect_s=self._connect_s, tcp_options=self._tcp_options)
 
     @property
     def was_used(self) -> bool:
@@ -275,6 +279,7 @@ class HttpExchange:
     Attributes:
         lane: always ``None``: HTTP has no lanes.
         connection: always ``None``: the HTTP client chooses the connection.
+        departed_at: when a part of the request was last seen to leave; 0 for a small request.
         may_go_on: always ``False``: a response over HTTP cannot be steered.
         is_barren: always ``False``: there is no socket.
     """
@@ -298,6 +303,7 @@ class HttpExchange:
         self._transport = transport
         self._request = request
         self._plan = plan
+        self.departed_at: float = 0.0
         self._sink = LoggedSink(sink, log) if log is not None else sink
         self._log = log
         self._task: asyncio.Task[None] | None = None

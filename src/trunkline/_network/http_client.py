@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 
 import httpx2
 
 from ..errors import ConnectFailed
+from .http_proxy import ProxyTransport
 from .route import Route, authority
+from .tcp import SocketOption
 from .websocket import default_ssl_context
 
 
 def http_client(
-    route: Route, ssl_context: ssl.SSLContext | None, *, connect_s: float | None
+    route: Route,
+    ssl_context: ssl.SSLContext | None,
+    *,
+    connect_s: float | None,
+    tcp_options: Sequence[SocketOption] = (),
 ) -> httpx2.AsyncClient:
     """An HTTP client whose connections take a route. Requests have no time limit after connecting.
 
@@ -20,6 +27,7 @@ def http_client(
         route: the server, and its proxy.
         ssl_context: for ``https`` servers and proxies; by default as for a WebSocket.
         connect_s: the time limit of connecting, in seconds; ``None`` for none.
+        tcp_options: the options of each TCP socket.
 
     Raises:
         ConnectFailed: the route has a SOCKS proxy, and a package that SOCKS needs is missing.
@@ -32,39 +40,22 @@ def http_client(
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
     transport: httpx2.AsyncHTTPTransport
     if route.proxy is not None and route.proxy.startswith("socks"):
-        transport = _socks_transport(route, context, limits)
+        transport = _socks_transport(route, context, limits, tcp_options)
     elif route.proxy is not None:
-        transport = _ProxyTransport(route, context, limits)
+        transport = ProxyTransport(route, context, limits, tcp_options)
     else:
-        transport = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        transport = httpx2.AsyncHTTPTransport(
+            verify=context, trust_env=False, limits=limits, socket_options=tcp_options
+        )
     timeout = httpx2.Timeout(None, connect=connect_s)  # other deadlines are those of the turn
     return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
 
 
-class _ProxyTransport(httpx2.AsyncHTTPTransport):
-    """The transport of an HTTP client whose requests go through an ``http`` or ``https`` proxy."""
-
-    def __init__(self, route: Route, context: ssl.SSLContext, limits: httpx2.Limits) -> None:
-        # An https proxy is verified as the server is.
-        proxy = httpx2.Proxy(route.proxy or "", ssl_context=context if route.secure_proxy else None)
-        super().__init__(verify=context, trust_env=False, limits=limits, proxy=proxy)
-        self._route = route
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        try:
-            response = await super().handle_async_request(request)
-        except httpx2.ProxyError as error:  # the message is the status of its answer to CONNECT
-            raise ConnectFailed(f"cannot connect to {self._route}: the proxy answered {error}") from error
-        if response.status_code == 407:  # of the proxy: a request to an http server needs no CONNECT
-            await response.aclose()
-            status = f"{response.status_code} {response.reason_phrase}"
-            problem = f"cannot connect to {self._route}: the proxy answered {status}"
-            raise ConnectFailed(problem, fault="final")
-        return response
-
-
 def _socks_transport(
-    route: Route, context: ssl.SSLContext, limits: httpx2.Limits
+    route: Route,
+    context: ssl.SSLContext,
+    limits: httpx2.Limits,
+    tcp_options: Sequence[SocketOption],
 ) -> httpx2.AsyncHTTPTransport:
     try:
         from .socks import SocksTransport
@@ -73,7 +64,7 @@ def _socks_transport(
         where = authority(route.host, route.port)
         problem = f"HTTP through the SOCKS proxy {where} needs the package {missing}; install it"
         raise ConnectFailed(f"{problem}, or name the server in NO_PROXY", fault="final") from error
-    return SocksTransport(route, ssl_context=context, limits=limits)
+    return SocksTransport(route, ssl_context=context, limits=limits, tcp_options=tcp_options)
 
 
 __all__ = ["http_client"]

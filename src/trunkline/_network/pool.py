@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+from .._decisions.liveness import Patience
 from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
 from .._decisions.request import Request
 from .._observe.metrics import PoolCounters, PoolState
@@ -27,6 +28,7 @@ from ..options import PoolLimits
 from .background import cancel, in_background
 from .connection import Connect, Connection
 from .exchange import SocketExchange
+from .pulse import Pulse
 from .world import Timer, World
 
 LARGEST_FRAME: Final = 16 * 2**20
@@ -51,6 +53,7 @@ class Pool:
         connect: gives, for a URL, the function that dials it.
         named_lanes: the endpoint has lanes.
         limits: the bounds.
+        ping_idle_s: the silence of an idle connection after which a PING is sent, in seconds.
         largest_shared: the number of bytes above which a request is not sent on a socket with other turns,
             which would end with it if the server refuses its size.
         connect_s: the time limit of a dial, in seconds.
@@ -66,6 +69,7 @@ class Pool:
         named_lanes: bool,
         limits: PoolLimits,
         connect_s: float | None,
+        ping_idle_s: float,
         largest_shared: int = LARGEST_FRAME,
         counters: PoolCounters,
         world: World,
@@ -88,6 +92,13 @@ class Pool:
         self._is_placing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._upkeep: Timer | None = None
+        self._patience = Patience(
+            ping_after_s=limits.ping_after_s,
+            ping_idle_s=ping_idle_s,
+            doubt_s=limits.doubt_after_s - limits.ping_after_s,
+            dead_s=limits.dead_after_s - limits.ping_after_s,
+        )
+        self._pulse = Pulse(lambda: self.connections + self._closing, self._patience, world)
         self._closed = False
 
     @property
@@ -103,7 +114,7 @@ class Pool:
     def state(self) -> PoolState:
         """The connections at this moment."""
         group = self.connections
-        open_ones = [each for each in group if each.is_ready]
+        open_ones = [each for each in group if each.is_open]
         open_ones += [each for each in self._closing if each.is_closing]
         return PoolState(
             sockets=len(open_ones),
@@ -241,16 +252,19 @@ class Pool:
         log = wire_log(f"connection {number}", shows_content=self._log_content)
         if log is not None:
             log.note("dials %s", shown(url))
-        connection = Connection(number, lanes, self._counters, self._world, self._on_change, log)
+        connection = Connection(
+            number, lanes, self._counters, self._world, self._patience, self._on_change, log
+        )
         self._connections.setdefault(url, []).append(connection)
         self._in_background(connection.dial(self._connect(url), self._connect_s))
         if self._upkeep is None:
             self._plan_upkeep()
+        self._pulse.begin()
         return connection
 
     def _on_change(self, connection: Connection) -> None:
         """A place became free, or a connection became ready, retired or ended."""
-        if not connection.takes_turns:
+        if connection.is_leaving:
             refused_bytes = connection.refused_bytes
             # A server that refuses a small message has another reason than its size.
             if refused_bytes is not None and refused_bytes > _SMALL_FRAME:
@@ -338,6 +352,7 @@ class Pool:
         self._closed = True
         if self._upkeep is not None:
             self._upkeep.cancel()
+        self._pulse.end()
         cancel(self._tasks)
         queues, self._queues = self._queues, {}
         for queue in queues.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from python_socks.async_.asyncio import Proxy
 from ..errors import ConnectFailed
 from .reasons import system_message
 from .route import Route
-from .tcp import connect
+from .tcp import SocketOption, connect
 from .translation import translated
 
 _NO_LIMIT_S = 24 * 3600.0  # python-socks has a time limit of a minute if none is given
@@ -34,9 +34,17 @@ class SocksTransport(httpx2.AsyncHTTPTransport):
         route: the route, with the proxy.
         ssl_context: the TLS context for the server.
         limits: the bounds of the connection pool.
+        tcp_options: the options of each TCP socket.
     """
 
-    def __init__(self, route: Route, *, ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        ssl_context: ssl.SSLContext,
+        limits: httpx2.Limits,
+        tcp_options: Sequence[SocketOption] = (),
+    ) -> None:
         super().__init__(verify=ssl_context, trust_env=False, limits=limits)
         # httpx2 has no argument for the network of its pool. The pool it has made is unused.
         self._pool = httpcore2.AsyncConnectionPool(
@@ -44,7 +52,7 @@ class SocksTransport(httpx2.AsyncHTTPTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_SocksNetwork(route),
+            network_backend=_SocksNetwork(route, tcp_options),
         )
 
 
@@ -54,19 +62,21 @@ class _Tcp(Proxy):
     It races the addresses of the proxy, and its errors are those of a WebSocket.
     """
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, tcp_options: Sequence[SocketOption]) -> None:
         super().__init__(ProxyType.SOCKS5, route.host, route.port)
         self._route = route
+        self._tcp_options = tcp_options
 
     async def connect(
         self, dest_host: str, dest_port: int, timeout: float | None = None, **kwargs: Any
     ) -> socket.socket:
-        return await connect(self._route)
+        return await connect(self._route, self._tcp_options)
 
 
 class _SocksNetwork(httpcore2.AsyncNetworkBackend):
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, tcp_options: Sequence[SocketOption]) -> None:
         self._route = route
+        self._tcp_options = tcp_options
 
     async def connect_tcp(
         self,
@@ -78,7 +88,7 @@ class _SocksNetwork(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         limit_s = timeout if timeout is not None else _NO_LIMIT_S
         try:
-            proxy = Proxy.from_url(self._route.proxy or "", forward=_Tcp(self._route))
+            proxy = Proxy.from_url(self._route.proxy or "", forward=_Tcp(self._route, self._tcp_options))
             sock = await proxy.connect(host, port, timeout=limit_s)
         except ProxyTimeoutError:
             raise ConnectFailed(f"cannot connect to {self._route} within {limit_s:g} s") from None

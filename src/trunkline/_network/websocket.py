@@ -11,27 +11,23 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
+from .._decisions.liveness import Signs
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
-from .background import keep
-from .listener import FrameListener, ListenerState
+from .listener import CountingListener, FrameListener, ListenerState
 from .receiver import Receiver
 from .route import Route, route_to
-from .tcp import connect, discard
+from .tcp import SocketOption, connect, discard, kernel_signs
 from .translation import translated
 from .wakeups import Wakeups
 
 # picows logs the upgrade request, with its Authorization header, and the exceptions of callbacks. All of them
 # reach the receiver or are raised here, so that its logger is disabled at every level.
 _SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
-
-
-# The qualified name of the coroutine that picows runs for each connection if ``enable_auto_ping`` is set.
-_PINGS = "WSProtocol._auto_ping_loop"
 
 
 class WebSocket:
@@ -47,6 +43,7 @@ class WebSocket:
         self._tcp = transport.underlying_transport
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._written_bytes = 0
 
     def __repr__(self) -> str:
         return f"<WebSocket {'open' if self.is_open else 'closed'}>"
@@ -77,7 +74,30 @@ class WebSocket:
         """
         if not self.is_open:  # picows drops messages after a CLOSE without an exception
             raise ConnectionLost("the connection is closed; nothing was sent", sent=False)
+        self._written_bytes += len(payload)
         self._wire.send(WSMsgType.TEXT, payload)
+
+    def ping(self) -> None:
+        """Send a PING. Does nothing if the connection is not open."""
+        if self.is_open:
+            self._wire.send_ping()
+
+    def signs(self) -> Signs | None:
+        """Counters of bytes that have arrived and left; ``None`` once the connection has ended.
+
+        Where the kernel does not count them, the frames that have arrived are counted.
+        """
+        if not self.is_open:
+            return None
+        buffered_bytes = self.buffered_bytes
+        try:
+            signs = kernel_signs(self._sock, buffered_bytes)
+        except OSError:
+            return None
+        if signs is not None:
+            return signs
+        departed = self._written_bytes - buffered_bytes
+        return Signs(self._listener.frames, departed, is_leaving=bool(buffered_bytes))
 
     def close(self, code: int = 1000) -> None:
         """Send a CLOSE frame. Messages are delivered until the server answers it or the time limit passes.
@@ -127,8 +147,7 @@ async def dial(
     receiver: Receiver,
     wakeups: Wakeups | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    ping_interval_s: float = 20.0,
-    ping_timeout_s: float = 20.0,
+    tcp_options: Sequence[SocketOption] = (),
     max_message_bytes: int = 64 * 2**20,
     close_timeout_s: float = 2.0,
     proxy: str | None = None,
@@ -142,9 +161,7 @@ async def dial(
         wakeups: resumes the tasks that wait for messages, after the socket buffer is parsed.
         ssl_context: for ``wss`` and ``https`` proxies; by default certificates and names are verified against
             the authorities of the system.
-        ping_interval_s: the silence after which a PING is sent.
-        ping_timeout_s: the time limit of its PONG, after which the connection ends; at most
-            ``ping_interval_s``.
+        tcp_options: the options of the TCP socket.
         max_message_bytes: a larger message, in one frame or in several, ends the connection.
         close_timeout_s: the time limit of the answer to a CLOSE, and of sending buffered bytes before it.
         proxy: ``http://``, ``https://``, ``socks5://`` or ``socks4://``; empty for none. By default the
@@ -159,17 +176,16 @@ async def dial(
     Cancelling leaves no socket, task or transport open.
     """
     _check(headers)
-    ping_timeout_s = min(ping_timeout_s, ping_interval_s)  # picows requires it
     route = route_to(url, proxy)
     context = ssl_context or default_ssl_context() if route.secure or route.secure_proxy else None
-    listener = FrameListener(
+    sock = await connect(route, tcp_options)
+    listener_of = FrameListener if _is_counted(sock) else CountingListener
+    listener = listener_of(
         receiver,
         wakeups or Wakeups(),
         max_message_bytes=max_message_bytes,
-        ping_timeout_s=ping_timeout_s,
         close_timeout_s=close_timeout_s,
     )
-    sock = await connect(route)
     try:
         await ws_connect(
             lambda request, response: listener,
@@ -177,10 +193,8 @@ async def dial(
             ssl_context=context if route.secure else None,
             websocket_handshake_timeout=None,
             logger_name=_SILENT,
-            enable_auto_ping=True,
+            enable_auto_ping=False,  # `Pulse` sends them
             enable_auto_pong=False,  # the listener bounds the answers
-            auto_ping_idle_timeout=ping_interval_s,
-            auto_ping_reply_timeout=ping_timeout_s,
             max_frame_size=max_message_bytes,  # 10 MiB by default, less than some final responses
             extra_headers=headers,
             max_redirects=0,  # picows would send the Authorization header to the other server
@@ -193,7 +207,6 @@ async def dial(
             # of truststore have none there.
             use_aiofastnet=None if context is None else False,
         )
-        _keep_pings()
         return WebSocket(listener, _connected(listener, route), sock)
     except BaseException as error:
         listener.mute()
@@ -213,15 +226,11 @@ def default_ssl_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _keep_pings() -> None:
-    """Keep the tasks in which picows sends PINGs, so that they can be ended if their event loop is closed.
-
-    picows gives no access to the task of a connection, so that it is found by name. Tasks of other users of
-    picows are kept too, which only prevents the report of asyncio that they were destroyed while pending.
-    """
-    for task in asyncio.all_tasks():
-        if getattr(task.get_coro(), "__qualname__", None) == _PINGS:
-            keep(task)
+def _is_counted(sock: socket.socket) -> bool:
+    """Whether the kernel counts the bytes of a connection."""
+    with suppress(OSError):
+        return kernel_signs(sock, 0) is not None
+    return False
 
 
 def _check(headers: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .._decisions.liveness import Signs
 from .receiver import Receiver
 
 
@@ -28,6 +29,12 @@ class Socket(Protocol):
         Raises:
             ConnectionLost: the socket is not open; nothing was written.
         """
+
+    def ping(self) -> None:
+        """Send a PING. Its answer counts as received. Does nothing if the socket is not open."""
+
+    def signs(self) -> Signs | None:
+        """Counters of bytes that have arrived and left; ``None`` once the socket has ended."""
 
     def close(self, code: int = 1000) -> None:
         """Send a CLOSE frame. Messages may still arrive."""
@@ -92,4 +99,4 @@ class World:
     dial: Dial = _dial
 
 
-__all__ = ["Dial", "Receiver", "Socket", "Timer", "World"]
+__all__ = ["Dial", "Receiver", "Signs", "Socket", "Timer", "World"]

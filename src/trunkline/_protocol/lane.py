@@ -76,7 +76,8 @@ class Run:
         steers_sent: how many steers were sent.
         steers_acknowledged: how many of them were accepted or refused. Servers answer them in order.
         accepted: accepted steers that are not part of a response yet.
-        left_at: when it was abandoned, on the clock of the connection.
+        sent_at: when its request was handed to the socket, on the clock of the connection.
+        left_at: when it was abandoned, on the same clock.
         fork_of: the lane whose latest response it continues from another lane, until it is in progress.
         size_bytes: the size of its latest frame.
     """
@@ -90,6 +91,7 @@ class Run:
         "lane",
         "left_at",
         "response_id",
+        "sent_at",
         "sink",
         "size_bytes",
         "state",
@@ -109,6 +111,7 @@ class Run:
         self.steers_sent: int = 0
         self.steers_acknowledged: int = 0
         self.accepted: int = 0
+        self.sent_at: float = 0.0
         self.left_at: float = 0.0
         self.size_bytes: int = 0
         self._drained: Response | None = None

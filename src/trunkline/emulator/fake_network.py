@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
-from .._network.world import Receiver
+from .._network.world import Receiver, Signs
 from ..errors import ConnectionLost, NetworkError
 
 Answer = Callable[[dict[str, Any]], Iterable[Mapping[str, Any]]]
@@ -84,6 +84,8 @@ class FakeSocket:
         headers: the headers of the upgrade request.
         sent: what the client sent, as plain JSON, oldest first.
         is_open: whether the client can send.
+        pings: the number of PINGs of the client.
+        answers_pings: whether each PING is answered at once.
     """
 
     def __init__(
@@ -93,6 +95,9 @@ class FakeSocket:
         self.headers: dict[str, str] = dict(headers)
         self.sent: list[dict[str, Any]] = []
         self.is_open: bool = True
+        self.pings: int = 0
+        self.answers_pings: bool = True
+        self._received = 0
         self._receiver = receiver
         self._answer = answer
         self._gone = asyncio.Event()
@@ -110,7 +115,17 @@ class FakeSocket:
         """Bring events to the client. Does nothing once the socket is closed."""
         for event in events:
             if self.is_open:
+                self._received += 1
                 self._receiver.on_message(json.dumps(event).encode())
+
+    def ping(self) -> None:
+        """Take a PING of the client."""
+        self.pings += 1
+        self._received += self.answers_pings
+
+    def signs(self) -> Signs | None:
+        """What the client sees of the connection. What it sends leaves at once."""
+        return Signs(self._received, departed=0, is_leaving=False) if self.is_open else None
 
     def lose(self, error: ConnectionLost | None = None) -> None:
         """End the connection from the other side."""
