@@ -107,8 +107,8 @@ def test_removed_arguments_are_unknown_keywords() -> None:
         (lambda: PoolLimits(age_jitter_s=-1), "age_jitter_s"),
         (lambda: PoolLimits(upkeep_s=0), "upkeep_s"),
         (lambda: PoolLimits(ping_after_s=0), "ping_after_s"),
-        (lambda: PoolLimits(doubt_after_s=2), "doubt_after_s"),
-        (lambda: PoolLimits(dead_after_s=2), "dead_after_s"),
+        (lambda: PoolLimits(doubt_after_s=1.9), "doubt_after_s"),
+        (lambda: PoolLimits(dead_after_s=1.9), "dead_after_s"),
         (lambda: PoolLimits(keepalive_idle_s=0), "keepalive_idle_s"),
         (lambda: PoolLimits(keepalive_idle_s=2.5), "keepalive_idle_s"),  # type: ignore[arg-type]
         (lambda: PoolLimits(keepalive_interval_s=40_000), "keepalive_interval_s"),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from ._protocol.lanes import MAX_IN_FLIGHT, MAX_NAMES
-from .arguments import check_count, check_flag, check_number
+from .arguments import check_count, check_flag, check_number, refuse
 
 _MAX_KEEPALIVE_S: Final = 32_767
 _MAX_PROBES: Final = 127
@@ -172,8 +172,11 @@ class PoolLimits:
             check_number(getattr(self, name), f"PoolLimits.{name}")
         check_number(self.upkeep_s, "PoolLimits.upkeep_s", above=0)
         check_number(self.ping_after_s, "PoolLimits.ping_after_s", above=0, finite=True)
-        check_number(self.doubt_after_s, "PoolLimits.doubt_after_s", above=self.ping_after_s)
-        check_number(self.dead_after_s, "PoolLimits.dead_after_s", above=self.ping_after_s)
+        for name in ("doubt_after_s", "dead_after_s"):
+            value: float = getattr(self, name)
+            check_number(value, f"PoolLimits.{name}")
+            if value < self.ping_after_s:
+                refuse(f"PoolLimits.{name}", value, f"give at least ping_after_s, {self.ping_after_s:g}")
         check_count(self.keepalive_idle_s, "PoolLimits.keepalive_idle_s", most=_MAX_KEEPALIVE_S)
         check_count(self.keepalive_interval_s, "PoolLimits.keepalive_interval_s", most=_MAX_KEEPALIVE_S)
         check_count(self.keepalive_probes, "PoolLimits.keepalive_probes", most=_MAX_PROBES)
