@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ __all__ = ["complaints", "no_proxy", "opened", "server"]
 _HERE = Path(__file__).parent
 _DESCRIPTORS = "/dev/fd"  # on Linux and macOS
 _OWN_WATCH = (_HERE / "emulator",)
+
+
+def pytest_sessionfinish() -> None:
+    """Write the measured coverage before xdist ends its workers.
+
+    A worker that needs more than ten seconds to exit is killed, and coverage would write its data only then.
+    """
+    coverage = sys.modules.get("coverage")
+    measured = coverage.Coverage.current() if coverage is not None else None
+    if measured is not None:
+        measured.save()
 
 
 @pytest.fixture(autouse=True)
