@@ -52,9 +52,11 @@ class Context:
     Attributes:
         open_calls: tool calls without an output so far, by ``call_id``.
         tokens: the estimated tokens of all items.
+        added_tools: the tools that ``additional_tools`` items add to those of the requests.
+        text_format: the format that the last ``configuration_update`` with a format sets, or None.
     """
 
-    __slots__ = ("_items", "_parent", "length", "open_calls", "tokens")
+    __slots__ = ("_items", "_parent", "added_tools", "length", "open_calls", "text_format", "tokens")
 
     def __init__(self, parent: Context | None = None, items: tuple[Item, ...] = ()) -> None:
         self._parent = parent
@@ -62,6 +64,14 @@ class Context:
         self.length: int = (parent.length if parent else 0) + len(items)
         self.tokens: int = (parent.tokens if parent else 0) + sum(map(tokens_of, items))
         self.open_calls: Mapping[str, Item] = _open_calls(parent.open_calls if parent else {}, items)
+        self.added_tools: tuple[dict[str, Any], ...] = parent.added_tools if parent else ()
+        self.text_format: dict[str, Any] | None = parent.text_format if parent else None
+        for item in items:
+            kind = item.get("type")
+            if kind == "additional_tools":
+                self.added_tools = (*self.added_tools, *item["tools"])
+            elif kind == "configuration_update":
+                self.text_format = (item.get("text") or {}).get("format") or self.text_format
 
     def extended(self, items: list[Item]) -> Context:
         """Return this context with more items appended.

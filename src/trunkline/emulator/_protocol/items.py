@@ -20,6 +20,7 @@ from .schema import (
     unsupported_value,
     wrong_type,
 )
+from .tools import FORMATS, TOOL
 
 TEXT = string()
 ID = nullable(string(min_length=1))
@@ -128,8 +129,15 @@ ITEMS: dict[str, Check] = {
     "web_search_call": _loose(id=TEXT),
     "image_generation_call": _loose(id=TEXT),
     "code_interpreter_call": _loose(id=TEXT),
-    "additional_tools": _loose(role=choice("developer"), tools=array(anything)),
-    "configuration_update": _loose(),
+    "additional_tools": _loose(role=choice("developer"), tools=array(TOOL, of_what="objects")),
+    "configuration_update": fields(
+        _TYPE,
+        {
+            "id": ID,
+            "reasoning": nullable(fields(optional={"effort": nullable(TEXT)})),
+            "text": nullable(fields({"format": tagged(FORMATS)})),
+        },
+    ),
     "compaction_trigger": _loose(),
     "program": _loose(id=TEXT, call_id=TEXT, code=TEXT),
     "program_output": _loose(id=TEXT, call_id=TEXT, result=TEXT),

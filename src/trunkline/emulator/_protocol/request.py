@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .errors import ApiError, invalid_stream_id
+from .gpt_6_2 import check_fields, has_prefix_rule
 from .items import user_message
 from .request_fields import COMPACT, CREATE, HTTP_ONLY
 from .schema import kind, missing, wrong_type
@@ -50,11 +51,29 @@ class CreateRequest:
         return self.body.get("parallel_tool_calls") is not False
 
     @property
+    def has_prefix_rule(self) -> bool:
+        """Whether the model puts ``instructions`` after the input and drops reasoning."""
+        return has_prefix_rule(self.model)
+
+    @property
     def prompt_key(self) -> bytes:
-        """The parts of a prompt, besides its items, that must be equal for a prompt cache hit."""
+        """The parts of a prompt besides its items."""
+        return msgspec.json.encode((self._settings, self.instructions))
+
+    @property
+    def prefix_key(self) -> bytes:
+        """The parts of a prompt before its items, which must be equal for a prompt cache hit."""
+        return msgspec.json.encode(self._settings) if self.has_prefix_rule else self.prompt_key
+
+    @property
+    def end_user(self) -> str | None:
+        """The end user whom the request names."""
+        return self.body.get("safety_identifier") or self.body.get("user")
+
+    @property
+    def _settings(self) -> tuple[Any, ...]:
         effort = (self.body.get("reasoning") or {}).get("effort")
-        parts = (self.model, self.instructions, self.tools, effort, self.text_format)
-        return msgspec.json.encode(parts)
+        return self.model, self.tools, effort, self.text_format
 
 
 def decode(raw: bytes | str) -> dict[str, Any]:
@@ -107,7 +126,10 @@ def check_create(body: dict[str, Any], *, transport: str) -> CreateRequest:
         raise wrong_type("model", "a string", None)
     CREATE[transport](body, "")
     _check_combinations(body)
-    return _with_defaults(body)
+    request = _with_defaults(body)
+    if request.has_prefix_rule:
+        check_fields(body, request.model)
+    return request
 
 
 def check_compact(body: dict[str, Any]) -> CreateRequest:

@@ -18,22 +18,9 @@ from .schema import (
     string,
     tagged,
 )
-from .tools import TOOL, tool_choice
+from .tools import FORMATS, TOOL, tool_choice
 
 _TEXT = string()
-_FORMATS: dict[str, Check] = {
-    "text": fields({"type": _TEXT}),
-    "json_object": fields({"type": _TEXT}),
-    "json_schema": fields(
-        {
-            "type": _TEXT,
-            "name": string(min_length=1, max_length=64, pattern=r"[a-zA-Z0-9_-]+"),
-            "schema": fields(open_ended=True),
-        },
-        {"strict": nullable(boolean), "description": nullable(_TEXT)},
-    ),
-}
-
 FIELDS: dict[str, Check] = {
     "model": string(min_length=1),
     "input": nullable(INPUT),
@@ -54,7 +41,7 @@ FIELDS: dict[str, Check] = {
     "frequency_penalty": nullable(number(-2, 2)),
     "top_logprobs": nullable(integer(0, 20)),
     "text": nullable(
-        fields(optional={"format": nullable(tagged(_FORMATS)), "verbosity": choice("low", "medium", "high")})
+        fields(optional={"format": nullable(tagged(FORMATS)), "verbosity": choice("low", "medium", "high")})
     ),
     "reasoning": nullable(
         fields(

@@ -1,4 +1,4 @@
-"""Tools: checks of their declarations, and their form in responses."""
+"""Tools and text formats: checks of their declarations, and the form of tools in responses."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ TOOLS: dict[str, Check] = {
     )
 }
 TOOL = tagged(TOOLS)
+
+FORMATS: dict[str, Check] = {
+    "text": fields({"type": _TEXT}),
+    "json_object": fields({"type": _TEXT}),
+    "json_schema": fields(
+        {
+            "type": _TEXT,
+            "name": string(min_length=1, max_length=64, pattern=r"[a-zA-Z0-9_-]+"),
+            "schema": fields(open_ended=True),
+        },
+        {"strict": nullable(boolean), "description": nullable(_TEXT)},
+    ),
+}
+"""Checks of ``text.format``, by type."""
 
 _CHOICES = {
     "function": fields(_TYPE | {"name": _NAME}),

@@ -54,6 +54,11 @@ class ResponseRecord:
         return self.context.extended(self.output)
 
     @property
+    def dropped_reasoning(self) -> list[dict[str, Any]]:
+        """The ``input_transformations``: reasoning of the context that the model did not see."""
+        return self.resource.get("input_transformations") or []
+
+    @property
     def effective_context(self) -> list[Item]:
         """All items in the model's context for this response."""
         return self.context.items()
@@ -76,6 +81,8 @@ class RequestRecord:
     The error of a refused steer has only ``code`` and ``message``; the message may be None.
     """
     response_id: str | None = None
+    organization: str | None = field(default=None, repr=False)
+    """The ``OpenAI-Organization`` of the request or of its connection."""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,6 @@ from .._models.context import Context, Item, common_tokens
 from .._models.prompt import Prompt
 from .._models.steps import Compact, Step
 from .._protocol.errors import ApiError, response_not_found
-from .._protocol.items import type_of
 from .._protocol.request import CreateRequest, check_compact, check_create
 from .._protocol.tools import async_names
 from ..quirks.quirks import Quirks
@@ -21,6 +20,7 @@ from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
 from .generation import Generation
 from .ids import Ids
+from .reasoning import ReasoningLedger
 from .records import RequestRecord, ResponseRecord
 from .resolving import resolved
 from .resource import new_resource
@@ -68,6 +68,7 @@ class Service:
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
         self.tokens_used: int = 0
         self._wall_clock = wall_clock
+        self._reasoning = ReasoningLedger(settings.history)
 
     def create(
         self,
@@ -140,18 +141,27 @@ class Service:
         self.settings.quirks.check_create(request)
         self._check_model(request.model)
         items, context = self._context(request, connection, steered)
+        reading = self._reasoning.read(request, seen.organization, context)
+        context = reading.context
         steps = self._steps(request, context, items)
         record = self._record(request, seen, items, context, self._wire_id(connection))
+        if reading.removed is not None:
+            record.resource["input_transformations"] = reading.removed
         cached = self._cached(request, context, connection, seen.lane)
         if connection is not None:
             connection.cache.advance(seen.lane)
         if request.background:
             self.store.put(record)
+
+        def finish(generation: Generation) -> None:
+            self._reasoning.remember(record.output, reading)
+            self._finish(generation, request, cached, connection)
+
         return Generation(
             record,
             steps,
             ids=self.ids,
-            finish=lambda generation: self._finish(generation, request, cached, connection),
+            finish=finish,
             max_output_tokens=body.get("max_output_tokens"),
             encrypted_reasoning="reasoning.encrypted_content" in request.include,
             steers_cut_words=self.settings.steers_cut_words,
@@ -166,7 +176,7 @@ class Service:
         items = steered + given
         context = (parent.after if parent else EMPTY).extended(items)
         if context.open_calls:
-            context.require_answers(async_names([*request.tools, *_added_tools(context)]))
+            context.require_answers(async_names([*request.tools, *context.added_tools]))
         budget = self.settings.context_window - _overhead(request)
         return items, fitted(context, budget=budget, truncation=request.body.get("truncation", "disabled"))
 
@@ -249,12 +259,12 @@ class Service:
         """Number of tokens that this prompt and the lane's last prompt have in common, from the start."""
         if connection is None:
             return 0
-        key = request.prompt_key
+        key = request.prefix_key
         last = connection.cache.prompts.get(lane)
         connection.cache.prompts[lane] = (key, context)
         if last is None or last[0] != key:
             return 0
-        return cached_tokens(_overhead(request) + common_tokens(last[1], context))
+        return cached_tokens(text_tokens(key) + common_tokens(last[1], context))
 
     def _finish(
         self, generation: Generation, request: CreateRequest, cached: int, connection: Connection | None
@@ -294,19 +304,14 @@ def _overhead(request: CreateRequest) -> int:
     return text_tokens(request.prompt_key)
 
 
-def _added_tools(context: Context) -> list[dict[str, Any]]:
-    """The tools that items of the context add to those of the request."""
-    return [tool for item in context.items() if type_of(item) == "additional_tools" for tool in item["tools"]]
-
-
 def _prompt(request: CreateRequest, context: Context, items: list[Item]) -> Prompt:
     return Prompt(
         model=request.model,
         context=context,
         instructions=request.instructions,
-        tools=request.tools,
+        tools=[*request.tools, *context.added_tools],
         tool_choice=request.tool_choice,
         parallel_tool_calls=request.parallel_tool_calls,
-        text_format=request.text_format,
+        text_format=context.text_format or request.text_format,
         input=items,
     )

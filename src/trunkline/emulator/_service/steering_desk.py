@@ -94,6 +94,7 @@ class SteeringDesk:
         body = {**job.body, "previous_response_id": parent.wire_id, "input": []}
         size = sum(steer.size_bytes for steer in steers)
         seen = RequestRecord("response.steer", body, size, "websocket", self._connection.id, parent.lane)
+        seen.organization = job.request.organization
         try:
             successor = self._service.create(body, seen, self._connection, steered=_items(steers))
         except ApiError as error:

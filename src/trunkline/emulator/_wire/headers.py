@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+ORGANIZATION = "OpenAI-Organization"
 LIMIT_REQUESTS = 10_000
 LIMIT_TOKENS = 30_000_000
 

@@ -21,7 +21,7 @@ from ..faults.action import Action
 from ..faults.fault import Place
 from ..faults.strike import rejection
 from .backend import Backend
-from .headers import answer_headers
+from .headers import ORGANIZATION, answer_headers
 from .http_session import complete, stream
 from .shaping import shape
 
@@ -52,7 +52,7 @@ class Routes:
         """The response headers for a request."""
         return answer_headers(
             self._service.ids.new("req"),
-            organization=request.headers.get("OpenAI-Organization"),
+            organization=request.headers.get(ORGANIZATION),
             requests=len(self._service.requests),
             tokens=self._service.tokens_used,
         )
@@ -66,7 +66,7 @@ class Routes:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        body, generation, place = self._noted("response.create", raw, self._start)
+        body, generation, place = self._noted("response.create", request, raw, self._start)
         moves = self._backend.faults.play(generation.moves(), place)
         asked = check_create(body, transport="http")
         if asked.background and not asked.stream:
@@ -117,7 +117,7 @@ class Routes:
     async def _compact(self, request: web.Request) -> web.Response:
         raw = await request.read()
         return web.json_response(
-            self._noted("response.compact", raw, lambda body, seen: self._service.compact(body))
+            self._noted("response.compact", request, raw, lambda body, seen: self._service.compact(body))
         )
 
     async def _retrieve(self, request: web.Request) -> web.Response:
@@ -153,12 +153,19 @@ class Routes:
     def _known(self, kind: str, request: web.Request) -> ResponseRecord:
         """The stored response named by the path."""
         response_id = request.match_info["id"]
-        record: ResponseRecord = self._noted(kind, b"", lambda *_: self._service.stored(response_id))
+        record: ResponseRecord = self._noted(kind, request, b"", lambda *_: self._service.stored(response_id))
         return record
 
-    def _noted(self, kind: str, raw: bytes, answer: Callable[[dict[str, Any], RequestRecord], Any]) -> Any:
+    def _noted(
+        self,
+        kind: str,
+        request: web.Request,
+        raw: bytes,
+        answer: Callable[[dict[str, Any], RequestRecord], Any],
+    ) -> Any:
         """Answer a request, record it and notify the observers."""
         seen = RequestRecord(kind, None, len(raw), "http")
+        seen.organization = request.headers.get(ORGANIZATION)
         self._service.requests.append(seen)
         try:
             body = decode(raw) if raw or kind in ("response.create", "response.compact") else {}

@@ -23,6 +23,7 @@ from ..faults.strike import rejection
 from ..quirks.quirks import Reading
 from .backend import Backend
 from .frames import frame
+from .headers import ORGANIZATION
 from .outbox import Outbox
 from .player import Player
 from .shaping import shape
@@ -107,6 +108,7 @@ class SocketSession:
         data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
         self._backend.log.received(self._connection.id, data)
         seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
+        seen.organization = self._connection.record.headers.get(ORGANIZATION)
         self._service.requests.append(seen)
         try:
             body = self._decoded(data, seen)
