@@ -158,6 +158,7 @@ def _known_after(metrics: TurnMetrics) -> Iterator[tuple[str, AttributeValue]]:
         "trunkline.attempts": metrics.attempts,
         "trunkline.recoveries": tuple(cause.value for cause in metrics.recoveries),
         "trunkline.items_sent": metrics.items_sent,
+        "trunkline.removed_reasoning": metrics.removed_reasoning or None,
         "trunkline.bytes_sent": metrics.bytes_sent,
         "trunkline.bytes_received": metrics.bytes_received,
         "trunkline.bytes_in_full": metrics.full_bytes,

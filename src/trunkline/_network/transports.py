@@ -16,6 +16,7 @@ from .._decisions.placement import Asking, Candidate
 from .._decisions.request import Request
 from .._decisions.retention import Retention
 from .._observe.metrics import PoolCounters, PoolState
+from .._observe.removals import Removals
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.sink import Sink
 from ..errors import ClientClosed
@@ -67,6 +68,7 @@ class Transports:
         pool: the WebSocket connections.
         http: the HTTP transport.
         counters: the counters of the client.
+        removals: the reasoning that the service removed from contexts.
         wakeups: resumes the readers of streams.
         world: clock, chance and network.
     """
@@ -84,6 +86,7 @@ class Transports:
         self.pool = pool
         self.http = http
         self.counters = counters
+        self.removals = Removals(counters, world.clock)
         self.wakeups = wakeups
         self.world = world
         self._mode = mode

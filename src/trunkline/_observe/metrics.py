@@ -62,6 +62,7 @@ class TurnMetrics:
         ttft_s: time to first token: when the first text arrived.
         total_s: when the turn ended.
         usage: the tokens, as the service counts them, as plain JSON.
+        removed_reasoning: the number of reasoning items that the service removed from the context.
     """
 
     turn: TurnKey = field(default_factory=lambda: TurnKey(0), compare=False, repr=False)
@@ -92,6 +93,7 @@ class TurnMetrics:
     ttft_s: float | None = None
     total_s: float | None = None
     usage: dict[str, Any] | None = None
+    removed_reasoning: int = 0
 
     @property
     def input_tokens(self) -> int | None:
@@ -137,6 +139,7 @@ class PoolMetrics:
         abandoned: turns that were left before their end.
         abandoned_usage: the tokens of abandoned answers, by the names of ``usage``.
         strays: events that matched no request.
+        removed_reasoning: reasoning items that the service removed from contexts, by its reason.
     """
 
     dials: int = 0
@@ -151,6 +154,7 @@ class PoolMetrics:
     abandoned: int = 0
     abandoned_usage: Counter[str] = field(default_factory=Counter)
     strays: int = 0
+    removed_reasoning: Counter[str] = field(default_factory=Counter)
 
 
 PoolCount: TypeAlias = Literal[
@@ -170,12 +174,13 @@ PoolCount: TypeAlias = Literal[
 class PoolCounters:
     """Counters behind `PoolMetrics`. Written by the library, read only to make a copy for users."""
 
-    __slots__ = ("_abandoned_usage", "_counts", "_recoveries")
+    __slots__ = ("_abandoned_usage", "_counts", "_recoveries", "_removals")
 
     def __init__(self) -> None:
         self._counts: Counter[PoolCount] = Counter()
         self._recoveries: Counter[Cause] = Counter()
         self._abandoned_usage: Counter[str] = Counter()
+        self._removals: Counter[str] = Counter()
 
     def add(self, name: PoolCount) -> None:
         """Count one more."""
@@ -192,6 +197,10 @@ class PoolCounters:
             if isinstance(value, int):
                 self._abandoned_usage[name] += value
 
+    def add_removals(self, reasons: Counter[str]) -> None:
+        """Count reasoning items that the service removed."""
+        self._removals += reasons
+
     def snapshot(self) -> PoolMetrics:
         """The counts at this moment."""
         counts: dict[str, int] = {str(name): count for name, count in self._counts.items()}
@@ -199,6 +208,7 @@ class PoolCounters:
             **counts,
             recoveries=Counter(self._recoveries),
             abandoned_usage=Counter(self._abandoned_usage),
+            removed_reasoning=Counter(self._removals),
         )
 
 

@@ -17,6 +17,7 @@ from .quiet import QuietStruct
 
 _PARSE = "_parse"
 _PARSED = "_parsed"
+_ABSENT = Raw(b"null")
 _ANSWERED = "_answered"
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
@@ -32,6 +33,7 @@ class Response(QuietStruct, dict=True, frozen=True):
         encoded_usage: the usage as JSON.
         encoded_error: the error as JSON.
         encoded_incomplete_details: the details of an incomplete response as JSON.
+        encoded_input_transformations: the changes of the context as JSON.
     """
 
     _id: Any = field(name="id", default=None)
@@ -43,6 +45,7 @@ class Response(QuietStruct, dict=True, frozen=True):
     encoded_usage: Raw = field(name="usage", default=Raw(b"null"))
     encoded_error: Raw = field(name="error", default=Raw(b"null"))
     encoded_incomplete_details: Raw = field(name="incomplete_details", default=Raw(b"null"))
+    encoded_input_transformations: Raw = field(name="input_transformations", default=_ABSENT)
 
     def __post_init__(self) -> None:
         if not self.encoded_output:
@@ -110,6 +113,17 @@ class Response(QuietStruct, dict=True, frozen=True):
     def incomplete_details(self) -> JSON | None:
         """The details of an incomplete response, as plain JSON with ``reason``."""
         return _object_or_none(self.encoded_incomplete_details)
+
+    @property
+    def has_transformed_input(self) -> bool:
+        """Whether the service reports changes of the context, be it none."""
+        return self.encoded_input_transformations is not _ABSENT
+
+    @cached_property
+    def input_transformations(self) -> list[JSON]:
+        """The items of the context that the service removed, as plain JSON with ``id`` and ``reason``."""
+        found = msgspec.json.decode(self.encoded_input_transformations)
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
     @property
     def output_text(self) -> str:

@@ -215,6 +215,8 @@ class Turn:
         asked = self.asked_until(len(steers.segments))
         answer = Answer(asked, _output_of(final.response), tuple(steers.waiting))
         self._response = final.response
+        if final.response.has_transformed_input:
+            self._transports.removals.note(final.response.input_transformations)
         if self._exchange is not None and self._exchange.connection is not None:
             self._transports.socket_answered()
         is_stored = final.response.store
@@ -301,6 +303,7 @@ class Turn:
             ttft_s=self._since_start(reception.first_text_at if reception is not None else None),
             total_s=self._since_start(self._ended_at),
             usage=response.usage if response is not None and self._outcome == "answered" else None,
+            removed_reasoning=_removed_from(response),
         )
 
     def _since_start(self, at: float | None) -> float | None:
@@ -534,6 +537,13 @@ def _report(hooks: Sequence[TurnHook], left: TurnMetrics, response: Response) ->
     )
     for hook in hooks:
         call_hook("turn_drained", hook, metrics)
+
+
+def _removed_from(response: Response | None) -> int:
+    """The number of reasoning items that the service removed from the context of a response."""
+    if response is None or not response.has_transformed_input:
+        return 0
+    return len(response.input_transformations)
 
 
 def _output_of(response: Response) -> tuple[Item, ...]:
