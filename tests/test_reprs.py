@@ -42,6 +42,7 @@ SHOWN = {
     "Expectation.contains": "text of the test, which identifies an expectation that was not met",
     "Fault.fields": "names of fields",
     "PoolMetrics.abandoned_usage": "names of token counts",
+    "PoolMetrics.removed_reasoning": "reasons that the service names",
     "TurnMetrics.usage": "token counts",
     "Connection.running": "ids of responses, in the emulator",
     "Steering.queued": "ids of responses, in the emulator",

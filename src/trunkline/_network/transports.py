@@ -86,7 +86,7 @@ class Transports:
         self.pool = pool
         self.http = http
         self.counters = counters
-        self.removals = Removals(counters, world.clock)
+        self.removals: Removals = Removals(counters, world.clock)
         self.wakeups = wakeups
         self.world = world
         self._mode = mode

@@ -60,7 +60,7 @@ class Reading:
     start: Origin
     end: Origin
     """The origin of the output; not that of the last item for models without the rule."""
-    removed: list[dict[str, Any]] | None
+    removed: list[dict[str, Any]] | None = field(repr=False)
     """The ``input_transformations``; None for models without the rule."""
 
 
