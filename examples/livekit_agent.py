@@ -61,11 +61,9 @@ class Cook(Agent):
 @server.rtc_session()
 async def answer(job: JobContext) -> None:
     """Run the session of one call."""
-    session = AgentSession[None](
-        stt=openai.STT(),
-        llm=trunkline.LLM(model=MODEL),
-        tts=openai.TTS(),
-    )
+    llm = trunkline.LLM(model=MODEL)
+    job.add_shutdown_callback(llm.aclose)  # LiveKit does not close it by itself
+    session = AgentSession[None](stt=openai.STT(), llm=llm, tts=openai.TTS())
     await session.start(Receptionist(), room=job.room)
 
 

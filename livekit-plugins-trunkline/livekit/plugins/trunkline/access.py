@@ -12,6 +12,9 @@ from .clients import ClientSettings, SharedClient, shared_client, withdraw
 from .conversations import Conversations
 from .tools import Definitions
 
+DRAIN_S = 2.0
+"""The time limit of running answers when the last LLM of a client is closed."""
+
 
 class ClientSource(Protocol):
     """The source of the client of one LLM."""
@@ -95,13 +98,13 @@ class OwnClient:
             raise ClientClosed("this LLM was closed; create a new one")
 
     async def leave(self) -> None:
-        """Do without the client; close it if no other LLM uses it."""
+        """Do without the client. If no other LLM uses it, its answers end within `DRAIN_S`, and it is closed."""
         client, shared = self.client, self._shared
         self._is_left = True
         if shared is None or not shared.leave(self):
             return
         withdraw(shared)
-        await client.close()
+        await client.drain(DRAIN_S)
 
 
 class Access:

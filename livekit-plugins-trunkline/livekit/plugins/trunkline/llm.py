@@ -21,7 +21,7 @@ from livekit.agents.types import (
 from livekit.agents.utils import is_given
 from openai.types import Reasoning
 from openai.types.shared_params import ResponsesModel
-from trunkline import Client
+from trunkline import Client, ConfigurationError
 
 from .access import Access, ClientSource, GivenClient, OwnClient
 from .clients import ApiKey, ClientSettings
@@ -118,16 +118,20 @@ class LLM(llm.LLM[Any]):
                     raise ValueError(f"{name} cannot be given with client; give it to the trunkline.Client")
             source = GivenClient(client)
         else:
-            source = OwnClient(
-                ClientSettings.of(
-                    api_key=None if isinstance(api_key, NotGiven) else api_key,
-                    base_url=base_url if is_given(base_url) else None,
-                    headers=extra_headers if is_given(extra_headers) else {},
-                    use_websocket=use_websocket,
-                    lanes=lanes if is_given(lanes) else None,
-                    timeout=timeout,
+            try:
+                source = OwnClient(
+                    ClientSettings.of(
+                        api_key=None if isinstance(api_key, NotGiven) else api_key,
+                        base_url=base_url if is_given(base_url) else None,
+                        headers=extra_headers if is_given(extra_headers) else {},
+                        use_websocket=use_websocket,
+                        lanes=lanes if is_given(lanes) else None,
+                        timeout=timeout,
+                    )
                 )
-            )
+            except ConfigurationError as error:
+                del api_key, base_url, extra_headers  # error reporters show local variables
+                raise error.with_traceback(None)  # noqa: B904 - the same exception
         self._url = source.url
         self._access = Access(
             source,
@@ -200,7 +204,10 @@ class LLM(llm.LLM[Any]):
         super().emit(event, *args)
 
     async def aclose(self) -> None:
-        """Forget all conversations; close the client unless others use it."""
+        """Let running answers end for up to 2 s, forget all conversations, close the client unless others use it.
+
+        LiveKit does not call it by itself: ``ctx.add_shutdown_callback(llm.aclose)``.
+        """
         await super().aclose()
         await self._access.close()
 

@@ -74,7 +74,9 @@ class LLMStream(llm.LLMStream):
                 await self._read(answer)
         except TrunklineError as error:
             self._say()
-            raise livekit_error(error, spoken=self._spoken, acts=self._acts()) from error
+            made = livekit_error(error, spoken=self._spoken, acts=self._acts())
+            # Error reporters show the local variables of each frame, and frames of `_ask` hold the context.
+            raise made from error.with_traceback(None)
 
     def _ask(self) -> ResponseStream:
         self._access.check_open()
