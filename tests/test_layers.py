@@ -23,6 +23,7 @@ FLOORS = (
     "client",
     "conversation",
     "keyed",
+    "saved",
     "run",
     "tool_calls",
     "stream",

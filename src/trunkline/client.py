@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
+from ._decisions.placement import Owner
 from ._network.assembly import assembled
 from ._network.credentials import ApiKey, Credentials
 from ._network.endpoint import Endpoint, check_proxy
@@ -27,6 +28,7 @@ from .errors import ConfigurationError
 from .keyed import KeyedHistories, KeyedHistory
 from .options import Deadlines, Policy, PoolLimits
 from .request_fields import RequestFields, with_extra
+from .saved import endpoint_of, restored_conversation, restored_key, saved_key
 from .stream import ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import Tool, Toolbox
@@ -165,35 +167,48 @@ class Client:
     def conversation(
         self,
         *,
-        model: str,
+        model: str | None = None,
         instructions: str | None = None,
         tools: Sequence[Tool] | None = None,
         items: Sequence[ItemInput] = (),
+        saved: Mapping[str, Any] | None = None,
         extra_fields: Mapping[str, Any] | None = None,
         **fields: Unpack[RequestFields],
     ) -> Conversation:
         """A conversation, which keeps its own history.
 
         Args:
-            model: the name of the model.
+            model: the name of the model. Required, unless ``saved`` is given.
             instructions: the instructions of each turn.
             tools: Python functions, which ``run`` executes, and tool definitions as the API documents them.
             items: the initial history, such as the ``items`` of an earlier conversation.
+            saved: what `Conversation.save` returned, also in another process. The conversation continues with
+                its history and settings; other arguments override the settings. Give Python functions again
+                as ``tools``: only their definitions are saved.
             extra_fields: request fields that `RequestFields` does not have, for each turn.
             fields: further request fields, for each turn.
 
         Raises:
-            ConfigurationError: an argument is wrong.
+            ConfigurationError: an argument is wrong, or ``saved`` is damaged or of a newer version.
         """
-        toolbox = Toolbox.of(tools or ())
+        own, history, owner = dict[str, Any](), items_of(items, "items"), None
+        if saved is not None:
+            if history:
+                raise ConfigurationError(
+                    "items and saved cannot be combined, because saved has its own items; give one of them",
+                    argument="items",
+                )
+            restored = restored_conversation(saved)
+            own, history = restored.fields, items_of(restored.items, "saved.items")
+            owner = Owner(restored.parents(endpoint_of(self._endpoint.http_url)))
+        toolbox = Toolbox.of((own.get("tools") if tools is None else tools) or ())
+        given = with_extra({"model": model, "instructions": instructions, **fields}, extra_fields)
         values = {
-            "model": model,
-            "instructions": instructions,
+            **own,
+            **{name: value for name, value in given.items() if value is not None},
             "tools": toolbox.definitions or None,
-            **fields,
         }
-        fields_of_all = self._shared(with_extra(values, extra_fields))
-        return Conversation(self._turns, fields_of_all, toolbox, History.of(items_of(items, "items")))
+        return Conversation(self._turns, self._shared(values), toolbox, History.of(history), owner)
 
     @discreet
     def stream(
@@ -249,6 +264,39 @@ class Client:
         owner = known.owner if key is not None else None
         turn = self._turns.turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)
         return ResponseStream(turn, text_format=form)
+
+    def save(self, key: Hashable) -> dict[str, Any]:
+        """The stored responses of a key as plain JSON, for `restore` in another process.
+
+        The application keeps the history itself. The value has the ids of the latest responses and their
+        output, so it needs the same protection as the history.
+
+        Args:
+            key: the key of earlier turns. The value of an unknown key has no responses.
+        """
+        check_kind(key, "key", Hashable, "give a string or another hashable value")
+        known = self._keyed.find(key)
+        parents = known.owner.baselines if known is not None and self._transports.keeps_responses else ()
+        return saved_key(endpoint_of(self._endpoint.http_url), parents)
+
+    def restore(self, key: Hashable, saved: Mapping[str, Any]) -> None:
+        """Continue the history of a key from what `save` returned.
+
+        The next turn of the key sends only what is new since, if the service still has the response; else the
+        whole history. Responses of another endpoint are ignored.
+
+        Args:
+            key: the key of the turns to come.
+            saved: what `save` returned.
+
+        Raises:
+            ConfigurationError: ``saved`` is something else, damaged, or of a newer version.
+        """
+        check_kind(key, "key", Hashable, "give a string or another hashable value")
+        restored = restored_key(saved).parents(endpoint_of(self._endpoint.http_url))
+        baselines = self._keyed.of(key).owner.baselines
+        for baseline in restored:
+            baselines.commit(baseline)
 
     def forget(self, key: Hashable) -> None:
         """Forget the history of a key. The next turn of the key is sent in full."""

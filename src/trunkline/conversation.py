@@ -21,6 +21,7 @@ from .arguments import check_count, check_function, check_kind, check_number
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
+from .saved import endpoint_of, saved_conversation
 from .stream import EventHook, ResponseStream
 from .text_format import TextFormat, with_format
 from .tools import OnToolError, Toolbox, ToolThreads
@@ -92,6 +93,19 @@ class Conversation:
     def items(self) -> list[JSON]:
         """The history as plain JSON: a copy. ``client.conversation(items=…)`` restores it."""
         return self._transcript.history.json()
+
+    def save(self) -> JSON:
+        """The conversation as plain JSON, for ``client.conversation(saved=…)``, also in another process.
+
+        The value has the settings, the history up to the last turn that ended, and the ids and output of the
+        responses that the service stores. It holds the words of the conversation, so protect it as such. The
+        next turn of the restored conversation is a delta if the service still has the response; else it is
+        sent in full, also if responses are not stored.
+        """
+        turns = self._turns
+        parents = self._owner.baselines if turns.transports.keeps_responses else ()
+        endpoint = endpoint_of(turns.endpoint.http_url)
+        return saved_conversation(endpoint, self._fields, self._transcript.history, parents)
 
     @discreet
     def send(

@@ -48,6 +48,10 @@ class KeyedHistories:
             self._histories.popitem(last=False)
         return history
 
+    def find(self, key: Hashable) -> KeyedHistory | None:
+        """The history of a key, if it is known. Does not count as a use."""
+        return self._histories.get(key)
+
     def forget(self, key: Hashable) -> None:
         """Forget a key. Does nothing if the key is unknown."""
         self._histories.pop(key, None)

@@ -49,8 +49,10 @@ TOO_LARGE = Failure.too_large(17, 16)
 SILENT = Failure.deadline("first_event", 1.0, sent=True)
 SLOW = Failure(kind=FailureKind.SLOW_CONSUMER, buffered=3, sent=True, started=True)
 NOT_FOUND = refused("previous_response_not_found")
+LOST_ITEM = refused(None, 404, message="Item with id 'rs_1' not found. Items are not persisted")
 EVERY_FAILURE: list[Failure] = [
     NOT_FOUND,
+    LOST_ITEM,
     refused("websocket_connection_limit_reached"),
     refused("websocket_stream_limit_reached"),
     refused("rate_limit_exceeded", 429),
@@ -118,6 +120,16 @@ def test_a_request_that_was_refused_with_a_parent_is_sent_in_full_at_once(failur
     assert after(failure, names_parent=True).forget_parent
     assert after(failure, names_parent=False).cause is not Cause.PARENT_REFUSED
     assert after(failure, names_parent=True, output_seen=True).action is Action.RAISE
+
+
+@pytest.mark.parametrize("names_parent", [False, True])
+def test_an_item_that_is_not_found_is_left_out_of_a_full_request(names_parent: bool) -> None:
+    once = Policy(max_attempts=1, waits=False)
+    decision = after(LOST_ITEM, once, names_parent=names_parent, may_replay=False)
+    assert decision == Decision(Action.AGAIN, Cause.ITEM_LOST, forget_parent=names_parent)
+    stored = after(LOST_ITEM, names_parent=names_parent, parent_is_stored=True)
+    assert stored == Decision(Action.AGAIN, Cause.ITEM_LOST)
+    assert after(LOST_ITEM, in_full=True) == RAISED
 
 
 @pytest.mark.parametrize(
@@ -360,7 +372,7 @@ def test_after_output_every_failure_is_raised(failure: Failure, http_allowed: bo
 @pytest.mark.parametrize("failure", EVERY_FAILURE, ids=repr)
 def test_a_request_that_may_not_be_replayed_is_not_retried_once_it_has_started(failure: Failure) -> None:
     decision = after(failure, http_allowed=True, may_replay=False, names_parent=True)
-    harmless = {Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.LIMIT}
+    harmless = {Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.ITEM_LOST, Cause.LIMIT}
     before_it_began = failure.sent and decision.cause in harmless and not failure.started
     assert decision.action is Action.RAISE or not failure.sent or before_it_began
 

@@ -10,7 +10,7 @@ import pytest
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ErrorEvent, ResponseFailedEvent
 from trunkline._protocol.failure import FailureKind
-from trunkline._protocol.refusals import failed_response, refusal
+from trunkline._protocol.refusals import concerns_item, failed_response, refusal
 from trunkline.errors import ServiceError
 
 
@@ -130,3 +130,21 @@ def test_other_errors_are_not_about_the_length_of_the_context() -> None:
         exception = refusal(error(**body), started=False, now=0.0).exception()
         assert isinstance(exception, ServiceError)
         assert not exception.is_context_too_long
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "concerns"),
+    [
+        ("Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.", 404, True),
+        ("Item 'rs_1' of type 'reasoning' was provided without its required following item.", 400, True),
+        ("item rs_1 does not exist", None, True),
+        ("Item with id 'rs_1' not found.", 500, False),
+        ("Previous response with id 'resp_1' not found.", 400, False),
+        ("No tool output found for function call call_1.", 400, False),
+    ],
+)
+def test_a_refusal_that_concerns_an_item_is_told_by_its_words(
+    message: str, status: int | None, concerns: bool
+) -> None:
+    failure = refusal(error(status=status, error={"message": message}), started=False, now=0.0)
+    assert concerns_item(failure) is concerns

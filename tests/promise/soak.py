@@ -83,12 +83,18 @@ class Soak:
             for _ in range(30):
                 if time.monotonic() > until:
                     break
+                if dice.random() < 0.05:
+                    self._count_recoveries(world)
+                    await world.restart()
                 speakers = dice.sample(world.speakers, dice.randint(1, len(world.speakers)))
                 await asyncio.gather(*(self._turn(speaker, dice) for speaker in speakers))
         finally:
             self.faults.update(str(fired.action) for fired in world.emulator.faults.fired)
-            self.recoveries.update({str(c.value): n for c, n in world.client.metrics.recoveries.items()})
+            self._count_recoveries(world)
             await world.close()
+
+    def _count_recoveries(self, world: World) -> None:
+        self.recoveries.update({str(c.value): n for c, n in world.client.metrics.recoveries.items()})
 
     async def _turn(self, speaker: Speaker, dice: random.Random) -> None:
         self._disturb(speaker, dice)

@@ -195,6 +195,10 @@ class Conversations(RuleBasedStateMachine):
         owed = {call["call_id"] for call in speaker.owed}
         speaker.rewrite([item for item in said if item.get("call_id") not in owed])
 
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.world.restart())
+
     @rule(code=st.sampled_from([None, 1000, 1001, 1011]))
     def drop(self, code: int | None) -> None:
         self.runner.run(self.world.emulator.drop_connections(code))

@@ -84,6 +84,14 @@ class Speaker:
         """Replace the history."""
         raise NotImplementedError
 
+    def save(self) -> JSON:
+        """What another process needs to continue."""
+        raise NotImplementedError
+
+    def restore(self, saved: JSON) -> None:
+        """Continue in the client that the world has now."""
+        raise NotImplementedError
+
     async def speak(self, text: str, turn: Turn, *, says_nothing: bool = False) -> None:
         """Take a turn: answer the open calls if any; else send the text, or nothing if ``says_nothing``."""
         new = self.answers() if self.owed else [] if says_nothing else [user(text)]
@@ -178,6 +186,13 @@ class Talker(Speaker):
         self.owed = []
         self.chat.replace(said)
 
+    def save(self) -> JSON:
+        return self.chat.save()
+
+    def restore(self, saved: JSON) -> None:
+        self.chat = self.world.client.conversation(saved=saved)
+        assert canonical(self.chat.items) == canonical(self.said)
+
 
 @dataclass
 class Keeper(Speaker):
@@ -210,6 +225,12 @@ class Keeper(Speaker):
     def rewrite(self, said: list[JSON]) -> None:
         self.said[:] = said
         self.owed = []
+
+    def save(self) -> JSON:
+        return self.world.client.save(self.key)
+
+    def restore(self, saved: JSON) -> None:
+        self.world.client.restore(self.key, saved)
 
 
 def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
@@ -250,9 +271,20 @@ class World:
 
     async def open(self) -> None:
         await self.emulator.start()
-        self.client = trunkline.Client(
+        self.client = self._new_client()
+
+    def _new_client(self) -> trunkline.Client:
+        return trunkline.Client(
             base_url=self.emulator.base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
         )
+
+    async def restart(self) -> None:
+        """Save all speakers, and let them continue as in another process: with another client."""
+        saved = [json.dumps(speaker.save()) for speaker in self.speakers]
+        await self.client.close()
+        self.client = self._new_client()
+        for speaker, value in zip(self.speakers, saved, strict=True):
+            speaker.restore(json.loads(value))
 
     async def close(self) -> None:
         await self.client.close()

@@ -7,6 +7,8 @@ any, after output has reached the caller              raise: a replay would repe
 any, after sending a request that may not be          raise, except for a refusal before the response with
 replayed                                              a code of the next two rows
 ``previous_response_not_found``                       forget the parent; send in full immediately
+item not found by its id                              send in full immediately, without reasoning that has
+                                                      only an id
 another refusal of a request that named a parent      send in full immediately, except after 429, 5xx,
                                                       overloaded and a used up quota
 answer without the parent that was named              forget the parent; send in full immediately
@@ -42,7 +44,7 @@ from enum import Enum
 from typing import Final, assert_never
 
 from .._protocol.failure import Failure, FailureKind
-from .._protocol.refusals import LIMITS, PARENT_LOST, may_concern_parent
+from .._protocol.refusals import LIMITS, PARENT_LOST, concerns_item, may_concern_parent
 from ..options import Phase, Policy
 
 _TOO_MANY_REQUESTS: Final = 429
@@ -74,6 +76,7 @@ class Cause(Enum):
     PARENT_LOST = "parent_lost"
     PARENT_REFUSED = "parent_refused"
     PARENT_IGNORED = "parent_ignored"
+    ITEM_LOST = "item_lost"
     LIMIT = "limit"
     CONNECTION = "connection"
     STALLED = "stalled"
@@ -82,8 +85,8 @@ class Cause(Enum):
     TOO_LARGE = "too_large"
 
 
-IN_FULL: Final = frozenset({Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.PARENT_IGNORED})
-"""Causes after which the rest of the turn names no parent."""
+IN_FULL: Final = frozenset({Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.PARENT_IGNORED, Cause.ITEM_LOST})
+"""Causes after which the rest of the turn names no parent, and no item by its id alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Facts:
         may_replay: the request may be sent twice, because it has no side effects.
         names_parent: the request named a ``previous_response_id`` chosen by trunkline.
         parent_is_stored: the service stores that response.
+        in_full: the request was the full context, without items that have only an id: see `IN_FULL`.
         http_allowed: the turn may use HTTP instead of WebSocket.
         jitter: a random number from 0 to 1.
         sent_bytes: the size of the failed attempt's frame or body.
@@ -111,6 +115,7 @@ class Facts:
     may_replay: bool
     names_parent: bool
     parent_is_stored: bool = False
+    in_full: bool = False
     http_allowed: bool = False
     jitter: float = 0.5
     sent_bytes: int = 0
@@ -156,6 +161,8 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
                 return Decision(Action.ELSEWHERE, Cause.LIMIT)
             # A refusal evicts a parent that only its lane has.
             forget = facts.names_parent and not facts.parent_is_stored
+            if not facts.in_full and concerns_item(failure):
+                return Decision(Action.AGAIN, Cause.ITEM_LOST, forget_parent=forget)
             # In full, to find out: if that is answered, the parent was the reason.
             if facts.names_parent and may_concern_parent(failure):
                 return Decision(Action.AGAIN, Cause.PARENT_REFUSED, forget_parent=forget)
@@ -242,8 +249,8 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
         )
         if not immediate:
             return False
-    # 5. The number of attempts is limited. A failure because of the parent does not count: the next attempt
-    #    is sent in full, so that it cannot happen twice.
+    # 5. The number of attempts is limited. A failure because of a parent or an item does not count: the next
+    #    attempt is sent in full, so that it cannot happen twice.
     return facts.attempt < policy.max_attempts or remedy.cause in IN_FULL
 
 

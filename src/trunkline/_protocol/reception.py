@@ -132,7 +132,7 @@ class Reception:
         self.failure: Failure | None = None
         self.response: Response | None = None
         self.expected_parent: str | None = None
-        self.tells_parent = False
+        self.tells_parent: bool = False
         self.has_started: bool = False
         self.first_event_at: float | None = None
         self.first_output_at: float | None = None

@@ -26,6 +26,20 @@ _PARENT_WORDS: Final = re.compile(
 )
 
 
+_ITEM_WORDS: Final = re.compile(
+    r"\bitems?\b.{0,200}?(not found|does not exist|required following item)", re.IGNORECASE | re.DOTALL
+)
+
+
+def concerns_item(failure: Failure) -> bool:
+    """Whether a request was refused because it names an item by an id that the service does not have.
+
+    The service keeps such items for a time, or not at all. The second form of the message concerns reasoning
+    whose answer is not in the request.
+    """
+    return failure.status in (None, 400, 404) and _ITEM_WORDS.search(failure.message) is not None
+
+
 def may_concern_parent(failure: Failure) -> bool:
     """Whether a request that named a parent may have been refused because of it.
 

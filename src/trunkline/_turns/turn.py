@@ -448,6 +448,7 @@ class Turn:
             may_replay=not acts and not was_steered,
             names_parent=parent is not None,
             parent_is_stored=parent is not None and parent.stored,
+            in_full=self._in_full,
             sent_bytes=self._sent.size_bytes if self._sent is not None else 0,
             barren=self._barren,
             http_allowed=self._transports.may_fall_back and not self._over_http,
