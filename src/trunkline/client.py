@@ -279,6 +279,7 @@ class Client:
         parents = known.owner.baselines if known is not None and self._transports.keeps_responses else ()
         return saved_key(endpoint_of(self._endpoint.http_url), parents)
 
+    @discreet
     def restore(self, key: Hashable, saved: Mapping[str, Any]) -> None:
         """Continue the history of a key from what `save` returned.
 
