@@ -214,7 +214,7 @@ async def test_a_turn_that_failed_is_asked_again_in_full_context(
     chat_ctx = context("Hello")
     await ask(llm, chat_ctx)
     chat_ctx.add_message(role="user", content="How are you")
-    emulator.faults.add("reject", status=400, code="invalid_prompt")
+    emulator.faults.add("reject", status=400, code="invalid_prompt", times=2)  # in full as well
     with pytest.raises(APIStatusError):
         await ask(llm, chat_ctx)
     chat_ctx.add_message(role="user", content="I asked how you are")

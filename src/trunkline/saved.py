@@ -33,7 +33,7 @@ VERSION: Final = 1
 T = TypeVar("T", bound="_Saved")
 
 
-class _Response(QuietStruct):
+class _Response(QuietStruct, frozen=True):
     """A stored response.
 
     Attributes:
@@ -84,7 +84,7 @@ class _Response(QuietStruct):
         )
 
 
-class _Saved(QuietStruct):
+class _Saved(QuietStruct, frozen=True):
     """What both kinds have in common.
 
     Attributes:
@@ -104,11 +104,11 @@ class _Saved(QuietStruct):
         return restored
 
 
-class SavedKey(_Saved):
+class SavedKey(_Saved, frozen=True):
     """A saved key."""
 
 
-class SavedConversation(_Saved):
+class SavedConversation(_Saved, frozen=True):
     """A saved conversation.
 
     Attributes:
