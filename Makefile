@@ -14,7 +14,7 @@ SERVERS_READY := $(SERVERS)/.ready
 # Tests with a target of their own.
 OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/servers
 
-.PHONY: demo test lint types unit coverage livekit test-system test-peers test-servers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types docs unit coverage livekit test-system test-peers test-servers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -30,6 +30,10 @@ types: $(READY)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	# It finds the packages of the python on PATH; --pythonpath is not read here.
 	PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes trunkline --ignoreexternal
+
+# The site in build/docs/site; tests/test_site.py builds and checks it too.
+docs: $(READY)
+	$(BIN)/python docs/_site/build.py
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 $(OTHERS)

@@ -62,7 +62,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for document in DOCUMENTS:
         source = as_module(document)
         if source is not None:
-            (folder / f"{document.stem.replace('-', '_')}_page.py").write_text(source)
+            name = "_".join(document.relative_to(ROOT).with_suffix("").parts).replace("-", "_")
+            (folder / f"{name}_page.py").write_text(source)
     assert list(folder.glob("README_page.py"))
     settings = {"typeCheckingMode": "standard", "pythonVersion": "3.11", "extraPaths": [str(SOURCE)]}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
