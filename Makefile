@@ -105,14 +105,15 @@ $(PEERS_READY): pyproject.toml
 	@touch $(PEERS_READY)
 
 $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirements.txt tests/servers/package.json
+	@echo "Installing other servers into $(SERVERS), once: some minutes."
 	$(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(SERVERS)/bin/python -m pip install --quiet --editable ".[emulator]" --editable "./$(PLUGIN)[test]" \
+	$(SERVERS)/bin/python -m pip install --editable ".[emulator]" --editable "./$(PLUGIN)[test]" \
 		--requirement tests/servers/requirements.txt
 	mkdir -p $(SERVERS)/npm
 	cp tests/servers/package.json $(SERVERS)/npm
 	npm install --prefix $(SERVERS)/npm --no-package-lock --no-audit --no-fund --silent
-	touch $(SERVERS_READY)
+	@touch $(SERVERS_READY)
 
 clean:
 	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
