@@ -45,7 +45,7 @@ class Deadlines:
     Attributes:
         connect: from the start of an attempt until it has a connection. A dial that does not reach the server
             is repeated for that long. The client's value limits dials.
-        first_event: from sending the request to the first event.
+        first_event: from the moment when the request has left this machine to the first event.
         first_output: from the latest event to the first output item or delta; reasoning can take long.
         between_events: from one event to the next, after the first output.
         total: from the start to the end of the turn, including all retries and delays.

@@ -473,6 +473,32 @@ async def test_half_a_character_before_a_failure_can_still_be_read() -> None:
     assert [event.delta for event in events if type(event) is OutputTextDelta] == ["a", "b \ufffd"]
 
 
+async def test_the_first_event_is_waited_for_from_the_moment_when_the_request_has_left() -> None:
+    clock = FakeClock()
+    inbox, exchange = inbox_of(clock, first_event=5.0), Exchange()
+    inbox.listen_to(exchange)
+    for _ in range(4):
+        clock.advance(4.0)
+        exchange.departed_at = clock()
+    clock.advance(4.9)
+    assert inbox.reception.failure is None
+    clock.advance(0.2)
+    assert inbox.reception.failure is not None
+    assert inbox.reception.failure.phase == "first_event"
+
+
+async def test_the_other_phases_do_not_wait_for_requests_to_leave() -> None:
+    clock = FakeClock()
+    inbox, exchange = inbox_of(clock, first_event=5.0, first_output=5.0), Exchange()
+    inbox.listen_to(exchange)
+    inbox.deliver(decode(b'{"type": "response.created", "response": {"id": "r"}}'))
+    clock.advance(4.0)
+    exchange.departed_at = clock()
+    clock.advance(1.1)
+    assert inbox.reception.failure is not None
+    assert inbox.reception.failure.phase == "first_output"
+
+
 async def test_an_attempt_that_has_ended_has_no_deadline() -> None:
     clock = FakeClock()
     inbox = inbox_of(clock, total=10.0)

@@ -85,6 +85,8 @@ _TRANSITIONS: Final = {
 _READY: Final = ConnectionState.READY
 _DOUBTED: Final = ConnectionState.DOUBTED
 _RETIRED: Final = ConnectionState.RETIRED
+_LARGE_FRAME: Final = 16 * 1024
+"""The number of bytes above which a frame may take long to leave."""
 
 
 class Connection:
@@ -473,6 +475,8 @@ class Connection:
             socket.send(frame)
         except ConnectionLost as error:  # the socket ended inside of the call
             return Failure.of(error)
+        if run.size_bytes > _LARGE_FRAME:
+            self._observe()  # so that the next look sees that it leaves
         if self._log is not None:
             self._log.sent(kind, frame, run.lane.name)
         return None

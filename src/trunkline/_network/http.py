@@ -10,7 +10,7 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import Enum, auto
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     import httpx2
 
 Headers = Callable[[], Awaitable[dict[str, str]]]
+LARGE_BODY_BYTES: Final = 64 * 1024
+"""A larger body is sent in pieces, so that it is seen to leave."""
+_PIECE_BYTES: Final = 16 * 1024
 
 
 class HttpTransport:
@@ -117,17 +120,20 @@ class HttpTransport:
         task.add_done_callback(self._running.discard)
         return task
 
-    async def post(self, body: bytes, *, patient: bool = True) -> httpx2.Response:
+    async def post(
+        self, body: bytes, on_departure: Callable[[float], None], *, patient: bool = True
+    ) -> httpx2.Response:
         """Post a body. Returns the answer when its headers have arrived; the body is unread.
 
         Args:
             body: the body.
+            on_departure: called with the time for each piece of a large body that has left.
             patient: repeat the request while the server cannot be reached: nothing was sent then.
         """
         if not patient:
-            return await self._post(body)
+            return await self._post(body, on_departure)
         until = None if self._connect_s is None else self._clock() + self._connect_s
-        return await self._redials.connect(lambda: self._post(body), until, repeats=UNREACHED)
+        return await self._redials.connect(lambda: self._post(body, on_departure), until, repeats=UNREACHED)
 
     async def warm(self, connections: int) -> Failure | None:
         """Open connections, which stay open for the next requests.
@@ -165,11 +171,21 @@ class HttpTransport:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise _not_connected(error, route_to(self._url, self._proxy)) from error
 
-    async def _post(self, body: bytes) -> httpx2.Response:
+    async def _pieces(self, body: bytes, on_departure: Callable[[float], None]) -> AsyncIterator[bytes]:
+        """The body in pieces. The next one is taken when the kernel has taken the one before."""
+        for start in range(0, len(body), _PIECE_BYTES):
+            yield body[start : start + _PIECE_BYTES]
+            on_departure(self._clock())
+
+    async def _post(self, body: bytes, on_departure: Callable[[float], None]) -> httpx2.Response:
         client = await self._opened()
         headers = await self._headers()
         headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        request = client.build_request("POST", self._url, content=body, headers=headers)
+        content: bytes | AsyncIterator[bytes] = body
+        if len(body) > LARGE_BODY_BYTES:
+            content = self._pieces(body, on_departure)
+            headers["Content-Length"] = str(len(body))
+        request = client.build_request("POST", self._url, content=content, headers=headers)
         request.url = _quiet_url()(request.url)
         import httpx2
 
@@ -347,7 +363,7 @@ class HttpExchange:
     async def _exchange(self, body: bytes) -> None:
         """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
-            response = await self._transport.post(body, patient=self._patient)
+            response = await self._transport.post(body, self._on_departure, patient=self._patient)
             try:
                 await read_events(response, self._deliver)
             finally:
@@ -364,6 +380,9 @@ class HttpExchange:
             failure = _translated(error, self._transport.authority)
         sent = failure.kind is not FailureKind.CONNECT
         self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
+
+    def _on_departure(self, at: float) -> None:
+        self.departed_at = at
 
     def _deliver(self, frame: bytes) -> bool:
         sink, event = self._sink, decode(frame)

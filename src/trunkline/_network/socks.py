@@ -99,6 +99,7 @@ class _SocksNetwork(httpcore2.AsyncNetworkBackend):
             raise ConnectFailed(problem, fault="cut") from error
         try:
             reader, writer = await asyncio.open_connection(sock=sock)
+            writer.transport.set_write_buffer_limits(0)  # a piece has left once it is drained
         except BaseException:
             sock.close()
             raise

@@ -56,7 +56,7 @@ class Inbox:
         is_over: no further event is coming: see ``reception.final`` and ``reception.failure``.
         was_read: the reader has taken events, so that the request must not be sent again.
         received_bytes: the size of all frames.
-        progress_at: when the latest event arrived.
+        progress_at: when the latest event arrived, or, before the first, a part of the request left.
         on_text: a function that takes the text deltas while the reader waits, without resuming it.
     """
 
@@ -196,6 +196,13 @@ class Inbox:
 
     def on_due(self, due: Due) -> None:
         """Nothing arrived in time."""
+        exchange = self._exchange
+        if due.phase is Phase.FIRST_EVENT and exchange is not None:
+            departed_at = exchange.departed_at
+            if departed_at > self.progress_at:  # the request was still leaving: the phase began later
+                self.progress_at = departed_at
+                self._watch.enter(Phase.FIRST_EVENT)
+                return
         started = self.reception.has_started
         self.fail(Failure.deadline(due.phase, due.waited_s, sent=True, started=started))
 
