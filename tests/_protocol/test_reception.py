@@ -301,3 +301,15 @@ def test_a_refusal_of_the_parent_keeps_its_reason() -> None:
 def test_a_response_tells_whether_its_server_shows_parents(parent: dict[str, Any], tells: bool) -> None:
     reception, _ = received(life("created", **parent), text("a"), life("completed"))
     assert reception.tells_parent is tells
+
+
+@pytest.mark.parametrize(
+    ("begun", "final", "stored"),
+    [(True, None, True), (False, None, False), (True, False, False), (None, True, True), (None, None, None)],
+)
+def test_the_final_response_tells_what_its_beginning_told_of_the_store(
+    begun: bool | None, final: bool | None, stored: bool | None
+) -> None:
+    reception, _ = received(life("created", store=begun), text("a"), life("completed", store=final))
+    assert reception.final is not None
+    assert reception.final.response.store is stored

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,6 +12,10 @@ from trunkline._protocol.response import Response
 
 def response(**fields: Any) -> Response:
     return msgspec.json.decode(json.dumps({"id": "resp_1", **fields}).encode(), type=Response)
+
+
+def encoded(text: str, encoding: str = "utf-8") -> str:
+    return f"resp_{base64.b64encode(text.encode(encoding)).decode()}"
 
 
 def message(*parts: Any) -> dict[str, Any]:
@@ -25,6 +30,23 @@ def test_the_fields_in_use_are_decoded() -> None:
     made = response(status="completed", model="m", store=True, previous_response_id="resp_0", output=[])
     assert (made.id, made.status, made.model, made.store) == ("resp_1", "completed", "m", True)
     assert made.previous_response_id == "resp_0"
+
+
+@pytest.mark.parametrize(
+    ("parent", "named", "continues"),
+    [
+        ("resp_1", "resp_1", True),
+        ("resp_1", "resp_2", False),
+        ("resp_1", None, False),
+        (encoded("litellm:custom_llm_provider:openai;model_id:m;response_id:resp_1"), "resp_1", True),
+        (encoded("litellm:custom_llm_provider:openai;model_id:m;response_id:resp_1"), "resp_2", False),
+        (encoded("litellm:custom_llm_provider:openai;model_id:m;response_id:resp_1"), None, False),
+        (encoded("proxy;response_id:resp_1"), "resp_1", False),
+        (encoded("\xff\xfe", "latin-1"), "resp_1", False),
+    ],
+)
+def test_a_response_continues_the_parent_that_it_names(parent: str, named: Any, continues: bool) -> None:
+    assert response(previous_response_id=named).continues(parent) is continues
 
 
 def test_everything_may_be_missing_or_null() -> None:

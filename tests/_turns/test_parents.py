@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import trunkline
 from trunkline import Cause
 
 from ..talk import ask
+from ..waiting import until
 
 Answer = Callable[[dict[str, Any], str], list[dict[str, Any]]]
 
@@ -23,6 +25,7 @@ class Strange:
 
     def __init__(self, answer: Answer) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.sockets: list[web.WebSocketResponse] = []
         self._answer = answer
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -34,6 +37,7 @@ class Strange:
             return web.Response(text=lines, content_type="text/event-stream")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        self.sockets.append(socket)
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 for event in self._take(json.loads(message.data)):
@@ -139,6 +143,39 @@ async def test_a_server_that_keeps_parents_gets_deltas(transport: str) -> None:
         chat = client.conversation(model="m")
         turns = [await ask(chat, f"turn {number}") for number in range(3)]
     assert [turn.metrics.mode for turn in turns] == ["full", "delta", "delta"]
+
+
+def storing_at_the_beginning(body: dict[str, Any], response_id: str) -> list[dict[str, Any]]:
+    *earlier, final = chaining(body, response_id)
+    return [*earlier, {**final, "response": {**final["response"], "store": None}}]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_what_the_beginning_of_a_response_says_of_the_store_counts(transport: str) -> None:
+    async with serving(storing_at_the_beginning, transport) as (strange, client):
+        chat = client.conversation(model="m")
+        turns = [await ask(chat, "one")]
+        for socket in strange.sockets:
+            await socket.close()
+        await until(lambda: client.state().sockets == 0, "the client has closed its socket")
+        turns.append(await ask(chat, "two"))
+    assert [turn.metrics.mode for turn in turns] == ["full", "delta"]
+
+
+def wrapping_ids(body: dict[str, Any], response_id: str) -> list[dict[str, Any]]:
+    """LiteLLM's proxy in front of a service that keeps parents."""
+    _, _, parent = base64.b64decode(body.get("previous_response_id", "resp_")[5:]).rpartition(b":")
+    wrapped = base64.b64encode(f"litellm:custom_llm_provider:x;response_id:{response_id}".encode())
+    return answered(body, f"resp_{wrapped.decode()}", previous_response_id=parent.decode() or None)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_proxy_that_wraps_ids_has_used_the_parent_that_it_names_without(transport: str) -> None:
+    async with serving(wrapping_ids, transport) as (_, client):
+        chat = client.conversation(model="m")
+        turns = [await ask(chat, f"turn {number}") for number in range(3)]
+    assert [turn.metrics.mode for turn in turns] == ["full", "delta", "delta"]
+    assert [turn.metrics.attempts for turn in turns] == [1, 1, 1]
 
 
 async def test_a_request_that_is_refused_in_full_as_well_does_not_blame_the_parent() -> None:

@@ -55,7 +55,7 @@ async def test_conversations_over_http(base_url: str, emulator: Emulator, store:
         base_url=base_url, api_key=emulator.api_key, transport="http", hooks=turns.hooks
     ) as client:
         await two_conversations(client, upstream(emulator), model="gpt-5.5", store=store)
-    assert turns.transports == {"http"}
+    assert turns.modes == (["delta"] * 8 + ["full"] * 2 if store else ["full"] * 10)
     assert turns.attempts == len(turns)
 
 

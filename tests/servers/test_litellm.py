@@ -20,9 +20,10 @@ import trunkline
 from trunkline.emulator import Emulator
 
 from ..proxy import Proxy
+from ..waiting import soon
 from .conftest import livekit
 from .programs import BIN, free_port, serving
-from .talks import Figures, two_conversations, two_sessions, upstream
+from .talks import TURN_S, Figures, assert_same, two_conversations, two_sessions, upstream
 
 KEY = "sk-litellm-key-of-these-tests-0123456789"
 Transport = Literal["websocket", "http"]
@@ -84,6 +85,10 @@ async def test_conversations(base_url: str, emulator: Emulator, model: str) -> N
         ) as client:
             await two_conversations(client, upstream(emulator), model=model, store=store, names=names)
         assert turns.transports == {transport}
+        assert turns.attempts == len(turns)
+        # Only the relay tells which parent was used.
+        is_chained = (model, transport) == ("relayed", "websocket")
+        assert turns.modes.count("delta") == (8 if is_chained else 0)
 
 
 @pytest.mark.parametrize("model", ["bridged", "relayed"])
@@ -119,3 +124,26 @@ async def test_a_relay_that_cannot_reach_its_upstream_is_replaced_by_http(base_u
         await chat.run("Good night.")
     assert [turn.transport for turn in turns] == ["http", "http"]
     assert turns[1].attempts == 1
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_conversation_that_changes_its_socket(base_url: str, emulator: Emulator, store: bool) -> None:
+    """The memory of a bridged model is that of one socket."""
+    turns = Figures()
+    async with trunkline.Client(
+        base_url=base_url, api_key=KEY, transport="websocket", hooks=turns.hooks
+    ) as client:
+        chat = client.conversation(model="bridged", store=store)
+        seen = upstream(emulator)
+        for words in ("one", "two"):
+            answer = await soon(chat.run(words), TURN_S)
+            assert_same(seen(answer.output_text), chat.items)
+        emulator.expect("three").says("A long story.")
+        hold = emulator.faults.hold(event=6)
+        async with chat.send("three") as stream:
+            await anext(aiter(stream.text()))
+        for words in ("four", "five", "six"):
+            answer = await soon(chat.run(words), TURN_S)
+            assert_same(seen(answer.output_text), chat.items)
+        hold.open()
+    assert [turn.connection for turn in turns] == [1, 1, 1, 2, 2, 2]

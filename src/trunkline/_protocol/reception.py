@@ -237,8 +237,10 @@ class Reception:
         A server that names another parent, or none before the output, has answered without the context.
         """
         kind = event.kind
+        parent = self.expected_parent
+        assert parent is not None
         if isinstance(event, ResponseEvent) and kind is not _FAILED:
-            if event.response.previous_response_id != self.expected_parent:
+            if not event.response.continues(parent):
                 return False
             self.expected_parent = None
         return kind is not _OUTPUT
@@ -345,8 +347,12 @@ class Reception:
     def _filled_in(
         self, event: ResponseCompleted | ResponseIncomplete
     ) -> ResponseCompleted | ResponseIncomplete:
-        """The terminal event with the output that it lacks, and with each call once."""
-        response = event.response
+        """The terminal event with what it lacks, and with each call once."""
+        response, begun = event.response, self.response
+        # 0. Some servers tell only at the beginning whether they store the response.
+        if begun is not None and response.store is None and begun.store is not None:
+            response = response.with_store(begun.store)
+            event = replace(event, response=response)
         # 1. Some gateways leave the output out of the final event.
         if not response.encoded_output:
             return (

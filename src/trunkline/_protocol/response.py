@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -64,6 +65,10 @@ class Response(QuietStruct, dict=True, frozen=True):
         """A copy with other output items, because some gateways omit them in the final event."""
         return msgspec.structs.replace(self, encoded_output=list(items))
 
+    def with_store(self, store: bool) -> Response:
+        """A copy that tells whether the service stores the response."""
+        return msgspec.structs.replace(self, _store=store)
+
     @property
     def id(self) -> str:
         """The response's id; empty if the server gives none."""
@@ -93,6 +98,14 @@ class Response(QuietStruct, dict=True, frozen=True):
     def previous_response_id(self) -> str | None:
         """The id of the response that this one continues."""
         return _text_or_none(self._previous_response_id)
+
+    def continues(self, parent: str) -> bool:
+        """Whether the response is said to continue the one with this id.
+
+        LiteLLM's proxy wraps the ids of responses, but not the ids that name their parents.
+        """
+        named = self.previous_response_id
+        return named == parent or (named is not None and named == _wrapped_by_litellm(parent))
 
     @cached_property
     def output(self) -> list[JSON]:
@@ -182,6 +195,16 @@ class Response(QuietStruct, dict=True, frozen=True):
 
     def __repr__(self) -> str:
         return f"<Response {self.id} {self.status}>"
+
+
+def _wrapped_by_litellm(response_id: str) -> str | None:
+    """The id within an id such as ``resp_`` and Base64 of ``litellm:…;response_id:…``; ``None`` in others."""
+    try:
+        parts = b64decode(response_id.removeprefix("resp_"), validate=True).decode()
+    except ValueError:
+        return None
+    prefix, _, wrapped = parts.rpartition(";response_id:")
+    return wrapped if prefix.startswith("litellm:") else None
 
 
 def _text_or_none(value: object) -> str | None:
