@@ -20,6 +20,8 @@ ROOT = Path(trunkline.__file__).parent
 FLOORS = (
     "",
     "otel",
+    "openai",
+    "_face",
     "client",
     "conversation",
     "keyed",

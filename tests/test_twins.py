@@ -14,6 +14,10 @@ from .test_layers import LIBRARY, TRUNKLINE
 TESTS = Path(__file__).parent
 TESTED_IN = {
     "events": "test_exports.py",  # names only
+    "_face.answering": "openai/test_async_transport.py",
+    "_face.door": "openai/test_async_transport.py",
+    "_face.outcome": "_face/test_refusals.py",
+    "_face.upstream": "openai/test_async_transport.py",
     "_network.assembly": "_network/test_transports.py",
     "_network.dialler": "_network/test_credentials.py",
     "_network.exchange": "_turns/test_turn.py",
@@ -25,6 +29,9 @@ TESTED_IN = {
     "_protocol.sink": "_turns/test_inbox.py",
     "_turns.settings": "test_settings.py",
     "_turns.watch": "_turns/test_inbox.py",
+    "openai.exchange": "openai/test_async_transport.py",
+    "openai.inner": "openai/test_async_transport.py",
+    "openai.options": "openai/test_async_transport.py",
     "tools.models": "tools/test_parameter.py",
     "tools.schema": "tools/test_signature.py",
 }

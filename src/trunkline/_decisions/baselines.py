@@ -144,7 +144,7 @@ class Baselines:
         for baseline in sorted(newest_first, key=lambda baseline: baseline.length, reverse=True):
             if baseline.model != model or not can_name(baseline):
                 continue
-            if (delta := _delta_after(baseline, asked)) is not None:
+            if (delta := delta_after(baseline, asked)) is not None:
                 yield Plan(baseline, delta)
 
     def plan(self, asked: History, model: str, can_name: Callable[[Baseline], bool]) -> Plan:
@@ -152,7 +152,7 @@ class Baselines:
         return next(self.candidates(asked, model, can_name), Plan(None, asked.items()))
 
 
-def _delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
+def delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
     """The items of an input that are new to the server; ``None`` if it does not extend the baseline."""
     # 1. The request part must match item by item. Equal marks prove it.
     start = asked.position_of(baseline.mark, near=baseline.length)

@@ -35,6 +35,7 @@ def assembled(
     proxy: str | None,
     log_content: bool,
     world: World,
+    http_transport: type[HttpTransport] = HttpTransport,
 ) -> Transports:
     """The transports of one endpoint. Nothing is dialled yet.
 
@@ -49,6 +50,7 @@ def assembled(
         proxy: as for `Client`.
         log_content: as for `Client`.
         world: clock, chance and network.
+        http_transport: the class of the HTTP transport.
     """
     wakeups, counters = Wakeups(), PoolCounters()
     redials = Redials(world)
@@ -77,7 +79,7 @@ def assembled(
         world=world,
         log_content=log_content,
     )
-    http = HttpTransport(
+    http = http_transport(
         endpoint.http_url,
         credentials.headers,
         redials,

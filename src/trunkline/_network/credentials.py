@@ -51,6 +51,16 @@ class Credentials:
         # Invalid values raise here and not at the first dial.
         self._headers_with(None if callable(self._api_key) else self._api_key)
 
+    @classmethod
+    def exactly(cls, headers: Mapping[str, str]) -> Credentials:
+        """Credentials that are these headers alone: no key and nothing of the environment is added."""
+        check_headers(headers)
+        made = cls.__new__(cls)
+        made._api_key = made._organization = made._project = None
+        made._headers = dict(headers)
+        made._headers_with(None)
+        return made
+
     @property
     def may_change(self) -> bool:
         """Whether the next call of `headers` may return another key."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from .._decisions.recovery import Cause
@@ -237,3 +238,22 @@ class PoolState:
     http: int = 0
     replacing: int = 0
     probing: bool = False
+
+
+def total_metrics(parts: Sequence[PoolMetrics]) -> PoolMetrics:
+    """The sums of counts."""
+    sums: dict[str, Any] = {
+        each.name: sum((getattr(part, each.name) for part in parts), start=each.default_factory())
+        if callable(each.default_factory)
+        else sum(getattr(part, each.name) for part in parts)
+        for each in fields(PoolMetrics)
+    }
+    return PoolMetrics(**sums)
+
+
+def total_state(parts: Sequence[PoolState]) -> PoolState:
+    """The sums of states."""
+    sums: dict[str, Any] = {
+        each.name: sum(getattr(part, each.name) for part in parts) for each in fields(PoolState)
+    }
+    return PoolState(**{**sums, "probing": bool(sums["probing"])})

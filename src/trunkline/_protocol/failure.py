@@ -87,6 +87,7 @@ class Failure:
         request_id: REFUSED: the ``x-request-id`` header.
         response_id: FAILED: the id of the response.
         response: FAILED: the response resource, as plain JSON.
+        raw: REFUSED, FAILED: the event, as received.
         buffered: SLOW_CONSUMER: the number of unread events.
     """
 
@@ -111,6 +112,7 @@ class Failure:
     request_id: str | None = None
     response_id: str | None = None
     response: dict[str, Any] | None = None
+    raw: bytes = b""
     buffered: int = 0
 
     @classmethod

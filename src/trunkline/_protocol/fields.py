@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
 from .history import History
-from .json import copy_json, encode
+from .json import copy_json, decode_strictly, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 
@@ -56,6 +56,16 @@ class _Field:
         sent = _without_none(self.source) if name in _OPTION_OBJECTS else self.source
         self.encoded = encode(name) + b":" + encode(sent)
 
+    @classmethod
+    def received(cls, name: str, value: bytes) -> _Field:
+        """A field whose value keeps its bytes, unless it is an option object with a ``null``."""
+        field = cls.__new__(cls)
+        field.source, field.has_numbers = decode_strictly(value), True
+        if name in _OPTION_OBJECTS and b"null" in value:
+            value = encode(_without_none(field.source))
+        field.encoded = encode(name) + b":" + value
+        return field
+
     def is_unchanged(self, value: object) -> bool:
         """Whether the caller's value still has the same JSON."""
         if self.source is value:
@@ -90,6 +100,28 @@ class Fields:
             ConfigurationError: a field is invalid; the message names it and the expected value.
         """
         return cls._following({}, values)
+
+    @classmethod
+    def received(cls, members: Mapping[str, bytes]) -> Fields:
+        """The fields of a request that is passed on: the bytes of each value are kept.
+
+        Only ``null`` is removed, at the top level and inside option objects.
+
+        Args:
+            members: the encoded value of each field.
+
+        Raises:
+            ValueError: a value is not JSON, an object has the same key twice, or there is no ``model``.
+            RecursionError: the JSON is nested too deeply.
+        """
+        fields = {name: _Field.received(name, value) for name, value in members.items() if value != b"null"}
+        if "model" not in fields or not isinstance(fields["model"].source, str):
+            raise ValueError("a request has a model")
+        return cls._of(fields)
+
+    def naming(self, parent_id: str) -> Fields:
+        """The same fields with the caller's own ``previous_response_id``."""
+        return self._of({**self._fields, "previous_response_id": _Field("previous_response_id", parent_id)})
 
     def following(self, values: Mapping[str, Any]) -> Fields:
         """The fields of the next request, which share unchanged fields with these.
@@ -163,11 +195,15 @@ class Fields:
             _refuse(
                 "conversation", "previous_response_id and conversation cannot be combined; give one of them"
             )
-        # 3. The encoded fields are joined once for all frames.
+        return cls._of(fields)
+
+    @classmethod
+    def _of(cls, fields: dict[str, _Field]) -> Fields:
         made = cls()
         made._fields = fields
         made.model = fields["model"].source
         made.store = fields["store"].source if "store" in fields else None
+        # The encoded fields are joined once for all frames.
         made.head = b",".join(field.encoded for field in fields.values())
         return made
 

@@ -50,9 +50,13 @@ def http_body(
     *,
     previous_response_id: str | None = None,
     looks_up: bool = True,
+    opening: bytes = b'"stream":true,',
 ) -> bytes:
-    """The body of the same request as a streamed ``POST``; arguments as for `frame`."""
-    return b'{"stream":true,' + _body(fields, items, previous_response_id, looks_up)
+    """The body of the same request as a ``POST``; arguments as for `frame`.
+
+    It asks for a stream, unless the ``opening``, members that end in a comma, says otherwise.
+    """
+    return b"{" + opening + _body(fields, items, previous_response_id, looks_up)
 
 
 def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:

@@ -149,6 +149,10 @@ class History:
         shorter._open, shorter._orphans = _calls_after(_NO_IDS, _NO_IDS, self._log.items[:length])
         return shorter
 
+    def mark_of(self, length: int) -> bytes:
+        """The mark of the first ``length`` items."""
+        return self._log.marks[length]
+
     def position_of(self, mark: bytes, near: int) -> int | None:
         """The position with this mark; ``None`` if no prefix has it.
 

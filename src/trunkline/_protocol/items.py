@@ -18,7 +18,7 @@ from ..errors import ConfigurationError
 from .identity import CALLS, OUTPUTS, identity, joinable_text
 from .item_types import ItemInput as ItemInput
 from .item_types import TurnInput as TurnInput
-from .json import JSON, copy_json, decode, encode, root, settle
+from .json import JSON, copy_json, decode, decode_strictly, encode, root, settle
 
 _SERVER_ONLY: Final = frozenset(
     {
@@ -117,6 +117,22 @@ class Item:
             item.encoded = item._portable = encode(source)
             item.has_id = False
         return item
+
+    @classmethod
+    def received(cls, encoded: bytes) -> Item:
+        """An item of a request that is passed on: its bytes are the encoding.
+
+        Raises:
+            ValueError: the bytes are not an item, or an object in it has the same key twice.
+            RecursionError: the JSON is nested too deeply.
+        """
+        source = decode_strictly(encoded)
+        if not isinstance(source, dict):
+            raise ValueError("an item is an object")
+        kind = source.get("type")
+        if not _is_named(kind) and (kind is not None or not _is_named(source.get("role"))):
+            raise ValueError("an item has a type or a role")
+        return cls._made(source, encoded)
 
     @classmethod
     def _made(cls, source: JSON, encoded: bytes) -> Item:

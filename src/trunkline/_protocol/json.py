@@ -55,6 +55,27 @@ def decode(encoded: bytes | msgspec.Raw) -> Any:
         return _decode(repaired(bytes(encoded)))
 
 
+def decode_strictly(encoded: bytes) -> Any:
+    """The value of encoded JSON in which no object has the same key twice.
+
+    Raises:
+        ValueError: as `decode`; an object has the same key twice, or a string has half a surrogate.
+        RecursionError: as `decode`.
+    """
+    value = _decode(encoded)
+    # A key that occurs twice, white space and escapes make the two differ; the last two are harmless.
+    if _encode(value) != encoded:
+        json.loads(encoded, object_pairs_hook=_without_repeated_keys)
+    return value
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> JSON:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return members
+
+
 def repaired(encoded: bytes) -> bytes:
     """The same JSON with half surrogates mended, which msgspec refuses.
 

@@ -71,6 +71,7 @@ def refusal(event: ErrorEvent, *, started: bool, now: float) -> Failure:
         retry_after_s=fields.retry_after_s(now),
         should_retry=fields.should_retry,
         request_id=fields.request_id,
+        raw=event.raw,
         sent=True,
         started=started,
     )
@@ -96,6 +97,7 @@ def failed_response(event: ResponseFailedEvent, *, now: float = 0.0) -> Failure:
         retry_after_s=fields.retry_after_s(now),
         should_retry=fields.should_retry,
         response_id=event.response.id,
+        raw=event.raw,
         sent=True,
         started=True,
     )

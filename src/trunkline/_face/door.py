@@ -1,0 +1,118 @@
+"""Door: where the calls of one client come in, and what becomes of each.
+
+A call for a response is answered over a WebSocket, or goes elsewhere: to the HTTP transport of its client.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from typing import Final
+
+from .._network.background import running_loop
+from .._observe.metrics import PoolCounters, PoolMetrics, PoolState, total_metrics, total_state
+from .._protocol.json import decode
+from ..errors import TrunklineError
+from .answering import answer
+from .call import KEY_HEADER, Call, KeyFunction, base_of
+from .outcome import Answer, Elsewhere
+from .pools import pools
+from .refusals import invalid_request
+from .upstream import Settings, Upstream
+
+ELSEWHERE: Final = Elsewhere()
+
+
+class Door:
+    """The entrance for the calls of one client.
+
+    Args:
+        settings: the settings of its sockets and turns.
+        key: computes the keys of conversations from headers and fields.
+        tenancy: names those who share what is remembered, where headers change; see `Pools.upstream`.
+        is_open: calls may be answered over a WebSocket.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        key: KeyFunction | None = None,
+        tenancy: Hashable = None,
+        is_open: bool = True,
+    ) -> None:
+        self._settings = settings
+        self._key = key
+        self._tenancy = tenancy
+        self._is_open = is_open
+        self._upstreams: weakref.WeakSet[Upstream] = weakref.WeakSet()
+        self._counters: list[PoolCounters] = []
+
+    async def take(self, call: Call) -> Answer | Elsewhere:
+        """Answer a call, or send it elsewhere. Cancelling leaves the answer.
+
+        Raises:
+            Broken: the connection broke before the answer began.
+        """
+        if not self._is_open or running_loop() is None or not call.is_create:
+            return ELSEWHERE
+        try:
+            key = self._key_of(call)
+            upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
+        except _Refused as refused:
+            return invalid_request(str(refused), KEY_HEADER)
+        except (TrunklineError, ValueError, RecursionError):
+            return ELSEWHERE  # the service says what is wrong
+        if self not in upstream.users:
+            upstream.users.add(self)
+            self._upstreams.add(upstream)
+            self._counters.append(upstream.counters)
+        return await answer(upstream, call, key, self._settings)
+
+    def deleted(self, call: Call) -> None:
+        """A response was deleted: it is not continued any more."""
+        response_id = call.deleted
+        if response_id is not None and running_loop() is not None:
+            for memory in pools().memories(base_of(call.url)):
+                memory.lineage.forget(response_id)
+
+    @property
+    def metrics(self) -> PoolMetrics:
+        """The counters of the sockets that its calls used; other clients may share them."""
+        return total_metrics([counters.snapshot() for counters in self._counters])
+
+    def state(self) -> PoolState:
+        """The sockets that its calls used, at this moment; other clients may share them."""
+        return total_state([upstream.state() for upstream in self._upstreams])
+
+    async def close(self) -> None:
+        """Close the sockets that no other client uses. Idempotent."""
+        if running_loop() is None:
+            return
+        alone = []
+        for upstream in list(self._upstreams):
+            upstream.users.discard(self)
+            if not upstream.users:
+                alone.append(upstream)
+        self._upstreams.clear()
+        await pools().close(alone)
+
+    def _key_of(self, call: Call) -> Hashable:
+        keys = call.keys
+        if len(keys) > 1:
+            raise _Refused(f"{KEY_HEADER} is given {len(keys)} times; give it once")
+        if keys:
+            return ("header", keys[0])
+        if self._key is None:
+            return None
+        assert call.body is not None
+        fields = decode(call.body)
+        found = self._key(dict(call.headers), fields if isinstance(fields, dict) else {})
+        return None if found is None else ("function", found)
+
+
+class _Refused(Exception):
+    """The call is wrong in itself."""
+
+
+__all__ = ["Door"]

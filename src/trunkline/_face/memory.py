@@ -1,0 +1,51 @@
+"""What is remembered of the callers with one URL and one set of headers. It outlives their sockets."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from .._decisions.inputs import Body, Inputs
+from .._decisions.lineage import Lineage, LineageLimits
+from .wanted import Wanted
+
+_MAX_ENVELOPES: Final = 64
+
+
+class Memory:
+    """Earlier requests and responses.
+
+    Args:
+        limits: the bounds of the lineage.
+        has_random_call_ids: as for `Lineage`.
+
+    Attributes:
+        lineage: which response a request continues.
+        has_received: a socket has brought an event.
+    """
+
+    def __init__(self, limits: LineageLimits | None = None, *, has_random_call_ids: bool = False) -> None:
+        self.lineage: Lineage = Lineage(limits, has_random_call_ids=has_random_call_ids)
+        self.has_received: bool = False
+        self._inputs = Inputs()
+        self._wanted: OrderedDict[bytes, Wanted] = OrderedDict()
+
+    def read(self, content: bytes) -> tuple[Wanted, Body]:
+        """Read the body of a request. Fields that are equal to earlier ones are not decoded again.
+
+        Raises:
+            ValueError: the request cannot be sent in a frame, or the service would refuse it.
+            RecursionError: it is nested too deeply.
+        """
+        body = self._inputs.read(content)
+        wanted = self._wanted.get(body.envelope)
+        if wanted is None:
+            wanted = self._wanted[body.envelope] = Wanted.of(body)
+            if len(self._wanted) > _MAX_ENVELOPES:
+                self._wanted.popitem(last=False)
+        else:
+            self._wanted.move_to_end(body.envelope)
+        return wanted, body
+
+
+__all__ = ["Memory"]

@@ -1,0 +1,110 @@
+"""Exceptions of a turn as an HTTP client expects them: as an answer, or as a broken connection.
+
+====================================================  ==================================================
+exception                                             HTTP
+====================================================  ==================================================
+``ResponseRefused``                                   its status; without one 503 if it may pass, else 400
+``UpgradeRefused``                                    the answer to the upgrade
+``ConnectFailed``                                     ``ConnectError``
+``DeadlineExceeded`` while connecting                 ``ConnectTimeout``
+``DeadlineExceeded`` later                            ``ReadTimeout``; 504 if the request may have acted
+``ConnectionLost``, ``ProtocolViolation``             ``RemoteProtocolError``; 502 if the request may have
+                                                      acted
+====================================================  ==================================================
+
+Clients repeat a request after a broken connection. ``x-should-retry: false`` keeps them from repeating one
+whose hosted tools may have acted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .._protocol.json import decode, encode
+from ..errors import (
+    ConnectFailed,
+    DeadlineExceeded,
+    ResponseRefused,
+    ServiceError,
+    TurnError,
+    UpgradeRefused,
+)
+from .call import Header
+from .outcome import Answer, Break, Broken
+
+JSON_TYPE: Final[Header] = ("content-type", "application/json")
+_NOT_PASSED_ON: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding", "upgrade"}
+)
+_ANSWER_HEADERS: Final = frozenset({"headers"})
+
+
+def refused(error: TurnError, raw: bytes, *, acts: bool) -> Answer | Broken:
+    """What a client gets for a turn that failed before its answer began.
+
+    Args:
+        error: the exception.
+        raw: the ``error`` event of a `ResponseRefused`, as received.
+        acts: the request may have side effects.
+    """
+    if isinstance(error, ResponseRefused):
+        return _of_service(error, raw)
+    if isinstance(error, UpgradeRefused):
+        headers = [(name, value) for name, value in error.headers.items() if name not in _NOT_PASSED_ON]
+        return Answer(error.status, tuple(headers), error.body)
+    is_late = isinstance(error, DeadlineExceeded)
+    if error.sent and acts:
+        body = {"error": {"message": str(error), "type": "server_error", "param": None, "code": None}}
+        return Answer(504 if is_late else 502, (JSON_TYPE, ("x-should-retry", "false")), encode(body))
+    return broken(error)
+
+
+def broken(error: TurnError) -> Broken:
+    """The broken connection that a client gets for a failure."""
+    if isinstance(error, ConnectFailed):
+        how = Break.CONNECT
+    elif isinstance(error, DeadlineExceeded):
+        how = Break.CONNECT_TIMEOUT if error.phase == "connect" else Break.READ_TIMEOUT
+    else:
+        how = Break.PROTOCOL
+    return Broken(str(error), how)
+
+
+def invalid_request(message: str, param: str) -> Answer:
+    """The answer to a request that is wrong in itself."""
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    return Answer(400, (JSON_TYPE,), encode({"error": error}))
+
+
+def _of_service(error: ServiceError, raw: bytes) -> Answer:
+    headers = [JSON_TYPE]
+    if error.retry_after_s is not None:
+        headers.append(("retry-after", f"{error.retry_after_s:g}"))
+    if error.request_id is not None:
+        headers.append(("x-request-id", error.request_id))
+    if error.should_retry is not None:
+        headers.append(("x-should-retry", "true" if error.should_retry else "false"))
+    status = error.status
+    if status is None or not 400 <= status <= 599:
+        status = 503 if error.is_transient else 400
+    return Answer(status, tuple(headers), encode({"error": _error_in(raw, error)}))
+
+
+def _error_in(raw: bytes, error: ServiceError) -> dict[str, Any]:
+    """The error object as the service sent it."""
+    try:
+        event = decode(raw)
+    except (ValueError, RecursionError):
+        event = None
+    if isinstance(event, dict):
+        found = event.get("error")
+        if isinstance(found, dict):
+            return {name: value for name, value in found.items() if name not in _ANSWER_HEADERS}
+        if "message" in event:
+            return {name: event.get(name) for name in ("message", "type", "param", "code")} | {
+                "type": error.error_type
+            }
+    return {"message": str(error), "type": error.error_type, "param": None, "code": error.code}
+
+
+__all__ = ["JSON_TYPE", "broken", "invalid_request", "refused"]

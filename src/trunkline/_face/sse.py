@@ -1,0 +1,125 @@
+"""Events and response resources as a client over HTTP gets them.
+
+The bytes are those of the service, without the ``stream_id``, and with the ``previous_response_id`` that the
+caller gave: the one that a delta names is not the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from .._protocol.events import OutputItemDone, OutputTextDelta, ResponseEvent, ServerEvent
+from .._protocol.json import encode, repaired
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+_MADE_DELTA: Final = {"type", "delta"}
+_MADE_ITEM: Final = {"type", "item"}
+
+_decode: Final[Callable[[bytes], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class Rewriting:
+    """Writes the events of one response for its caller.
+
+    Args:
+        parent_id: the caller's ``previous_response_id``.
+    """
+
+    __slots__ = ("_parent",)
+
+    def __init__(self, parent_id: str | None) -> None:
+        self._parent = Raw(encode(parent_id))
+
+    def event(self, event: ServerEvent) -> bytes:
+        """An event as a server-sent event; empty for an event that the service did not send."""
+        raw = event.raw
+        if isinstance(event, ResponseEvent):
+            return self.frame(event.type, raw)
+        if event.stream_id is None and event.sequence_number is not None:
+            return _sse(event.wire_type, raw)
+        members = _members(raw)
+        if event.sequence_number is None and _is_made(event, members):
+            return b""
+        members.pop("stream_id", None)
+        return _sse(event.wire_type, _joined(members))
+
+    def frame(self, wire_type: str, raw: bytes) -> bytes:
+        """The frame of an event that may hold a response, as a server-sent event."""
+        members = _members(raw)
+        members.pop("stream_id", None)
+        if "response" in members:
+            members["response"] = Raw(self.resource(bytes(members["response"])))
+        return _sse(wire_type, _joined(members))
+
+    def resource(self, raw: bytes) -> bytes:
+        """A response resource."""
+        if not raw.startswith(b"{"):
+            return raw
+        members = _members(raw)
+        if "previous_response_id" not in members:
+            return raw
+        members["previous_response_id"] = self._parent
+        return _joined(members)
+
+    def resource_in(self, raw: bytes, output: Sequence[Raw] | None = None) -> bytes:
+        """The response resource in the frame of an event.
+
+        Args:
+            raw: the frame.
+            output: the output, for a resource without it.
+        """
+        resource = self.resource(bytes(_members(raw)["response"]))
+        if not output:
+            return resource
+        members = _members(resource)
+        if bytes(members.get("output", Raw(b"[]"))) in (b"[]", b"null"):
+            members["output"] = Raw(b"[%b]" % b",".join(output))
+        return _joined(members)
+
+
+def whole_failure(failed: bytes) -> list[tuple[str, bytes]]:
+    """The events of a response that failed before its output: its beginning was held back, and is lost.
+
+    Args:
+        failed: the frame of ``response.failed``.
+    """
+    whole: dict[str, Any] = msgspec.json.decode(failed)
+    begun = {**whole["response"], "status": "in_progress", "error": None, "output": [], "usage": None}
+    made = [
+        (name, encode({"type": name, "response": begun, "sequence_number": number}))
+        for number, name in enumerate(("response.created", "response.in_progress"))
+    ]
+    return [*made, ("response.failed", failed)]
+
+
+def _is_made(event: ServerEvent, members: Mapping[str, object]) -> bool:
+    """Whether the library made the event, of text or a call that came in another event."""
+    if isinstance(event, OutputTextDelta):
+        return members.keys() - {"stream_id"} == _MADE_DELTA
+    return isinstance(event, OutputItemDone) and members.keys() - {"stream_id"} == _MADE_ITEM
+
+
+def _members(raw: bytes) -> dict[str, Raw]:
+    try:
+        return _decode(raw)
+    except ValueError:  # half surrogates
+        return _decode(repaired(raw))
+
+
+def _joined(members: Mapping[str, Raw]) -> bytes:
+    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), value) for name, value in members.items()])
+
+
+def _sse(wire_type: str, data: bytes) -> bytes:
+    if b"\n" in data or b"\r" in data:
+        data = msgspec.json.format(data, indent=-1)
+    if not wire_type.isprintable():
+        return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (wire_type.encode(), data)
+
+
+__all__ = ["KEEP_ALIVE", "Rewriting", "whole_failure"]

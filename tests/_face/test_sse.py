@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from trunkline._face.sse import Rewriting, whole_failure
+from trunkline._protocol.calls import announcement
+from trunkline._protocol.decoding import decode
+from trunkline._protocol.events import OutputItemDone, OutputTextDelta
+from trunkline._protocol.whole_text import told
+
+DELTA = {"type": "response.output_text.delta", "item_id": "m", "delta": "a", "sequence_number": 4}
+
+
+def written(frame: bytes, parent_id: str | None = None) -> bytes:
+    event: Any = decode(frame)
+    return Rewriting(parent_id).event(event)
+
+
+def sse(event: dict[str, Any] | bytes, parent_id: str | None = None) -> tuple[str, Any]:
+    """The name and the data of an event."""
+    frame = event if isinstance(event, bytes) else json.dumps(event, separators=(",", ":")).encode()
+    text = written(frame, parent_id).decode()
+    *lines, end, last = text.split("\n")
+    assert (end, last) == ("", "")
+    name = next((line[7:] for line in lines if line.startswith("event: ")), "")
+    return name, json.loads(next(line[6:] for line in lines if line.startswith("data: ")))
+
+
+def test_an_event_keeps_its_bytes() -> None:
+    frame = b'{"type": "response.output_text.delta", "delta":"\\u0041", "sequence_number":4}'
+    assert written(frame) == b"event: response.output_text.delta\ndata: " + frame + b"\n\n"
+
+
+def test_the_lane_is_removed_from_the_top_level_alone() -> None:
+    event = {**DELTA, "stream_id": "lane-1", "x": {"stream_id": "y"}, "delta": '"stream_id":"lane-1"'}
+    name, data = sse(event)
+    assert name == "response.output_text.delta"
+    assert data == {name: value for name, value in event.items() if name != "stream_id"}
+
+
+@pytest.mark.parametrize("stream_id", [None, "lane"])
+@pytest.mark.parametrize("kind", ["response.created", "response.completed", "response.queued"])
+def test_a_resource_names_the_parent_of_the_caller(kind: str, stream_id: str | None) -> None:
+    response = {"id": "r", "previous_response_id": "resp_ours", "output": [], "status": "completed"}
+    event = {"type": kind, "response": response, "sequence_number": 1}
+    if stream_id is not None:
+        event["stream_id"] = stream_id
+    assert sse(event)[1]["response"]["previous_response_id"] is None
+    assert sse(event, "resp_theirs")[1]["response"]["previous_response_id"] == "resp_theirs"
+    assert "stream_id" not in sse(event)[1]
+
+
+def test_a_resource_without_a_parent_stays_as_it_is() -> None:
+    rewriting = Rewriting("resp_theirs")
+    assert rewriting.resource(b'{"id": "r"}') == b'{"id": "r"}'
+    assert rewriting.resource(b"null") == b"null"
+
+
+@pytest.mark.parametrize("stream_id", [None, "lane"])
+def test_events_that_the_service_did_not_send_are_left_out(stream_id: str | None) -> None:
+    assert Rewriting(None).event(told("text", stream_id)) == b""
+    made = OutputItemDone(
+        encoded_item=decode(announcement({"type": "function_call"})).encoded_item,  # type: ignore[union-attr]
+        raw=announcement({"type": "function_call"}),
+        stream_id=stream_id,
+    )
+    assert Rewriting(None).event(made) == b""
+
+
+def test_events_without_a_sequence_number_are_passed_on() -> None:
+    event = {"type": "response.output_text.delta", "item_id": "m", "delta": "a"}
+    assert sse(event)[1] == event
+    item = {"type": "response.output_item.done", "output_index": 0, "item": {"type": "message"}}
+    assert sse(item)[1] == item
+    assert sse({"type": "new", "x": 1})[1] == {"type": "new", "x": 1}
+
+
+def test_an_event_in_several_lines_becomes_one() -> None:
+    frame = json.dumps(DELTA, indent=1).encode()
+    assert sse(frame)[1] == DELTA
+
+
+def test_a_name_with_a_line_break_is_left_out() -> None:
+    name, data = sse({"type": "a\nb", "sequence_number": 1})
+    assert name == ""
+    assert data["type"] == "a\nb"
+
+
+def test_half_surrogates_are_mended() -> None:
+    frame = b'{"type":"response.output_text.delta","delta":"\\ud83d","stream_id":"l","item_id":"m"}'
+    assert isinstance(decode(frame.replace(b"\\ud83d", b"x")), OutputTextDelta)
+    assert b"stream_id" not in written(frame)
+
+
+def test_a_failure_before_output_begins_as_a_response() -> None:
+    failed = {
+        "type": "response.failed",
+        "sequence_number": 9,
+        "response": {"id": "r", "error": {"code": "x"}},
+    }
+    kinds = []
+    for kind, frame in whole_failure(json.dumps(failed).encode()):
+        event = json.loads(frame)
+        kinds.append((kind, event["type"], event["response"]["id"], event["response"]["error"]))
+    assert kinds == [
+        ("response.created", "response.created", "r", None),
+        ("response.in_progress", "response.in_progress", "r", None),
+        ("response.failed", "response.failed", "r", {"code": "x"}),
+    ]
+
+
+def test_the_resource_of_an_answer_has_its_output() -> None:
+    rewriting = Rewriting(None)
+    with_output = b'{"type":"x","response":{"id":"r","output":[1]}}'
+    without = b'{"type":"x","response":{"id":"r","output":[]}}'
+    items = [Raw(b'{"a":1}'), Raw(b'{"b":2}')]
+    assert json.loads(rewriting.resource_in(with_output, items))["output"] == [1]
+    assert json.loads(rewriting.resource_in(without, items))["output"] == [{"a": 1}, {"b": 2}]
+    assert json.loads(rewriting.resource_in(without, []))["output"] == []
+    assert json.loads(rewriting.resource_in(b'{"response":{"id":"r"}}', items))["output"] == [
+        {"a": 1},
+        {"b": 2},
+    ]
