@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -99,6 +100,30 @@ def test_faults_come_from_a_file(tmp_path: Path) -> None:
         done = trunkline("chat", "-p", "Hi", env=announced(server))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("trunkline: the service refused the request")
+
+
+def test_refused_keys_and_urls_are_logged() -> None:
+    with in_pipe("emulate", "--port", "0") as server:
+        env = announced(server)
+        for path, key in (("/models?key=sk-wrong", "sk-wrong"), ("/nothing", env["OPENAI_API_KEY"])):
+            headers = {"Authorization": f"Bearer {key}"}
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(env["OPENAI_BASE_URL"] + path, headers=headers))
+        assert " http GET /v1/models 0 B 0 items -> 401 invalid_api_key\n" in server.wait_for("\n")
+        assert " http GET /v1/nothing 0 B 0 items -> 404 Invalid URL (GET" in server.wait_for("\n")
+    assert "sk-wrong" not in server.seen
+    assert "refused" not in server.seen
+
+
+def test_a_page_of_an_allowed_origin_may_use_it() -> None:
+    origin = "http://localhost:3000"
+    with in_pipe("emulate", "--port", "0", "--allow-origin", origin) as server:
+        env = announced(server)
+        headers = {"Authorization": f"Bearer {env['OPENAI_API_KEY']}", "Origin": origin}
+        request = urllib.request.Request(f"{env['OPENAI_BASE_URL']}/models", headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert trunkline("emulate", "--port", "0", "--allow-origin", "localhost").returncode == 1
 
 
 def test_it_deviates_as_other_servers_do() -> None:

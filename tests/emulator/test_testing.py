@@ -110,3 +110,52 @@ def test_the_pytest_plugin_gives_a_running_emulator(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "2 passed" in run.stdout
+
+
+UNMET_TEST = """
+import json
+import urllib.request
+
+
+def ask(emulator, text):
+    headers = {"Authorization": "Bearer " + emulator.api_key}
+    body = json.dumps({"model": "echo", "input": text}).encode()
+    request = urllib.request.Request(emulator.base_url + "/responses", body, headers)
+    with urllib.request.urlopen(request) as answer:
+        json.load(answer)
+
+
+def test_met(trunkline_emulator):
+    trunkline_emulator.expect("a").says("x")
+    trunkline_emulator.expect("b", times=None).says("x")
+    trunkline_emulator.expect("c").says("x").withdraw()
+    for text in "abb":
+        ask(trunkline_emulator, text)
+
+
+def test_unmet(trunkline_emulator):
+    trunkline_emulator.expect("once").says("x")
+    trunkline_emulator.expect("twice", times=2).says("x")
+    trunkline_emulator.expect("any", times=None).says("x")
+    ask(trunkline_emulator, "twice")
+
+
+def test_failed(trunkline_emulator):
+    trunkline_emulator.expect("never").says("x")
+    raise ValueError
+"""
+
+
+def test_an_expectation_that_is_not_met_fails_the_fixture(tmp_path: Path) -> None:
+    (tmp_path / "test_unmet.py").write_text(UNMET_TEST)
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-q"]
+    command = [sys.executable, "-m", "pytest", *options, "test_unmet.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "1 failed, 2 passed, 1 error" in run.stdout
+    assert "ERROR test_unmet.py::test_unmet - AssertionError: expectations" in run.stdout
+    problems = (
+        "<Expectation input contains 'once', 1 times> was used 0 times;"
+        " <Expectation input contains 'twice', 2 times> was used 1 times;"
+        " <Expectation input contains 'any', at least once> was used 0 times"
+    )
+    assert f"expectations of the emulator were not met: {problems}" in run.stdout

@@ -113,6 +113,10 @@ def emulate(
             help=f"Deviate as another server: {', '.join(QUIRKS)}. May be repeated.", metavar="NAME"
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Let web pages of this origin use the server. May be repeated.", metavar="ORIGIN"),
+    ] = None,
 ) -> None:
     """Serve the Responses API with deterministic models, and log one line per request."""
     settings = emulation.Settings(
@@ -125,6 +129,7 @@ def emulate(
         model=model,
         faults=faults,
         quirks=tuple(quirk or ()),
+        allowed_origins=tuple(allow_origin or ()),
     )
     sys.exit(emulation.run(settings, output_console(), error_console()))
 

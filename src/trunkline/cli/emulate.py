@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import shlex
 import signal
@@ -39,6 +40,7 @@ class Settings:
     model: str | None = None
     faults: Path | None = None
     quirks: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
@@ -55,6 +57,8 @@ def run(settings: Settings, out: Console, err: Console) -> int:
         err.out(f"trunkline: {error}", highlight=False)
         return 1
     emulator.on_request.append(_Log(out))
+    # Refusals are logged as warnings, and have their line in the log of requests already.
+    logging.getLogger("trunkline.emulator").setLevel(logging.ERROR)
     try:
         asyncio.run(_serve(emulator, settings, out, err))
     except OSError as error:
@@ -71,7 +75,7 @@ def _emulator(settings: Settings, faults: Faults | None) -> Emulator:
     """The server with these settings.
 
     Raises:
-        ValueError: a quirk is unknown, or two contradict each other.
+        ValueError: a quirk is unknown, two contradict each other, or an origin is not one.
     """
     return Emulator(
         settings.host,
@@ -84,6 +88,7 @@ def _emulator(settings: Settings, faults: Faults | None) -> Emulator:
         faults=faults,
         default_model=settings.model,
         quirks=settings.quirks,
+        allowed_origins=settings.allowed_origins,
     )
 
 

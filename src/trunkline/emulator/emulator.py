@@ -16,6 +16,7 @@ from ._models.models import Model
 from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
 from ._service.service import Service, Settings
 from ._wire.frame_log import FrameLog, FrameRecord
+from ._wire.origins import Origins
 from .faults.faults import Faults
 from .loop_thread import LoopThread
 from .pace import Pace
@@ -50,9 +51,11 @@ class Emulator:
         context_window: maximum number of input tokens of a model.
         steers_cut_words: whether a steer ends a message at its next word; else the item is completed first.
         quirks: names of other servers whose deviations from the protocol are emulated, such as ``"xai"``.
+        allowed_origins: origins of web pages that may use the server, such as ``"http://localhost:3000"``;
+            ``"*"`` allows any. Pages of other origins are refused.
 
     Raises:
-        ValueError: a name in `quirks` is unknown, or two servers contradict each other.
+        ValueError: a name in `quirks` is unknown, two servers contradict each other, or an origin is not one.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Emulator:
         context_window: int = 1_000_000,
         steers_cut_words: bool = True,
         quirks: Iterable[str] = (),
+        allowed_origins: Iterable[str] = (),
     ) -> None:
         self.api_key = api_key
         self.pace: Pace = Pace(first_token_s, tokens_per_second)
@@ -79,6 +83,7 @@ class Emulator:
         self.handshakes = 0
         self.on_request: list[Callable[[RequestRecord], None]] = []
         self.faults: Faults = faults or Faults()
+        self.origins: Origins = Origins(allowed_origins, host)
         self.log: FrameLog = FrameLog(frames)
         self.service: Service = Service(
             Settings(
@@ -151,6 +156,11 @@ class Emulator:
         A ``with`` statement raises `AssertionError` unless it was used `times` times (None: at least once).
         """
         return self.service.behaviour.expect(contains, model=model, times=times)
+
+    @property
+    def unmet_expectations(self) -> list[Expectation]:
+        """The prepared replies that were not used as often as they should."""
+        return self.service.behaviour.unmet
 
     def add_model(self, name: str, model: Model) -> None:
         """Use a function from a prompt to steps as the model of this name."""

@@ -1,6 +1,7 @@
 """pytest plugin with fixtures for a running emulator.
 
-`trunkline_emulator` is a server in a thread of its own, for synchronous and asynchronous tests.
+`trunkline_emulator` is a server in a thread of its own, for synchronous and asynchronous tests. A test that
+leaves an expectation unmet fails.
 The marker of the same name sets its arguments::
 
     @pytest.mark.trunkline_emulator(zdr=True, tokens_per_second=50)
@@ -11,7 +12,7 @@ The marker of the same name sets its arguments::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +20,25 @@ import pytest
 if TYPE_CHECKING:
     from .emulator import ThreadedEmulator
 
+_FAILED = pytest.StashKey[bool]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers", "trunkline_emulator(**options): arguments of Emulator for the trunkline_emulator fixture"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether the test itself failed."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = not report.passed
+    return report
 
 
 @pytest.fixture
@@ -38,6 +52,9 @@ def trunkline_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmula
         options |= marker.kwargs
     with ThreadedEmulator(Emulator(**options)) as emulator:
         yield emulator
+        if not request.node.stash.get(_FAILED, False):  # else the failure is the reason
+            unmet = [expectation.shortfall for expectation in emulator.unmet_expectations]
+            assert not unmet, f"expectations of the emulator were not met: {'; '.join(unmet)}"
 
 
 @pytest.fixture

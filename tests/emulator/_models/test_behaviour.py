@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, Prompt, Say, Step
 
 from ..wire import WEATHER, Socket, Wire, calls_of, output, text_of
 
@@ -57,3 +58,27 @@ async def test_failures_and_refusals_can_be_scripted(emulator: Emulator, wire: W
     assert refused["output"][0]["content"] == [{"type": "refusal", "refusal": "I will not."}]
     emulator.expect("shell").calls_custom("shell", "ls")
     assert (await socket.response(input="shell"))["output"][0]["input"] == "ls"
+
+
+async def test_a_model_that_raises_fails_its_response_only(
+    emulator: Emulator, socket: Socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raises(prompt: Prompt) -> list[Step]:
+        raise KeyError("of the test")
+
+    def raises_later(prompt: Prompt) -> Iterator[Step]:
+        yield Say(["One"])
+        raise KeyError("of the test")
+
+    emulator.add_model("raises", raises)
+    emulator.add_model("raises-later", raises_later)
+    error = await socket.refused(model="raises", input="x")
+    assert (error["status"], error["code"]) == (500, "server_error")
+    failed = await socket.turn(model="raises-later", input="x")
+    assert failed["type"] == "response.failed"
+    assert failed["response"]["error"] == {"code": "server_error", "message": "The model raised KeyError."}
+    assert [record.getMessage() for record in caplog.records] == [
+        "the model raises raised an exception",
+        "the model raises-later raised an exception",
+    ]
+    await socket.response(input="x")

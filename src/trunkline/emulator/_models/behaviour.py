@@ -78,6 +78,11 @@ class Expectation:
         """Whether it was used `times` times; if `times` is None, at least once."""
         return len(self.prompts) == self.times if self.times is not None else bool(self.prompts)
 
+    @property
+    def shortfall(self) -> str:
+        """The difference between the wanted and the actual number of uses, in one sentence."""
+        return f"{self!r} was used {len(self.prompts)} times"
+
     def matches(self, prompt: Prompt) -> bool:
         """Whether this reply applies to a prompt."""
         if self.times is not None and len(self.prompts) >= self.times:
@@ -117,7 +122,7 @@ class Expectation:
     ) -> None:
         self.withdraw()
         if kind is None and not self.is_met:
-            raise AssertionError(f"{self!r} was used {len(self.prompts)} times")
+            raise AssertionError(self.shortfall)
 
     def __repr__(self) -> str:
         wanted = "at least once" if self.times is None else f"{self.times} times"
@@ -143,6 +148,11 @@ class Behaviour:
         expectation = Expectation(contains, model, times, self)
         self._expectations.append(expectation)
         return expectation
+
+    @property
+    def unmet(self) -> list[Expectation]:
+        """The replies that were not used as often as they should."""
+        return [expectation for expectation in self._expectations if not expectation.is_met]
 
     def withdraw(self, expectation: Expectation) -> None:
         """Remove a reply."""

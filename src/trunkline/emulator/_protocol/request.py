@@ -11,7 +11,7 @@ import msgspec
 from .errors import ApiError, invalid_stream_id
 from .gpt_6_2 import check_fields, has_prefix_rule
 from .items import user_message
-from .request_fields import COMPACT, CREATE, HTTP_ONLY
+from .request_fields import COMPACT, COUNT, CREATE, HTTP_ONLY
 from .schema import kind, missing, wrong_type
 from .tools import shown
 
@@ -141,6 +141,17 @@ def check_compact(body: dict[str, Any]) -> CreateRequest:
     if "model" not in body:
         raise missing("model")
     COMPACT(body, "")
+    return _with_defaults(body)
+
+
+def check_count(body: dict[str, Any]) -> CreateRequest:
+    """Check the body of ``POST /v1/responses/input_tokens``.
+
+    Raises:
+        ApiError: it is invalid.
+    """
+    COUNT(body, "")
+    _check_combinations(body)
     return _with_defaults(body)
 
 

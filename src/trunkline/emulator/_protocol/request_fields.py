@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .items import INPUT
+from .items import INPUT, check_item
 from .schema import (
     Check,
     anything,
@@ -126,4 +126,23 @@ _SMALLER = (
     "service_tier",
     "image",
 )
+_COUNTED = (
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "conversation",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "text",
+    "reasoning",
+    "truncation",
+)
+COUNT = fields(optional={name: nullable(FIELDS[name]) for name in _COUNTED} | {"personality": _TEXT})
+_METADATA = FIELDS["metadata"]
+_ITEMS = array(check_item, max_length=20, of_what="objects")
+CONVERSATION = fields(optional={"items": nullable(_ITEMS), "metadata": _METADATA})
+CONVERSATION_UPDATE = fields({"metadata": _METADATA})
+CONVERSATION_ITEMS = fields({"items": _ITEMS}, {"include": FIELDS["include"]})
 COMPACT = fields(optional={name: FIELDS[name] for name in _SMALLER})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from .._protocol.errors import ApiError
 from .._protocol.events import Event, EventWriter
 from .ids import Ids
 from .moves import Move, Pause
 from .records import ResponseRecord
 
+_logger = logging.getLogger("trunkline.emulator")
 _CHUNK = re.compile(r".{1,12}", re.DOTALL)
 _SEAL = "sealed:"
 
@@ -29,6 +32,14 @@ def unseal(content: str) -> str | None:
     except ValueError:
         return None
     return text.removeprefix(_SEAL) if text.startswith(_SEAL) else None
+
+
+def model_error(model: str, error: Exception) -> ApiError:
+    """Log an exception of a model, and return the error that the client gets."""
+    _logger.error("the model %s raised an exception", model, exc_info=error)
+    return ApiError(
+        f"The model raised {type(error).__name__}.", status=500, code="server_error", type="server_error"
+    )
 
 
 class Generation:
@@ -79,12 +90,16 @@ class Generation:
         yield self.writer.event("response.in_progress", response=resource)
         if self.record.generate:
             yield Pause.FIRST_OUTPUT
-        for step in self._script:
-            if self._must_stop():
-                break
-            yield from self._step(step)
-            if self.cut or self.error:
-                break
+        try:
+            for step in self._script:
+                if self._must_stop():
+                    break
+                yield from self._step(step)
+                if self.cut or self.error:
+                    break
+        except Exception as error:  # of the function of a test
+            failure = model_error(self.record.model, error)
+            self.error = {"code": failure.code, "message": failure.message}
         self.ended = True
         self._finish(self)
         yield self.writer.event(f"response.{self.record.status}", response=self.record.resource)

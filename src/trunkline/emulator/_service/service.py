@@ -13,12 +13,13 @@ from .._models.context import Context, Item, common_tokens
 from .._models.prompt import Prompt
 from .._models.steps import Compact, Step
 from .._protocol.errors import ApiError, response_not_found
-from .._protocol.request import CreateRequest, check_compact, check_create
+from .._protocol.request import CreateRequest, check_compact, check_count, check_create
 from .._protocol.tools import async_names
 from ..quirks.quirks import Quirks
 from .compaction import compacted_window, compaction_item, fitted, threshold
 from .connection import Connection
-from .generation import Generation
+from .conversations import Conversations
+from .generation import Generation, model_error
 from .ids import Ids
 from .reasoning import ReasoningLedger
 from .records import RequestRecord, ResponseRecord
@@ -63,6 +64,7 @@ class Service:
         self.settings = settings
         self.ids: Ids = Ids()
         self.store: Store = Store(settings.stored)
+        self.conversations: Conversations = Conversations(settings.stored, self.ids, wall_clock)
         self.behaviour: Behaviour = Behaviour(settings.default_model)
         self.responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
@@ -134,6 +136,16 @@ class Service:
             "usage": usage(input_tokens=read, cached=0, output_tokens=len(output), reasoning_tokens=0),
         }
 
+    def count_tokens(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer of ``POST /v1/responses/input_tokens``.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        request = check_count(body)
+        _, context = self._context(request, None, [])
+        return {"object": "response.input_tokens", "input_tokens": _overhead(request) + context.tokens}
+
     def _create(
         self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None, steered: list[Item]
     ) -> Generation:
@@ -171,27 +183,28 @@ class Service:
         self, request: CreateRequest, connection: Connection | None, steered: list[Item]
     ) -> tuple[list[Item], Context]:
         """Return the request's resolved items and the whole context."""
-        parent = self._parent(request, connection)
+        before = self._before(request, connection)
         given = [resolved(item, f"input[{index}]", self.store) for index, item in enumerate(request.input)]
         items = steered + given
-        context = (parent.after if parent else EMPTY).extended(items)
+        context = before.extended(items)
         if context.open_calls:
             context.require_answers(async_names([*request.tools, *context.added_tools]))
         budget = self.settings.context_window - _overhead(request)
         return items, fitted(context, budget=budget, truncation=request.body.get("truncation", "disabled"))
 
-    def _parent(self, request: CreateRequest, connection: Connection | None) -> ResponseRecord | None:
+    def _before(self, request: CreateRequest, connection: Connection | None) -> Context:
+        """The context before the request's own items: of its conversation or of its parent."""
         if request.conversation_id is not None:
-            return self.store.conversations.get(request.conversation_id)
+            return self.conversations.continued(request.conversation_id).context
         quirks = self.settings.quirks
         parent_id = quirks.parent_id(request)
         if parent_id is None:
-            return None
+            return EMPTY
         record = connection.cache.find(parent_id) if connection and quirks.caches_parents else None
         record = record or self.store.get(parent_id)
         if record is None or record.status not in _FINISHED:
             raise quirks.parent_not_found(parent_id)
-        return record
+        return record.after
 
     def _check_model(self, name: str) -> None:
         if not self.settings.quirks.knows_model(self.behaviour.knows(name)):
@@ -200,7 +213,12 @@ class Service:
     def _steps(self, request: CreateRequest, context: Context, items: list[Item]) -> Iterable[Step]:
         if not request.generate:
             return ()
-        steps = self.behaviour.steps(_prompt(request, context, items))
+        try:
+            steps = self.behaviour.steps(_prompt(request, context, items))
+        except ApiError:
+            raise
+        except Exception as error:  # of the function of a test
+            raise model_error(request.model, error) from error
         limit = threshold(request)
         if limit is None or _overhead(request) + context.tokens < limit:
             return steps
@@ -297,7 +315,8 @@ class Service:
         if record.store:
             self.store.put(record)
         if request.conversation_id is not None:
-            self.store.conversations[request.conversation_id] = record
+            conversation = self.conversations.continued(request.conversation_id)
+            self.conversations.add(conversation, [*record.input, *record.output])
 
 
 def _overhead(request: CreateRequest) -> int:

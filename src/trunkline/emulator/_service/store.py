@@ -17,7 +17,6 @@ class Store:
         self._responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self._items: dict[str, Item] = {}
         self._inputs: dict[str, list[Item]] = {}
-        self.conversations: dict[str, ResponseRecord] = {}
 
     def get(self, response_id: str) -> ResponseRecord | None:
         """Return a stored response, or None."""

@@ -11,6 +11,7 @@ from ..faults.faults import Faults
 from ..pace import Pace
 from ..quirks.quirks import Quirks
 from .frame_log import FrameLog
+from .origins import Origins
 
 
 class Backend(Protocol):
@@ -24,6 +25,7 @@ class Backend(Protocol):
     faults: Faults
     pace: Pace
     log: FrameLog
+    origins: Origins
     clock: Callable[[], float]
     api_key: str | None
     """The accepted bearer token; None accepts any."""

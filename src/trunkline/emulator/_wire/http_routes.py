@@ -1,9 +1,8 @@
-"""HTTP routes: create, retrieve, delete, cancel and compact responses; list models."""
+"""HTTP routes: create, retrieve, delete, cancel, compact and count responses; list models."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,7 @@ from aiohttp import web
 
 from .._models.models import LISTED
 from .._protocol.errors import ApiError
-from .._protocol.request import check_create, decode
-from .._protocol.schema import choice, integer
+from .._protocol.request import check_create
 from .._service.compaction import listed
 from .._service.generation import Generation
 from .._service.records import RequestRecord, ResponseRecord
@@ -21,12 +19,12 @@ from ..faults.action import Action
 from ..faults.fault import Place
 from ..faults.strike import rejection
 from .backend import Backend
+from .conversation_routes import ConversationRoutes
 from .headers import ORGANIZATION, answer_headers
 from .http_session import complete, stream
+from .page import page
+from .request_log import RequestLog
 from .shaping import shape
-
-_ORDER = choice("asc", "desc")
-_LIMIT = integer(1, 100)
 
 
 class Routes:
@@ -35,27 +33,32 @@ class Routes:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._service = backend.service
+        self._log = RequestLog(backend)
+        self._conversations = ConversationRoutes(self._service, self._log)
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def add_to(self, app: web.Application) -> None:
         """Register the handlers."""
         app.router.add_post("/v1/responses", self._create)
         app.router.add_post("/v1/responses/compact", self._compact)
+        app.router.add_post("/v1/responses/input_tokens", self._count_tokens)
         app.router.add_get("/v1/responses/{id}", self._retrieve)
         app.router.add_delete("/v1/responses/{id}", self._delete)
         app.router.add_get("/v1/responses/{id}/input_items", self._input_items)
         app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{id}", self._model)
+        self._conversations.add_to(app)
 
     def headers(self, request: web.Request) -> dict[str, str]:
         """The response headers for a request."""
-        return answer_headers(
+        own = answer_headers(
             self._service.ids.new("req"),
             organization=request.headers.get(ORGANIZATION),
             requests=len(self._service.requests),
             tokens=self._service.tokens_used,
         )
+        return own | self._backend.origins.headers(request.headers)
 
     async def stop(self) -> None:
         """Cancel the background responses and wait for their tasks."""
@@ -65,8 +68,7 @@ class Routes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
-        body, generation, place = self._noted("response.create", request, raw, self._start)
+        body, generation, place = await self._log.answered("response.create", request, self._start)
         moves = self._backend.faults.play(generation.moves(), place)
         asked = check_create(body, transport="http")
         if asked.background and not asked.stream:
@@ -115,9 +117,15 @@ class Routes:
             self._service.abandon(generation)
 
     async def _compact(self, request: web.Request) -> web.Response:
-        raw = await request.read()
         return web.json_response(
-            self._noted("response.compact", request, raw, lambda body, seen: self._service.compact(body))
+            await self._log.answered("response.compact", request, lambda body, _: self._service.compact(body))
+        )
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            await self._log.answered(
+                "response.input_tokens", request, lambda body, _: self._service.count_tokens(body)
+            )
         )
 
     async def _retrieve(self, request: web.Request) -> web.Response:
@@ -142,7 +150,7 @@ class Routes:
         record = self._known("response.input_items", request)
         ids = self._service.ids
         items = self._service.store.input_items(record, lambda: [listed(ids, item) for item in record.input])
-        return web.json_response(_page(items, request.query))
+        return web.json_response(page(items, request.query))
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [_model(name) for name in LISTED]})
@@ -153,57 +161,14 @@ class Routes:
     def _known(self, kind: str, request: web.Request) -> ResponseRecord:
         """The stored response named by the path."""
         response_id = request.match_info["id"]
-        record: ResponseRecord = self._noted(kind, request, b"", lambda *_: self._service.stored(response_id))
+        record: ResponseRecord = self._log.noted(
+            kind, request, b"", lambda _: self._service.stored(response_id)
+        )
         return record
-
-    def _noted(
-        self,
-        kind: str,
-        request: web.Request,
-        raw: bytes,
-        answer: Callable[[dict[str, Any], RequestRecord], Any],
-    ) -> Any:
-        """Answer a request, record it and notify the observers."""
-        seen = RequestRecord(kind, None, len(raw), "http")
-        seen.organization = request.headers.get(ORGANIZATION)
-        self._service.requests.append(seen)
-        try:
-            body = decode(raw) if raw or kind in ("response.create", "response.compact") else {}
-            seen.body = body or None
-            return answer(body, seen)
-        except ApiError as error:
-            self._service.refused(seen, error)
-            raise
-        finally:
-            self._backend.notify(seen)
 
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "emulator"}
-
-
-def _page(items: list[dict[str, Any]], query: Any) -> dict[str, Any]:
-    """One page of a list; newest first by default."""
-    order = query.get("order", "desc")
-    _ORDER(order, "order")
-    text = query.get("limit", "20")
-    limit = int(text) if text.isdigit() else text
-    _LIMIT(limit, "limit")
-    ordered = items if order == "asc" else items[::-1]
-    after = query.get("after")
-    if after is not None:
-        places = [index for index, item in enumerate(ordered) if item["id"] == after]
-        if not places:
-            raise ApiError(f"Item with id '{after}' not found.", status=404, param="after")
-        ordered = ordered[places[0] + 1 :]
-    page = ordered[:limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": len(ordered) > limit,
-    }
 
 
 def _raised(failure: bytes) -> ApiError:

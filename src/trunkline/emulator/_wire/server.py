@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import socket as sockets
 import struct
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -18,17 +16,16 @@ from .._service.records import ConnectionRecord
 from ..faults.action import Action
 from ..faults.fault import Fault, Place
 from ..quirks.quirks import Opening
+from .admission import MAX_MESSAGE_BYTES, Admission
 from .backend import Backend
 from .frames import close_frame
 from .http_routes import Routes
 from .outbox import Outbox
 from .socket_session import SocketSession
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_AGE_S = 60 * 60
 _AGE_CHECK_S = 0.1
 _GRACE_S = 0.3
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class SocketLine:
@@ -66,13 +63,14 @@ class Server:
         self._backend = backend
         self._service = backend.service
         self._routes = Routes(backend)
+        self._admission = Admission(backend, self._routes.headers)
         self._runner: web.AppRunner | None = None
         self._open: dict[str, tuple[Connection, SocketSession]] = {}
         self._age_check: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port."""
-        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._answer_errors])
+        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._admission.answer])
         app.router.add_get("/v1/responses", self._open_socket)
         self._routes.add_to(app)
         self._runner = web.AppRunner(
@@ -112,46 +110,12 @@ class Server:
         for _, session in list(self._open.values()):
             session.hang_up(HangUp(code))
 
-    @web.middleware
-    async def _answer_errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        try:
-            self._authorize(request)
-            answer = await handler(request)
-        except ApiError as error:
-            return self._refusal(error, request)
-        except web.HTTPException as error:
-            return self._refusal(_translated(error, request), request)
-        if not answer.prepared:
-            answer.headers.update(self._routes.headers(request))
-        return answer
-
-    def _refusal(self, error: ApiError, request: web.Request) -> web.Response:
-        """The HTTP answer for an error."""
-        quirks = self._backend.quirks
-        headers = quirks.headers(self._routes.headers(request) | error.headers)
-        return web.json_response(
-            {"error": quirks.refusal(error).body()}, status=error.status, headers=headers
-        )
-
-    def _authorize(self, request: web.Request) -> None:
-        header = request.headers.get("Authorization", "")
-        given = header.removeprefix("Bearer ").strip() if header.startswith("Bearer ") else ""
-        given = given or request.headers.get("api-key", "")
-        if not given:
-            raise ApiError(
-                "You didn't provide an API key. You need to provide your API key in an Authorization header"
-                " using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-                status=401,
-            )
-        expected = self._backend.api_key
-        if expected is not None and not hmac.compare_digest(given.encode(), expected.encode()):
-            raise ApiError("Incorrect API key provided.", status=401, code="invalid_api_key")
-
     async def _open_socket(self, request: web.Request) -> web.StreamResponse:
         self._backend.handshakes += 1
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise ApiError("Expected a WebSocket upgrade.", status=426, code="upgrade_required")
-        self._backend.quirks.check_upgrade()
+        try:
+            self._check_upgrade(request)
+        except ApiError as error:
+            return self._admission.turn_away(error, request)
         fault = self._backend.faults.at_upgrade(Place(connection=self._backend.handshakes))
         if fault is not None:
             return await _struck_upgrade(fault, request)
@@ -175,6 +139,11 @@ class Server:
             connection.record.open = False
             connection.record.close_code = socket.close_code
         return socket
+
+    def _check_upgrade(self, request: web.Request) -> None:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise ApiError("Expected a WebSocket upgrade.", status=426, code="upgrade_required")
+        self._backend.quirks.check_upgrade()
 
     async def _read(
         self, socket: web.WebSocketResponse, connection: Connection, session: SocketSession
@@ -223,19 +192,3 @@ async def _struck_upgrade(fault: Fault, request: web.Request) -> web.Response:
         if request.transport is not None:
             request.transport.abort()
     return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
-
-
-def _translated(error: web.HTTPException, request: web.Request) -> ApiError:
-    if error.status == 413:
-        return ApiError(
-            f"Request body too large: at most {MAX_MESSAGE_BYTES} bytes are accepted.",
-            status=413,
-            code="request_too_large",
-        )
-    if error.status == 404:
-        return ApiError(f"Invalid URL ({request.method} {request.path})", status=404)
-    if error.status == 405:
-        return ApiError(
-            f"Not allowed to {request.method} on {request.path}.", status=405, code="method_not_supported"
-        )
-    return ApiError(error.reason, status=error.status)
