@@ -18,7 +18,7 @@ LONG = "one two three four five six seven eight nine ten"
 
 
 def llm_of(emulator: Emulator) -> trunkline.LLM:
-    return trunkline.LLM(model=MODEL, base_url=emulator.base_url, api_key=emulator.api_key)
+    return trunkline.LLM(model=MODEL, base_url=emulator.base_url, api_key=emulator.api_key or "")
 
 
 async def answered(llm: trunkline.LLM, begun: asyncio.Event) -> CollectedResponse:
