@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -19,7 +20,8 @@ from trunkline import otel
 from trunkline.emulator import Emulator
 from trunkline.emulator.pace import Pace
 
-from .talk import ask, client_of, first_text
+from .talk import ask, client_of, first_text, hold_after_first_word
+from .waiting import until
 
 SECRET = "the butler did it"
 KEY = "sk-secret-key-0123456789"
@@ -50,6 +52,22 @@ class Telemetry:
 
     def points(self, name: str) -> list[HistogramDataPoint]:
         """The points of a histogram."""
+        return [point for point in self._points(name) if isinstance(point, HistogramDataPoint)]
+
+    def observed(self, name: str, by: str = "") -> dict[Any, float | int]:
+        """The values of an instrument of the clients, by an attribute."""
+        points = self._points(f"trunkline.client.{name}")
+        return {
+            (point.attributes or {}).get(by): point.value
+            for point in points
+            if isinstance(point, NumberDataPoint)
+        }
+
+    def places(self, name: str = "connections") -> list[Mapping[str, Any]]:
+        """The attributes of an instrument of the clients."""
+        return [point.attributes or {} for point in self._points(f"trunkline.client.{name}")]
+
+    def _points(self, name: str) -> list[Any]:
         data = self._reader.get_metrics_data()
         return [
             point
@@ -58,7 +76,6 @@ class Telemetry:
             for metric in scope.metrics
             if metric.name == name
             for point in metric.data.data_points
-            if isinstance(point, HistogramDataPoint)
         ]
 
 
@@ -248,6 +265,63 @@ async def test_neither_content_nor_key_is_in_spans_or_metrics(telemetry: Telemet
     told += repr(telemetry.points("gen_ai.client.operation.duration"))
     assert SECRET not in told
     assert KEY not in told
+
+
+async def test_connections_and_requests_are_observed_while_they_are_there(
+    emulator: Emulator, telemetry: Telemetry
+) -> None:
+    gate = hold_after_first_word(emulator)
+    async with client_of(emulator, hooks=telemetry.hooks) as client:
+        assert telemetry.observed("connections", "trunkline.connection.state") == {
+            "open": 0,
+            "dialling": 0,
+            "retired": 0,
+        }
+        async with client.conversation(model="echo").send(SECRET) as stream:
+            await first_text(stream)
+            connections = telemetry.observed("connections", "trunkline.connection.state")
+            assert connections == {"open": 1, "dialling": 0, "retired": 0}
+            assert telemetry.observed("requests", "trunkline.transport") == {"websocket": 1, "http": 0}
+            gate.open()
+            await stream.finish()
+        assert telemetry.observed("requests", "trunkline.transport") == {"websocket": 0, "http": 0}
+    assert telemetry.observed("connections", "trunkline.connection.state")["open"] == 0
+    server = {"server.address": "127.0.0.1", "server.port": int(emulator.base_url.split(":")[2][:-3])}
+    assert all(server.items() <= attributes.items() for attributes in telemetry.places())
+
+
+async def test_dials_fallbacks_recoveries_and_abandoned_tokens_are_counted(
+    emulator: Emulator, telemetry: Telemetry
+) -> None:
+    hooks = telemetry.hooks
+
+    async def talk() -> Mapping[str, int]:
+        emulator.faults.add("refuse_upgrade", status=503)
+        async with client_of(emulator, hooks=hooks) as client:
+            await ask(client.conversation(model="echo"), SECRET)
+        async with client_of(emulator, hooks=hooks) as client:
+            emulator.faults.add("drop", event_type="response.in_progress")
+            await ask(client.conversation(model="echo"), SECRET)
+            async with client.conversation(model="echo").send(SECRET) as stream:
+                await first_text(stream)
+            await until(lambda: not client.state().draining, "the answer has drained")
+            check(client.metrics.abandoned_usage)
+            return client.metrics.abandoned_usage
+
+    def check(expected: Mapping[str, int]) -> None:
+        assert telemetry.observed("dials") == {None: 3}
+        assert telemetry.observed("failed_dials") == {None: 1}
+        assert telemetry.observed("fallbacks") == {None: 1}
+        assert telemetry.observed("recoveries", "trunkline.cause") == {"upgrade": 1, "connection": 1}
+        assert telemetry.observed("abandoned_tokens", "gen_ai.token.type") == {
+            "input": expected["input_tokens"],
+            "output": expected["output_tokens"],
+        }
+
+    expected = await talk()
+    gc.collect()
+    check(expected)  # the counts of clients that are gone stay
+    assert telemetry.places("connections") == []
 
 
 async def test_hooks_of_the_application_are_called_as_well(emulator: Emulator, telemetry: Telemetry) -> None:

@@ -26,6 +26,7 @@ SETTINGS = (Deadlines, Policy, PoolLimits, Hooks)
 ONCE = Policy(max_attempts=1)
 
 ELSEWHERE = {
+    "Hooks.client_made": "_observe/test_client_view.py::test_a_view_has_the_figures_of_its_client",
     "Hooks.turn_drained": (
         "test_drains.py::test_the_usage_of_an_abandoned_answer_is_reported_once_it_has_drained"
     ),

@@ -16,7 +16,8 @@ The service's events are in `trunkline.events`; every exception is a `TrunklineE
 from ._decisions.recovery import Cause
 from ._network.credentials import ApiKey
 from ._network.world import World
-from ._observe.hooks import Hooks, TurnHook
+from ._observe.client_view import ClientView
+from ._observe.hooks import ClientHook, Hooks, TurnHook
 from ._observe.metrics import PoolMetrics, PoolState, TurnMetrics
 from ._protocol.item_types import (
     ApplyPatchCallOutput,
@@ -102,6 +103,8 @@ __all__ = [
     "Cause",
     "Client",
     "ClientClosed",
+    "ClientHook",
+    "ClientView",
     "Compaction",
     "CompactionTrigger",
     "ComputerCallOutput",

@@ -11,11 +11,12 @@ from typing import Any, Literal, Self, Unpack
 from ._decisions.placement import Owner
 from ._network.assembly import assembled
 from ._network.credentials import ApiKey, Credentials
-from ._network.endpoint import Endpoint, check_proxy
+from ._network.endpoint import Endpoint, check_proxy, server_of
 from ._network.loop_affinity import LoopAffinity
 from ._network.transports import Transport
 from ._network.world import World
-from ._observe.hooks import Hooks
+from ._observe.client_view import ClientView
+from ._observe.hooks import Hooks, call_hook
 from ._observe.metrics import PoolMetrics, PoolState
 from ._protocol.fields import Fields, check_calls
 from ._protocol.history import History
@@ -57,7 +58,7 @@ class Client:
         deadlines: the time limits of turns.
         policy: the bounds of retries within a turn.
         limits: the bounds of the connection pool.
-        hooks: functions called when turns begin and end.
+        hooks: functions called when the client is made, and when turns begin and end.
         max_buffered_events: the number of unread events of one stream above which it fails with
             `SlowConsumer`.
         replay_actions: also repeat failed requests whose hosted tools act (``mcp``), though an action may
@@ -138,6 +139,10 @@ class Client:
         self._turns = TurnFactory(self._transports, self._endpoint, settings, self._loop)
         self._keyed = KeyedHistories(limits.max_keys)
         self._fields: Fields | None = None  # those made last, for `_shared`
+        if settings.hooks.client_made is not None:
+            address, port = server_of(self._endpoint.http_url)
+            view = ClientView(address, port, self._transports.counters, self._transports)
+            call_hook("client_made", settings.hooks.client_made, view)
 
     @property
     def metrics(self) -> PoolMetrics:

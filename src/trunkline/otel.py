@@ -6,6 +6,8 @@
 
     client = trunkline.Client(hooks=otel.hooks())
 
+Sockets, dials, recoveries and abandoned tokens of the client are observed when metrics are collected.
+
 Each turn is a span ``chat MODEL`` of kind CLIENT, a child of the caller's current span, and is recorded in
 three histograms: duration, tokens, and time to the first output. Spans and metrics hold no content.
 Attributes without a name in the conventions begin with ``trunkline.``. ``error.type`` is the error code of
@@ -14,14 +16,20 @@ the service if it sent one, else the name of the exception.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from functools import partial
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
+from ._observe.client_view import ClientView
 from ._observe.hooks import Hooks
-from ._observe.metrics import TurnKey, TurnMetrics
+from ._observe.metrics import PoolMetrics, PoolState, TurnKey, TurnMetrics
 
 try:
-    from opentelemetry.metrics import Histogram, MeterProvider, get_meter
+    from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation, get_meter
     from opentelemetry.trace import (
         Span,
         SpanKind,
@@ -44,6 +52,9 @@ _SECONDS = tuple(0.01 * 2**step for step in range(14))
 _TOKENS = tuple(float(4**step) for step in range(14))
 
 _Attributes = dict[str, AttributeValue]
+_Server: TypeAlias = tuple[str, int]
+_Read: TypeAlias = Callable[[PoolMetrics], Iterable[tuple[tuple[tuple[str, str], ...], int]]]
+"""Gives counts with their attributes."""
 
 
 def hooks(
@@ -58,7 +69,11 @@ def hooks(
         meter_provider: the provider of the instruments; by default the global one.
     """
     telemetry = _Telemetry(tracer_provider, meter_provider)
-    return Hooks(turn_started=telemetry.started, turn_finished=telemetry.finished)
+    return Hooks(
+        turn_started=telemetry.started,
+        turn_finished=telemetry.finished,
+        client_made=_Clients(meter_provider).add,
+    )
 
 
 class _Telemetry:
@@ -119,6 +134,120 @@ class _Telemetry:
         if value is not None:
             # The context of the span makes the measurement an exemplar of it.
             instrument.record(value, attributes, context=set_span_in_context(span))
+
+
+class _Clients:
+    """The clients, and instruments that observe them. Callbacks are called in any thread."""
+
+    def __init__(self, meter_provider: MeterProvider | None) -> None:
+        self._views: list[ClientView] = []
+        self._gone: dict[_Server, PoolMetrics] = {}
+        self._lock = threading.Lock()
+        meter = get_meter(SCOPE, meter_provider=meter_provider)
+        meter.create_observable_up_down_counter(
+            "trunkline.client.connections",
+            [self._connections],
+            unit="{connection}",
+            description="WebSocket connections, by state.",
+        )
+        meter.create_observable_up_down_counter(
+            "trunkline.client.requests",
+            [self._requests],
+            unit="{request}",
+            description="Requests that are being answered, by transport.",
+        )
+        for name, unit, description, read in _COUNTERS:
+            meter.create_observable_counter(
+                f"trunkline.client.{name}",
+                [partial(self._counted, read)],
+                unit=unit,
+                description=description,
+            )
+
+    def add(self, view: ClientView) -> None:
+        """Observe a client until it is gone; its counts stay."""
+        with self._lock:
+            self._views.append(view)
+
+    def _connections(self, _: CallbackOptions) -> Iterator[Observation]:
+        for server, states in self._states().items():
+            for name in ("sockets", "dialling", "retired"):
+                number = sum(getattr(state, name) for state in states)
+                if name == "sockets":
+                    number -= sum(state.retired for state in states)
+                kind = "open" if name == "sockets" else name
+                yield Observation(number, {**_at(server), "trunkline.connection.state": kind})
+
+    def _requests(self, _: CallbackOptions) -> Iterator[Observation]:
+        for server, states in self._states().items():
+            for transport, name in (("websocket", "in_flight"), ("http", "http")):
+                number = sum(getattr(state, name) for state in states)
+                yield Observation(number, {**_at(server), "trunkline.transport": transport})
+
+    def _counted(self, read: _Read, _: CallbackOptions) -> Iterator[Observation]:
+        totals: Counter[tuple[_Server, tuple[tuple[str, str], ...]]] = Counter()
+        with self._lock:
+            self._drop_the_gone()
+            found = [(_server_of(view), view.metrics) for view in self._views]
+            found += self._gone.items()
+        for server, metrics in found:
+            for attributes, number in read(metrics):
+                totals[server, attributes] += number
+        for (server, attributes), number in totals.items():
+            yield Observation(number, {**_at(server), **dict(attributes)})
+
+    def _states(self) -> dict[_Server, list[PoolState]]:
+        states: dict[_Server, list[PoolState]] = {}
+        with self._lock:
+            for view in self._views:
+                found = states.setdefault(_server_of(view), [])
+                state = view.state()
+                if state is not None:
+                    found.append(state)
+        return states
+
+    def _drop_the_gone(self) -> None:
+        for view in [view for view in self._views if view.state() is None]:
+            self._views.remove(view)
+            server, counts = _server_of(view), view.metrics
+            before = self._gone.get(server)
+            self._gone[server] = _sum(before, counts) if before is not None else counts
+
+
+def _server_of(view: ClientView) -> _Server:
+    return view.server_address, view.server_port
+
+
+def _at(server: _Server) -> _Attributes:
+    return {"server.address": server[0], "server.port": server[1]}
+
+
+def _sum(first: PoolMetrics, second: PoolMetrics) -> PoolMetrics:
+    return PoolMetrics(
+        **{each.name: getattr(first, each.name) + getattr(second, each.name) for each in fields(PoolMetrics)}
+    )
+
+
+_COUNTERS: tuple[tuple[str, str, str, _Read], ...] = (
+    ("dials", "{dial}", "Connections dialled, the failed ones included.", lambda of: [((), of.dials)]),
+    ("failed_dials", "{dial}", "Connections that could not be made.", lambda of: [((), of.failed_dials)]),
+    ("fallbacks", "{turn}", "Turns that fell back to HTTP.", lambda of: [((), of.fallbacks)]),
+    (
+        "recoveries",
+        "{attempt}",
+        "Further attempts of turns, by cause.",
+        lambda of: [((("trunkline.cause", cause.value),), number) for cause, number in of.recoveries.items()],
+    ),
+    (
+        "abandoned_tokens",
+        "{token}",
+        "Tokens of answers that were left before their end.",
+        lambda of: [
+            ((("gen_ai.token.type", kind),), of.abandoned_usage[f"{kind}_tokens"])
+            for kind in ("input", "output")
+        ],
+    ),
+)
 
 
 def _known_before(metrics: TurnMetrics) -> _Attributes:

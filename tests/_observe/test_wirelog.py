@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 import trunkline
-from trunkline._decisions.recovery import Action, Cause, Decision
 from trunkline._observe import wirelog
-from trunkline._observe.wirelog import REDACTED, WireLog, content_of, log_recovery, named, shown, wire_log
+from trunkline._observe.wirelog import REDACTED, WireLog, content_of, named, shown, wire_log
 from trunkline._protocol.decoding import decode
-from trunkline._protocol.failure import Failure, FailureKind
 from trunkline.emulator import Emulator
 
 from ..talk import ask, client_of, first_text, hold_after_first_word
@@ -78,16 +76,6 @@ async def test_a_dial_that_fails_says_why(everything: pytest.LogCaptureFixture) 
     assert (
         "connection 1 could not be made: the server refused the WebSocket upgrade with HTTP status 503"
         in lines(everything)
-    )
-
-
-async def test_a_recovery_names_its_cause_and_the_attempt(everything: pytest.LogCaptureFixture) -> None:
-    async with Emulator() as emulator, client_of(emulator) as client:
-        emulator.faults.add("drop", event_type="response.in_progress")
-        await ask(client.conversation(model="echo"), SECRET)
-    (recovery,) = [line for line in lines(everything) if "recovers" in line]
-    assert recovery.startswith(
-        "turn 1 attempt 1 on connection 1 failed: ConnectionLost; recovers from connection,"
     )
 
 
@@ -196,7 +184,6 @@ async def test_an_http_exchange_that_breaks_off_says_why(everything: pytest.LogC
         async with client_of(emulator, transport="http") as client:
             await ask(client.conversation(model="echo"), SECRET)
     assert any(line.startswith("http turn 1.1 closed: the ") for line in lines(everything))
-    assert any("on http failed: ConnectionLost" in line for line in lines(everything))
 
 
 async def test_nothing_is_made_and_nothing_said_when_nobody_listens(
@@ -212,6 +199,25 @@ async def test_nothing_is_made_and_nothing_said_when_nobody_listens(
                 await ask(client.conversation(model="echo"), SECRET)
     assert made == []
     assert lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "is_made"),
+    [
+        ({"": logging.DEBUG}, False),
+        ({"trunkline.wire": logging.INFO}, False),
+        ({"trunkline": logging.DEBUG, "trunkline.wire": logging.INFO}, False),
+        ({"trunkline": logging.DEBUG}, True),
+        ({"trunkline.wire": logging.DEBUG}, True),
+        ({"trunkline": logging.INFO, "trunkline.wire": 5}, True),
+    ],
+)
+def test_the_level_of_the_root_logger_does_not_ask_for_the_log(
+    caplog: pytest.LogCaptureFixture, levels: dict[str, int], is_made: bool
+) -> None:
+    for name, level in levels.items():
+        caplog.set_level(level, logger=name or None)
+    assert (wire_log("connection 1", shows_content=False) is not None) is is_made
 
 
 def test_whether_anybody_listens_is_asked_when_a_connection_is_made(caplog: pytest.LogCaptureFixture) -> None:
@@ -269,14 +275,3 @@ def test_an_error_event_shows_its_code_and_not_its_message(everything: pytest.Lo
     (line,) = lines(everything)
     assert line.startswith("connection 1 < error 429 rate_limit_exceeded ")
     assert SECRET not in line
-
-
-def test_a_recovery_shows_the_codes_and_not_the_messages(everything: pytest.LogCaptureFixture) -> None:
-    decision = Decision(Action.AGAIN, Cause.TRANSIENT, 0.25)
-    refused = Failure(kind=FailureKind.REFUSED, message=SECRET, code="rate_limit_exceeded")
-    log_recovery(3, 2, None, refused, decision)
-    log_recovery(4, 1, 7, Failure.lost(SECRET), Decision(Action.RAISE))
-    assert lines(everything) == [
-        "turn 3 attempt 2 on http failed: ResponseRefused rate_limit_exceeded;"
-        " recovers from transient, again in 0.250 s"
-    ]

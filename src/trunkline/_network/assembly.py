@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 from .._decisions.recovery import LARGE_BYTES
 from .._observe.metrics import PoolCounters
+from .._observe.notices import Notices
 from ..errors import ConnectFault
 from ..options import PoolLimits
 from .credentials import Credentials
@@ -53,6 +55,7 @@ def assembled(
         http_transport: the class of the HTTP transport.
     """
     wakeups, counters = Wakeups(), PoolCounters()
+    notices = Notices(urlsplit(endpoint.http_url).netloc, world.clock)
     redials = Redials(world)
     tcp_options = socket_options(limits)
     dialler = Dialler(
@@ -76,6 +79,7 @@ def assembled(
         # The limit of OpenAI is known. Elsewhere HTTP spares the other turns of a socket the attempt.
         largest_shared=LARGEST_FRAME if endpoint.is_openai or mode is Transport.WEBSOCKET else LARGE_BYTES,
         counters=counters,
+        notices=notices,
         world=world,
         log_content=log_content,
     )
@@ -90,7 +94,7 @@ def assembled(
         proxy=proxy,
         log_content=log_content,
     )
-    return Transports(pool, http, mode, counters=counters, wakeups=wakeups, world=world)
+    return Transports(pool, http, mode, counters=counters, wakeups=wakeups, world=world, notices=notices)
 
 
 __all__ = ["assembled"]

@@ -30,6 +30,7 @@ from typing import Final, TypeAlias
 
 from .._decisions.liveness import Liveness, Patience, Verdict
 from .._observe.metrics import PoolCounters
+from .._observe.notices import Notices
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
 from .._protocol.events import ErrorEvent, EventKind, ReceivedEvent, ResponseEvent, UnknownEvent
@@ -96,6 +97,7 @@ class Connection:
         number: its number within the client, from 1.
         lanes: its lanes.
         counters: where answers without a reader are counted.
+        notices: what operators are told.
         world: the clock, for ages and drains, and chance, for the jitter of its age.
         patience: the silence of the server that is accepted.
         on_change: called when a place became free, or the connection stopped taking turns.
@@ -114,6 +116,7 @@ class Connection:
         number: int,
         lanes: Lanes,
         counters: PoolCounters,
+        notices: Notices,
         world: World,
         patience: Patience,
         on_change: Callable[[Connection], None],
@@ -127,6 +130,7 @@ class Connection:
         self.refused_bytes: int | None = None
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
+        self._notices = notices
         self._clock = world.clock
         self._patience = patience
         self._liveness: Liveness | None = None  # of the socket, once it is open
@@ -283,6 +287,13 @@ class Connection:
             self._on_change(self)
         return verdict, next_s
 
+    def distrust(self) -> None:
+        """Take no new turns: the server did not answer a request in time. A PING tells whether it lives."""
+        if not self.is_leaving:
+            self._notices.dead(self.number, "the server was silent until a deadline")
+        self.retire()
+        self.question()
+
     def question(self) -> None:
         """Require a sign of life soon: the server did not answer a request in time."""
         liveness, socket = self._observe()
@@ -303,6 +314,7 @@ class Connection:
         within_s = self._liveness.answer_within_s if self._liveness is not None else self._patience.dead_s
         failure = Failure.lost(f"the server did not answer a ping within {within_s:g} s")
         self._note("is dead: %s", failure.message)
+        self._notices.dead(self.number, failure.message)
         self._end(failure)
         self.abort()
 

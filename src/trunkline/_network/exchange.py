@@ -178,8 +178,7 @@ class SocketExchange:
 
     def distrust(self) -> None:
         """Place no new turn on the connection. Responses on it may end, if the server answers a PING soon."""
-        self.connection.retire()
-        self.connection.question()
+        self.connection.distrust()
 
     def send(self, *, looks_up: bool) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""

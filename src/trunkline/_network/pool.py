@@ -19,6 +19,7 @@ from .._decisions.liveness import Patience
 from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
 from .._decisions.request import Request
 from .._observe.metrics import PoolCounters, PoolState
+from .._observe.notices import Notices
 from .._observe.wirelog import log_rotation, shown, wire_log
 from .._protocol.failure import Failure
 from .._protocol.lanes import Lanes
@@ -58,6 +59,7 @@ class Pool:
             which would end with it if the server refuses its size.
         connect_s: the time limit of a dial, in seconds.
         counters: where events of the pool are counted.
+        notices: what operators are told.
         world: the clock, for ages and drains, and chance, for jitter.
         log_content: log lines of the wire show whole frames.
     """
@@ -72,6 +74,7 @@ class Pool:
         ping_idle_s: float,
         largest_shared: int = LARGEST_FRAME,
         counters: PoolCounters,
+        notices: Notices,
         world: World,
         log_content: bool = False,
     ) -> None:
@@ -80,6 +83,7 @@ class Pool:
         self._limits = limits
         self._connect_s = connect_s
         self._counters = counters
+        self._notices = notices
         self._world = world
         self._log_content = log_content
         self._largest_frame = LARGEST_FRAME
@@ -109,7 +113,8 @@ class Pool:
     @property
     def connections(self) -> list[Connection]:
         """The connections that are open or being dialled and take turns."""
-        return [connection for group in self._connections.values() for connection in group]
+        # A list of the groups: another thread may read them, for metrics.
+        return [connection for group in list(self._connections.values()) for connection in group]
 
     def state(self) -> PoolState:
         """The connections at this moment."""
@@ -253,7 +258,14 @@ class Pool:
         if log is not None:
             log.note("dials %s", shown(url))
         connection = Connection(
-            number, lanes, self._counters, self._world, self._patience, self._on_change, log
+            number,
+            lanes,
+            self._counters,
+            self._notices,
+            self._world,
+            self._patience,
+            self._on_change,
+            log,
         )
         self._connections.setdefault(url, []).append(connection)
         self._in_background(connection.dial(self._connect(url), self._connect_s))

@@ -16,6 +16,7 @@ from .._decisions.placement import Asking, Candidate
 from .._decisions.request import Request
 from .._decisions.retention import Retention
 from .._observe.metrics import PoolCounters, PoolState
+from .._observe.notices import Notices
 from .._observe.removals import Removals
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.sink import Sink
@@ -82,6 +83,7 @@ class Transports:
         counters: PoolCounters,
         wakeups: Wakeups,
         world: World,
+        notices: Notices,
     ) -> None:
         self.pool = pool
         self.http = http
@@ -90,6 +92,7 @@ class Transports:
         self.wakeups = wakeups
         self.world = world
         self._mode = mode
+        self._notices = notices
         self._retention = Retention()
         self._breaker = Breaker()
         self._numbers = count(1)
@@ -280,16 +283,19 @@ class Transports:
         is_no_answer = failure.fault in ("unreachable", "final")
         if self._mode is Transport.AUTO and not is_refused_for_now and not is_no_answer:
             self._breaker.failed(self.world.clock())
+            self._notices.fell_back(failure.words)
             self.http.prepare()
 
-    def upgrade_carried_nothing(self) -> None:
+    def upgrade_carried_nothing(self, failure: Failure) -> None:
         """Sockets opened, and ended or were silent before any event: as if their upgrade had been refused."""
         self._breaker.failed(self.world.clock())
+        self._notices.fell_back(failure.words)
 
     def socket_answered(self) -> None:
         """A socket has brought a response."""
         if not self._breaker.is_settled:
             self._breaker.succeeded()
+            self._notices.recovered()
 
     def _goes_over_http(self, url: str) -> bool:
         """Whether a turn that begins now goes over HTTP. A probe that is due begins in the background."""

@@ -204,7 +204,8 @@ class PoolCounters:
 
     def snapshot(self) -> PoolMetrics:
         """The counts at this moment."""
-        counts: dict[str, int] = {str(name): count for name, count in self._counts.items()}
+        # Copied first: another thread may read while the event loop counts.
+        counts: dict[str, int] = {str(name): count for name, count in dict(self._counts).items()}
         return PoolMetrics(
             **counts,
             recoveries=Counter(self._recoveries),

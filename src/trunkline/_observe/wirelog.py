@@ -2,7 +2,7 @@
 
 A line names the connection, the lane, the event type and the size. Content is shown with
 ``Client(log_content=True)`` only, credentials never. The level of the logger is read when a connection is
-made: if DEBUG is disabled, the connection has no `WireLog`, and a frame costs one comparison.
+made: without DEBUG, see `is_asked`, the connection has no `WireLog`, and a frame costs one comparison.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._decisions.recovery import Decision
 from .._protocol.events import ErrorEvent, ReceivedEvent, ResponseEvent
 from .._protocol.failure import Failure
 from .._protocol.sink import Sink
@@ -97,27 +96,24 @@ class LoggedSink:
 
 
 def wire_log(place: str, *, shows_content: bool) -> WireLog | None:
-    """A log for a new connection; ``None`` if DEBUG is disabled."""
-    return WireLog(place, shows_content=shows_content) if logger.isEnabledFor(logging.DEBUG) else None
+    """A log for a new connection; ``None`` unless `is_asked`."""
+    return WireLog(place, shows_content=shows_content) if is_asked() else None
+
+
+def is_asked() -> bool:
+    """Whether the level of ``trunkline.wire``, or else of ``trunkline``, is DEBUG.
+
+    The level of the root logger does not count: LiveKit and other frameworks set it to DEBUG for themselves,
+    and a line for each frame would bury theirs.
+    """
+    level = logger.level or logging.getLogger("trunkline").level
+    return 0 < level <= logging.DEBUG and logger.isEnabledFor(logging.DEBUG)
 
 
 def log_rotation(old: int, new: int) -> None:
     """Log that a connection is replaced because of its age."""
-    logger.debug("connection %d is replaced by connection %d: maximum age reached", old, new)
-
-
-def log_recovery(
-    turn: int, attempt: int, connection: int | None, failure: Failure, decision: Decision
-) -> None:
-    """Log that an attempt of a turn has failed and the request is sent again."""
-    if not logger.isEnabledFor(logging.DEBUG) or decision.cause is None:
-        return
-    logger.debug(
-        "turn %d attempt %d on %s failed: %s; recovers from %s, %s in %.3f s",
-        *(turn, attempt, f"connection {connection}" if connection is not None else "http"),
-        f"{failure.name} {named(failure.code)}".rstrip(),
-        *(decision.cause.value, decision.action.value, decision.delay_s),
-    )
+    if is_asked():
+        logger.debug("connection %d is replaced by connection %d: maximum age reached", old, new)
 
 
 def named(name: Any) -> str:

@@ -204,6 +204,11 @@ class Failure:
         return _EXCEPTIONS[self.kind].__name__
 
     @property
+    def words(self) -> str:
+        """The message of its exception."""
+        return str(self._exception())
+
+    @property
     def is_of_service(self) -> bool:
         """Whether the service reported the failure itself."""
         return self.kind in _SERVICE

@@ -28,7 +28,7 @@ from .._network.exchange import Exchange, NotOpened, Sent
 from .._network.transports import Transports
 from .._observe.hooks import TurnHook, call_hook
 from .._observe.metrics import TurnKey, TurnMetrics, TurnOutcome
-from .._observe.wirelog import log_recovery
+from .._observe.notices import log_retry
 from .._protocol.events import ResponseCompleted, ResponseIncomplete
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import size_in_full
@@ -404,7 +404,7 @@ class Turn:
         self._recoveries = (*self._recoveries, decision.cause)
         self._transports.counters.add_recovery(decision.cause)
         connection = self._sent.connection if self._sent is not None else None
-        log_recovery(self._key.number, self._attempts, connection, failure, decision)
+        log_retry(self._key.number, self._attempts, connection, failure, decision)
         self._report_drain()
         self._set_up_next(decision, failure)
 
@@ -423,7 +423,7 @@ class Turn:
             self._over_http = True
             self._without_socket = failure
             if failure.sent and decision.cause is Cause.UPGRADE:
-                self._transports.upgrade_carried_nothing()
+                self._transports.upgrade_carried_nothing(failure)
             self._transports.counters.add("fallbacks")
         elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
             self._avoiding = (*self._avoiding, exchange.connection)
