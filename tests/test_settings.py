@@ -25,7 +25,13 @@ HERE = Path(__file__).parent
 SETTINGS = (Deadlines, Policy, PoolLimits, Hooks)
 ONCE = Policy(max_attempts=1)
 
+_IDLE = "_network/test_connection.py::test_a_server_that_answers_no_ping_is_left"
+_TCP = "_network/test_http_client.py::test_each_tcp_connection_finds_a_dead_peer"
+
 ELSEWHERE = {
+    **{f"PoolLimits.{name}_after_s": _IDLE for name in ("ping", "doubt", "dead")},
+    **{f"PoolLimits.keepalive_{name}": _TCP for name in ("idle_s", "interval_s", "probes")},
+    "PoolLimits.unsent_bytes": _TCP,
     "Hooks.client_made": "_observe/test_client_view.py::test_a_view_has_the_figures_of_its_client",
     "Hooks.turn_drained": (
         "test_drains.py::test_the_usage_of_an_abandoned_answer_is_reported_once_it_has_drained"

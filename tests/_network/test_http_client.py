@@ -126,7 +126,9 @@ async def test_the_environment_names_the_proxy(
 async def test_each_tcp_connection_finds_a_dead_peer(
     emulator: Emulator, proxy: Proxy, transport: Any, scheme: str
 ) -> None:
-    limits = trunkline.PoolLimits(keepalive_idle_s=40, unsent_bytes=12_345)
+    limits = trunkline.PoolLimits(
+        keepalive_idle_s=40, keepalive_interval_s=7, keepalive_probes=5, unsent_bytes=12_345
+    )
     url = f"{scheme}://127.0.0.1:{proxy.port}" if scheme else ""
     port = proxy.port if scheme else port_of(emulator)
     async with client_of(emulator, transport=transport, proxy=url, limits=limits) as client:
@@ -135,8 +137,8 @@ async def test_each_tcp_connection_finds_a_dead_peer(
         assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         for name, value in {
             "TCP_KEEPIDLE": 40,
-            "TCP_KEEPINTVL": 2,
-            "TCP_KEEPCNT": 2,
+            "TCP_KEEPINTVL": 7,
+            "TCP_KEEPCNT": 5,
             "TCP_NOTSENT_LOWAT": 12_345,
             "TCP_USER_TIMEOUT": 0,
         }.items():
