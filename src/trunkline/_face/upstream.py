@@ -177,7 +177,7 @@ class Upstream:
 
     def carried_nothing(self) -> None:
         """Sockets opened and brought no event: turns go over HTTP for a while."""
-        self._transports.upgrade_carried_nothing()
+        self._transports.upgrade_carried_nothing("sockets opened and brought no event")
 
     async def close(self, within_s: float = 5.0) -> None:
         """Close its sockets. Turns that run fail."""

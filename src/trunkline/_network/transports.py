@@ -286,10 +286,10 @@ class Transports:
             self._notices.fell_back(failure.words)
             self.http.prepare()
 
-    def upgrade_carried_nothing(self, failure: Failure) -> None:
+    def upgrade_carried_nothing(self, reason: str) -> None:
         """Sockets opened, and ended or were silent before any event: as if their upgrade had been refused."""
         self._breaker.failed(self.world.clock())
-        self._notices.fell_back(failure.words)
+        self._notices.fell_back(reason)
 
     def socket_answered(self) -> None:
         """A socket has brought a response."""

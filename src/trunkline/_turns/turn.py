@@ -423,7 +423,7 @@ class Turn:
             self._over_http = True
             self._without_socket = failure
             if failure.sent and decision.cause is Cause.UPGRADE:
-                self._transports.upgrade_carried_nothing(failure)
+                self._transports.upgrade_carried_nothing(failure.words)
             self._transports.counters.add("fallbacks")
         elif decision.action is Action.ELSEWHERE and exchange is not None and exchange.connection is not None:
             self._avoiding = (*self._avoiding, exchange.connection)
