@@ -1,10 +1,12 @@
-"""Defects of other clients, one test each. The numbers are those of a list of such defects."""
+"""Defects of other clients, one test each. The numbers are those of docs/peers.md."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,9 @@ from .talk import (
     user,
 )
 from .waiting import runs_briefly, soon, until
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "peers.md"
 
 
 def scripted_by(server: Server) -> trunkline.Client:
@@ -490,6 +495,66 @@ async def test_peer_27_pings_are_answered_while_no_turn_runs(server: Server) -> 
         peer.writer.transport.abort()
 
 
-def test_every_row_has_a_test() -> None:
-    rows = {int(name.split("_")[2]) for name in globals() if name.startswith("test_peer_")}
-    assert rows == set(range(1, 28))
+async def test_peer_28_a_conversation_outlives_its_process_with_its_chain(emulator: Emulator) -> None:
+    async with client_of(emulator) as first:
+        chat = first.conversation(model="echo")
+        await ask(chat, "one")
+        saved = json.dumps(chat.save())
+    async with client_of(emulator) as second:
+        chat = second.conversation(saved=json.loads(saved))
+        stream = await ask(chat, "two")
+    assert stream.metrics.mode == "delta"
+    assert_kept(emulator, chat, stream.response)
+
+
+async def test_peer_29_a_cache_key_given_once_goes_with_every_turn(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    chat = client.conversation(model="echo", prompt_cache_key="caller 7")
+    for words in ("one", "two", "three"):
+        await ask(chat, words)
+    assert [(request.body or {})["prompt_cache_key"] for request in emulator.requests] == ["caller 7"] * 3
+
+
+async def test_peer_30_reads_and_writes_of_the_cache_are_in_the_metrics(client: trunkline.Client) -> None:
+    usage = (await ask(client.conversation(model="echo"), "one")).metrics.usage
+    assert usage is not None
+    assert set(usage["input_tokens_details"]) == {"cached_tokens", "cache_write_tokens"}
+    assert usage["input_tokens_details"]["cache_write_tokens"] > 0
+
+
+async def test_peer_31_settings_change_within_the_context_and_the_chain_goes_on(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    update = {"type": "configuration_update", "reasoning": {"effort": "high"}}
+    chat = client.conversation(model="gpt-6.2-astra")
+    await ask(chat, "one")
+    for words in ([update, user("two")], [user("three")]):
+        stream = await ask(chat, words)
+        assert stream.metrics.mode == "delta"
+        assert_kept(emulator, chat, stream.response)
+
+
+@pytest.mark.parametrize(("quirk", "size_bytes"), [("proxy", 10), ("proxy-limit", 2_000_000)])
+async def test_peer_32_a_proxy_that_closes_sockets_costs_no_turn(quirk: str, size_bytes: int) -> None:
+    async with (
+        Emulator(quirks=[quirk], context_window=10**7) as emulator,
+        client_of(emulator, lanes=False) as client,
+    ):
+        chat = client.conversation(model="words-3")
+        stream = await ask(chat, "x" * size_bytes)
+        assert (stream.metrics.transport, stream.received_text) == ("http", "the quick brown")
+        assert_kept(emulator, chat, stream.response)
+
+
+def test_every_row_has_its_tests() -> None:
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
+    tested = {int(name.split("_")[2]) for name in globals() if name.startswith("test_peer_")}
+    assert listed == tested == set(range(1, len(tested) + 1))
+
+
+def test_tests_that_the_page_names_exist() -> None:
+    named = re.findall(r"`([\w/.-]+\.py)::(\w+)`", PAGE.read_text())
+    assert named
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
