@@ -7,9 +7,10 @@ from types import ModuleType
 import pytest
 
 import trunkline
+import trunkline.openai
 from trunkline import emulator, errors, events, otel, tools
 
-PUBLIC = [trunkline, events, tools, emulator]
+PUBLIC = [trunkline, trunkline.openai, events, tools, emulator]
 
 
 def named(module: ModuleType) -> str:

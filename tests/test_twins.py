@@ -29,9 +29,8 @@ TESTED_IN = {
     "_protocol.sink": "_turns/test_inbox.py",
     "_turns.settings": "test_settings.py",
     "_turns.watch": "_turns/test_inbox.py",
-    "openai.exchange": "openai/test_async_transport.py",
-    "openai.inner": "openai/test_async_transport.py",
-    "openai.options": "openai/test_async_transport.py",
+    "openai.clients": "openai/test_options.py",
+    "openai.loop_thread": "openai/test_sync_transport.py",
     "tools.models": "tools/test_parameter.py",
     "tools.schema": "tools/test_signature.py",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -27,6 +28,15 @@ async def until(
             raise AssertionError(f"timed out waiting until {what}: {describe() if describe else ''}")
         turns += 1
         await asyncio.sleep(0 if turns < 100 else 0.002)
+
+
+def wait_until(met: Callable[[], object], what: str, within_s: float = 10) -> None:
+    """Wait until a condition is met, outside of event loops."""
+    end = time.monotonic() + within_s * TIME_SCALE
+    while not met():
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out waiting until {what}")
+        time.sleep(0.005)
 
 
 async def soon(wait: Awaitable[Result], within_s: float = 10) -> Result:

@@ -31,6 +31,9 @@ class Door:
         key: computes the keys of conversations from headers and fields.
         tenancy: names those who share what is remembered, where headers change; see `Pools.upstream`.
         is_open: calls may be answered over a WebSocket.
+
+    Attributes:
+        is_open: the same.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class Door:
         self._settings = settings
         self._key = key
         self._tenancy = tenancy
-        self._is_open = is_open
+        self.is_open: bool = is_open
         self._upstreams: weakref.WeakSet[Upstream] = weakref.WeakSet()
         self._counters: list[PoolCounters] = []
+        self._pools = pools()
 
     async def take(self, call: Call) -> Answer | Elsewhere:
         """Answer a call, or send it elsewhere. Cancelling leaves the answer.
@@ -54,8 +58,9 @@ class Door:
         Raises:
             Broken: the connection broke before the answer began.
         """
-        if not self._is_open or running_loop() is None or not call.is_create:
+        if not self.is_open or running_loop() is None or not call.is_create:
             return ELSEWHERE
+        self._begin_in_child()
         try:
             key = self._key_of(call)
             upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
@@ -87,15 +92,22 @@ class Door:
 
     async def close(self) -> None:
         """Close the sockets that no other client uses. Idempotent."""
-        if running_loop() is None:
-            return
+        self._begin_in_child()
         alone = []
         for upstream in list(self._upstreams):
             upstream.users.discard(self)
             if not upstream.users:
                 alone.append(upstream)
         self._upstreams.clear()
-        await pools().close(alone)
+        if alone:
+            await pools().close(alone)
+
+    def _begin_in_child(self) -> None:
+        """Forget the sockets of the parent of a forked process."""
+        if self._pools is not pools():
+            self._pools = pools()
+            self._upstreams = weakref.WeakSet()
+            self._counters = []
 
     def _key_of(self, call: Call) -> Hashable:
         keys = call.keys

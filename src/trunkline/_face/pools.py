@@ -12,12 +12,12 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Coroutine, Hashable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Hashable, Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final
 
-from .._network.background import bury_the_dead
+from .._network.background import bury_the_dead, call_in
 from .._network.endpoint import OPENAI_HOST
 from .._network.world import Timer
 from .memory import Memory
@@ -139,9 +139,18 @@ class Pools:
         """What the running event loop remembers for a URL."""
         return [memory for key, memory in self._of_loop().memories.items() if _url_of(key) == url]
 
-    async def close(self, upstreams: list[Upstream]) -> None:
-        """Close the sockets of upstreams of the running event loop."""
-        await self._of_loop().close(upstreams)
+    async def close(self, upstreams: Iterable[Upstream]) -> None:
+        """Close the sockets of upstreams; those of another event loop end there."""
+        own = self._of_loop()
+        mine = [upstream for upstream in upstreams if upstream in own.upstreams.values()]
+        for upstream in set(upstreams) - set(mine):
+            call_in(upstream.loop, upstream.end)
+        await own.close(mine)
+
+    async def close_all(self) -> None:
+        """Close all sockets of the running event loop."""
+        found = self._of_loop()
+        await found.close(list(found.upstreams.values()))
 
     def _of_loop(self) -> _OfLoop:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ A turn that has to go over HTTP raises `OverHttp`: the caller's own request goes
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,7 @@ class Upstream:
         memory: the same.
         counters: the counters of its sockets and turns.
         users: the clients that use it.
+        loop: the event loop of the sockets.
         running: the number of turns that have begun and not ended.
         used_at: the time of the last use.
     """
@@ -114,6 +116,7 @@ class Upstream:
     def __init__(self, url: str, headers: Mapping[str, str], settings: Settings, memory: Memory) -> None:
         self.memory: Memory = memory
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.running: int = 0
         self.used_at: float = settings.world.clock()
         # A query is a part of what the caller addresses; the endpoint keeps it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
@@ -78,6 +79,19 @@ def bury_the_dead() -> None:
     for task in list(_running):
         if task.get_loop().is_closed():
             _bury(task)
+
+
+_inherited: list[asyncio.Task[Any]] = []
+"""The tasks of the parent of a forked process: kept, so that no clean-up uses the parent's sockets."""
+
+
+def _begin_in_child() -> None:
+    _inherited.extend(_running)
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 @atexit.register
