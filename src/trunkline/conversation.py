@@ -18,6 +18,7 @@ from ._protocol.response import Response
 from ._turns.factory import TurnFactory
 from ._turns.settings import check_turn
 from .arguments import check_count, check_function, check_kind, check_number
+from .errors import ConfigurationError, UsageError
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
@@ -66,6 +67,21 @@ class _Draft:
             ConfigurationError: as for `of`.
         """
         return self if self.history is history else _Draft.of(self.fields, self.items, history)
+
+
+class _Compaction:
+    """A compaction that runs. It holds the transcript as a turn does.
+
+    Attributes:
+        is_ended: it has ended, or `heard` has changed the history.
+    """
+
+    def __init__(self) -> None:
+        self.is_ended: bool = False
+
+    def close(self) -> None:
+        """Its result is not used."""
+        self.is_ended = True
 
 
 class Conversation:
@@ -274,6 +290,51 @@ class Conversation:
 
         async with ResponseStream(turn, transcript=transcript, begin=begin) as stream:
             return await stream.finish()
+
+    async def compact(self, *, deadlines: Deadlines | None = None) -> JSON:
+        """Replace the history by a shorter one that the service makes of it (``POST /responses/compact``).
+
+        The new history has the user messages and one item with the compacted rest, encrypted. The next turn
+        sends all of it, after the instructions, which are not compacted; later turns are deltas again. If
+        the compaction fails or is cancelled, the history is unchanged. The service bills the tokens.
+
+        To let the service compact by itself when the context has reached a size, give the field
+        ``context_management`` instead.
+
+        Args:
+            deadlines: the time limits, instead of the client's. ``first_output`` limits each attempt.
+
+        Returns:
+            the service's answer: its id, output and usage, as plain JSON.
+
+        Raises:
+            ConfigurationError: a tool call has no output, or a part of the context is not in the history.
+            ConversationBusy: a turn of this conversation is running.
+            UsageError: the history is empty, or `heard` changed it meanwhile.
+            TurnError: the compaction failed, such as on a server that does not offer it.
+        """
+        self._transcript.check_idle()
+        history = self._transcript.history
+        if not len(history):
+            raise UsageError("compact() needs a history, and this one is empty: call it after a turn")
+        if self._fields.brings_context:
+            raise ConfigurationError(
+                "compact() needs the whole context, and a part of it is the service's, because "
+                "previous_response_id, conversation or prompt was given; use context_management",
+                argument="context_management",
+            )
+        check_calls(history, self._fields)
+        compaction = _Compaction()
+        self._transcript.claim(compaction)
+        try:
+            answer, window = await self._turns.compact(self._fields, history, deadlines=deadlines)
+            if compaction.is_ended:
+                raise UsageError("heard() changed the history during compact(); call compact() again")
+            self._transcript.replace(History.of(window))
+            self._owner.baselines.clear()  # a new beginning, also if it starts like the old one
+        finally:
+            compaction.close()
+        return answer
 
     def fork(self) -> Conversation:
         """A conversation with the same history and settings. Both can run at the same time."""

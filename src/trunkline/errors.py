@@ -402,7 +402,7 @@ class ServiceError(TurnError):
         if shown:
             message = f"{message} ({shown})"
         if self.is_context_too_long:
-            return f"{message}; shorten the history with Conversation.replace(), or compact it"
+            return f"{message}; shorten the history with Conversation.compact() or replace()"
         return message
 
     @property

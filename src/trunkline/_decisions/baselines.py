@@ -123,6 +123,10 @@ class Baselines:
         """Remove a response that the server no longer has."""
         self._kept.pop(response_id, None)
 
+    def clear(self) -> None:
+        """Remove all."""
+        self._kept.clear()
+
     def copy(self) -> Baselines:
         """A copy, for a forked conversation."""
         twin = Baselines(self._limit)
@@ -130,7 +134,12 @@ class Baselines:
         return twin
 
     def candidates(
-        self, asked: History, model: str, can_name: Callable[[Baseline], bool] = lambda _: True
+        self,
+        asked: History,
+        model: str,
+        can_name: Callable[[Baseline], bool] = lambda _: True,
+        *,
+        compacts: bool = False,
     ) -> Iterator[Plan]:
         """The possible plans with a parent: longest baseline first; of equal lengths, the newest first.
 
@@ -139,12 +148,13 @@ class Baselines:
             model: the model of the request.
             can_name: whether a request can name the baseline's response. Called before the input is
                 compared, which costs more.
+            compacts: the request asks for compaction (``context_management``).
         """
         newest_first = reversed(self._kept.values())
         for baseline in sorted(newest_first, key=lambda baseline: baseline.length, reverse=True):
             if baseline.model != model or not can_name(baseline):
                 continue
-            if (delta := delta_after(baseline, asked)) is not None:
+            if (delta := delta_after(baseline, asked, compacts=compacts)) is not None:
                 yield Plan(baseline, delta)
 
     def plan(self, asked: History, model: str, can_name: Callable[[Baseline], bool]) -> Plan:
@@ -152,7 +162,7 @@ class Baselines:
         return next(self.candidates(asked, model, can_name), Plan(None, asked.items()))
 
 
-def delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
+def delta_after(baseline: Baseline, asked: History, *, compacts: bool = False) -> list[Item] | None:
     """The items of an input that are new to the server; ``None`` if it does not extend the baseline."""
     # 1. The request part must match item by item. Equal marks prove it.
     start = asked.position_of(baseline.mark, near=baseline.length)
@@ -198,11 +208,13 @@ def delta_after(baseline: Baseline, asked: History) -> list[Item] | None:
             break
         delta.append(item)
     # 4. Output that an application can keep must be in the block: the application may have cut or removed
-    #    it, and the server's context still has it.
+    #    it, and the server's context still has it. An application that lets the service compact need not keep
+    #    the item that stands for what it holds.
     if read != len(text) or bool(messages_read) != bool(messages):
         return None
-    if others and any(count and not item.is_server_only for item, count in others.items()):
-        return None
+    for item, count in others.items():
+        if count and not item.is_server_only and not (compacts and item.kind == "compaction"):
+            return None
     # 5. An output item after the block: the items between were inserted into what the server knows.
     if others and any(others.get(item) for item in delta):
         return None

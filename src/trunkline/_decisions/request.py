@@ -46,7 +46,9 @@ class Request(QuietStruct, frozen=True):
             return can_continue(parent if keeps_responses else parent.unstored())
 
         plans: list[Plan] = []
-        for plan in self.owner.baselines.candidates(self.asked, self.fields.model, can_name):
+        compacts = self.fields.get("context_management") is not None
+        baselines = self.owner.baselines
+        for plan in baselines.candidates(self.asked, self.fields.model, can_name, compacts=compacts):
             plans.append(plan if keeps_responses else plan.unstored())
             if plans[-1].parent is not None and plans[-1].parent.stored:
                 break  # it can be continued anywhere, so the shorter ones are not needed

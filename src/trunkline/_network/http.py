@@ -10,9 +10,10 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,7 @@ from .exchange import Sent
 from .reasons import system_message, unresolved, untrusted
 from .redials import UNREACHED, Redials
 from .route import Route, route_to
-from .sse import read_events
+from .sse import read_document, read_events
 from .tcp import SocketOption
 
 if TYPE_CHECKING:
@@ -130,10 +131,15 @@ class HttpTransport:
             on_departure: called with the time for each piece of a large body that has left.
             patient: repeat the request while the server cannot be reached: nothing was sent then.
         """
+        return await self._reached(lambda: self._post(body, on_departure), patient)
+
+    async def _reached(
+        self, post: Callable[[], Awaitable[httpx2.Response]], patient: bool
+    ) -> httpx2.Response:
         if not patient:
-            return await self._post(body, on_departure)
+            return await post()
         until = None if self._connect_s is None else self._clock() + self._connect_s
-        return await self._redials.connect(lambda: self._post(body, on_departure), until, repeats=UNREACHED)
+        return await self._redials.connect(post, until, repeats=UNREACHED)
 
     async def warm(self, connections: int) -> Failure | None:
         """Open connections, which stay open for the next requests.
@@ -171,21 +177,54 @@ class HttpTransport:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise _not_connected(error, route_to(self._url, self._proxy)) from error
 
+    async def post_document(self, path: str, body: bytes, *, patient: bool) -> Document | Failure:
+        """Post a body that is answered by a document, and read the answer.
+
+        Args:
+            path: the path below the URL of the responses.
+            body: the body.
+            patient: as for `post`.
+        """
+        parts = urlsplit(self._url)
+        url = parts._replace(path=parts.path + path).geturl()
+        log = wire_log(f"http {path}", shows_content=self._log_content)
+        if log is not None:
+            log.sent("response" + path.replace("/", "."), body)
+        try:
+            response = await self._reached(
+                lambda: self._post(body, url=url, accept="application/json"), patient
+            )
+            try:
+                return Document(response.status_code, response.headers, await read_document(response))
+            finally:
+                await response.aclose()
+        except NetworkError as error:
+            return Failure.of(error)
+        except Exception as error:
+            return _translated(error, self.authority)
+
     async def _pieces(self, body: bytes, on_departure: Callable[[float], None]) -> AsyncIterator[bytes]:
         """The body in pieces. The next one is taken when the kernel has taken the one before."""
         for start in range(0, len(body), _PIECE_BYTES):
             yield body[start : start + _PIECE_BYTES]
             on_departure(self._clock())
 
-    async def _post(self, body: bytes, on_departure: Callable[[float], None]) -> httpx2.Response:
+    async def _post(
+        self,
+        body: bytes,
+        on_departure: Callable[[float], None] | None = None,
+        *,
+        url: str | None = None,
+        accept: str = "text/event-stream",
+    ) -> httpx2.Response:
         client = await self._opened()
         headers = await self._headers()
-        headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        headers |= {"Content-Type": "application/json", "Accept": accept}
         content: bytes | AsyncIterator[bytes] = body
-        if len(body) > LARGE_BODY_BYTES:
+        if on_departure is not None and len(body) > LARGE_BODY_BYTES:
             content = self._pieces(body, on_departure)
             headers["Content-Length"] = str(len(body))
-        request = client.build_request("POST", self._url, content=content, headers=headers)
+        request = client.build_request("POST", url or self._url, content=content, headers=headers)
         request.url = _quiet_url()(request.url)
         import httpx2
 
@@ -261,6 +300,21 @@ class HttpTransport:
         else:
             # The loop runs in another thread, or is stopped; then this has an effect only if it runs again.
             loop.call_soon_threadsafe(self.end)
+
+
+@dataclass(frozen=True, slots=True, repr=False)  # content
+class Document:
+    """An answer that is no stream.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the header fields.
+        content: the body; of a refusal, its beginning.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class HttpState(Enum):

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .._protocol.document import document_frame
-from .._protocol.sse import BodyForm, EventParser
+from .._protocol.sse import MAX_EVENT_BYTES, BodyForm, EventParser
+from ..errors import ProtocolViolation
 
 if TYPE_CHECKING:
     import httpx2
@@ -56,20 +57,34 @@ async def read_events(response: httpx2.Response, deliver: Callable[[bytes], bool
         deliver(document_frame(parser.document, response.status_code, response.headers))
 
 
+async def read_document(response: httpx2.Response) -> bytes:
+    """Read the body of an answer that is no stream; of a refusal, its beginning.
+
+    Raises:
+        ProtocolViolation: the body is too large.
+    """
+    if response.status_code != HTTPStatus.OK:
+        return await _beginning(response)
+    content = await _beginning(response, MAX_EVENT_BYTES)
+    if len(content) > MAX_EVENT_BYTES:
+        raise ProtocolViolation(f"received more than {MAX_EVENT_BYTES} bytes in one answer", sent=True)
+    return content
+
+
 def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     # Almost no server compresses events, and the decoders of httpx2 cost as much as the parser.
     return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
 
 
-async def _beginning(response: httpx2.Response) -> bytes:
-    """The beginning of the body of a refusal."""
+async def _beginning(response: httpx2.Response, limit_bytes: int = MAX_ERROR_BYTES) -> bytes:
+    """The beginning of a body, by default of a refusal."""
     content = bytearray()
     async with aclosing(response.aiter_bytes()) as chunks:
         async for chunk in chunks:
             content += chunk
-            if len(content) > MAX_ERROR_BYTES:
+            if len(content) > limit_bytes:
                 break
     return bytes(content)
 
 
-__all__ = ["read_events"]
+__all__ = ["read_document", "read_events"]

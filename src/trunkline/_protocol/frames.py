@@ -14,6 +14,12 @@ from .history import History
 from .items import Item, TurnInput
 from .json import copy_json, encode
 
+_OF_COMPACTIONS: Final = (
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "service_tier",
+)
 _CREATE: Final = b'{"type":"response.create",'
 
 
@@ -57,6 +63,14 @@ def http_body(
     It asks for a stream, unless the ``opening``, members that end in a comma, says otherwise.
     """
     return b"{" + opening + _body(fields, items, previous_response_id, looks_up)
+
+
+def compact_body(fields: Fields, items: Iterable[Item]) -> bytes:
+    """The body of ``POST /responses/compact``: the model, the history, and fields of cache and service."""
+    known = {name: fields.get(name) for name in _OF_COMPACTIONS}
+    head = Fields.of({"model": fields.model, **known}).head
+    encoded = b",".join([item.portable for item in items if item.is_resendable])
+    return b'{%b,"input":[%b]}' % (head, encoded)
 
 
 def size_in_full(fields: Fields, asked: History, stream_id: str | None) -> int:

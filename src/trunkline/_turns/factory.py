@@ -11,7 +11,10 @@ from .._network.loop_affinity import LoopAffinity
 from .._network.transports import Transports
 from .._protocol.fields import ENCRYPTED_REASONING, Fields
 from .._protocol.history import History
+from .._protocol.items import Item
+from .._protocol.json import JSON
 from ..options import Deadlines, Policy
+from .compaction import compact
 from .settings import TurnSettings
 from .turn import Turn
 
@@ -62,6 +65,20 @@ class TurnFactory:
             fields = fields.including(ENCRYPTED_REASONING)
         url = self.endpoint.websocket_url_for(fields.model)
         return Turn(self.transports, Request(url, fields, history, owner, generate), settings)
+
+    async def compact(
+        self, fields: Fields, history: History, *, deadlines: Deadlines | None = None
+    ) -> tuple[JSON, list[Item]]:
+        """The service's answer to a compaction, and the items that stand for the history from now on.
+
+        Raises:
+            ConfigurationError: ``deadlines`` is of another type.
+            WrongEventLoop: another event loop is running.
+            TurnError: the compaction failed.
+            ClientClosed: the client takes no new turns, or was closed.
+        """
+        self.loop.check()
+        return await compact(self.transports, fields, history, self.settings.varied(deadlines, None))
 
 
 __all__ = ["TurnFactory"]
