@@ -121,6 +121,7 @@ def _announce(emulator: Emulator, settings: Settings, out: Console, err: Console
         warning = "warning: other machines can reach this server; --host 127.0.0.1 prevents it"
         err.out(warning, style="yellow", highlight=False)
     out.out(f"The emulator listens at {emulator.base_url}", style="bold", highlight=False)
+    out.out(f"Live page: {emulator.live_url}", highlight=False)
     out.out(f"export OPENAI_BASE_URL={shlex.quote(emulator.base_url)}", highlight=False)
     out.out(f"export OPENAI_API_KEY={shlex.quote(settings.api_key)}", highlight=False)
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlencode
 
 from ._models.behaviour import Expectation
 from ._models.context import Item
@@ -108,6 +109,12 @@ class Emulator:
         """The base URL for clients, ``http://127.0.0.1:PORT/v1``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
+
+    @property
+    def live_url(self) -> str:
+        """The URL of the live page, which shows requests, lanes and effective contexts. It has the key."""
+        page = self.base_url.removesuffix("v1")
+        return f"{page}#{urlencode({'key': self.api_key or 'any'})}"
 
     @property
     def quirks(self) -> Quirks:

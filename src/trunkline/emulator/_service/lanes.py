@@ -38,6 +38,11 @@ class Lanes(Generic[Job]):
         """Distinct named lanes, in order of first use."""
         return [name for name in self._lanes if name is not None]
 
+    @property
+    def load(self) -> list[tuple[str | None, bool, int]]:
+        """Of each lane, in order of first use: its name, whether a job runs, and how many jobs wait."""
+        return [(name, lane.busy, len(lane.waiting)) for name, lane in self._lanes.items()]
+
     def admit(self, lane: str | None) -> None:
         """Register a lane's name.
 

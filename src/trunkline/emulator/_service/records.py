@@ -83,6 +83,10 @@ class RequestRecord:
     response_id: str | None = None
     organization: str | None = field(default=None, repr=False)
     """The ``OpenAI-Organization`` of the request or of its connection."""
+    number: int = 0
+    """Number of the request, from 1."""
+    received_at: float = 0.0
+    """Time of arrival, in seconds since the epoch."""
 
 
 @dataclass(slots=True, eq=False)

@@ -69,6 +69,7 @@ class Service:
         self.responses: OrderedDict[str, ResponseRecord] = OrderedDict()
         self.requests: deque[RequestRecord] = deque(maxlen=settings.history)
         self.tokens_used: int = 0
+        self._received = 0
         self._wall_clock = wall_clock
         self._reasoning = ReasoningLedger(settings.history)
 
@@ -93,6 +94,13 @@ class Service:
                 connection.cache.evict(seen.lane, parent)
             self.refused(seen, error)
             raise
+
+    def received(self, seen: RequestRecord) -> None:
+        """Record a request."""
+        self._received += 1
+        seen.number = self._received
+        seen.received_at = self._wall_clock()
+        self.requests.append(seen)
 
     def refused(self, seen: RequestRecord, error: ApiError) -> None:
         """Record the refusal of a request."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from .._protocol.errors import ApiError
 from .._service.records import RequestRecord
 from .backend import Backend
+from .live_routes import PAGE
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,7 +38,8 @@ class Admission:
             if "Access-Control-Request-Method" in request.headers and request.method == "OPTIONS":
                 preflight = self._backend.origins.preflight(request.headers)
                 return web.Response(status=204, headers=preflight)
-            self._check_key(request)
+            if request.path != PAGE:
+                self._check_key(request)
         except ApiError as error:
             return self.turn_away(error, request)
         try:
@@ -55,7 +57,7 @@ class Admission:
         # The query is left out: it may hold a key.
         kind = f"{request.method} {request.rel_url.raw_path}"
         seen = RequestRecord(kind, None, request.content_length or 0, "http")
-        self._backend.service.requests.append(seen)
+        self._backend.service.received(seen)
         self._backend.service.refused(seen, error)
         _logger.warning("refused %s with HTTP status %d: %s", kind, error.status, error.message)
         self._backend.notify(seen)
@@ -108,7 +110,11 @@ def _served(app: web.Application) -> str:
     """All methods and paths, in one phrase."""
     methods: dict[str, list[str]] = {}
     for route in app.router.routes():
-        if route.resource is not None and route.method != "HEAD":
+        if (
+            route.resource is not None
+            and route.method != "HEAD"
+            and route.resource.canonical.startswith("/v1/")
+        ):
             methods.setdefault(route.resource.canonical, []).append(route.method)
     paths = [f"{'/'.join(sorted(names))} {path}" for path, names in sorted(methods.items())]
     return ", ".join(paths[:-1]) + f" and {paths[-1]}"

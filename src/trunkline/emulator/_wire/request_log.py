@@ -41,7 +41,7 @@ class RequestLog:
         """
         seen = RequestRecord(kind, None, len(raw), "http")
         seen.organization = request.headers.get(ORGANIZATION)
-        self._backend.service.requests.append(seen)
+        self._backend.service.received(seen)
         try:
             return answer(seen)
         except ApiError as error:

@@ -20,6 +20,7 @@ from .admission import MAX_MESSAGE_BYTES, Admission
 from .backend import Backend
 from .frames import close_frame
 from .http_routes import Routes
+from .live_routes import LiveRoutes
 from .outbox import Outbox
 from .socket_session import SocketSession
 
@@ -63,6 +64,9 @@ class Server:
         self._backend = backend
         self._service = backend.service
         self._routes = Routes(backend)
+        self._live = LiveRoutes(
+            backend.service, lambda: [connection for connection, _ in self._open.values()]
+        )
         self._admission = Admission(backend, self._routes.headers)
         self._runner: web.AppRunner | None = None
         self._open: dict[str, tuple[Connection, SocketSession]] = {}
@@ -73,6 +77,7 @@ class Server:
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._admission.answer])
         app.router.add_get("/v1/responses", self._open_socket)
         self._routes.add_to(app)
+        self._live.add_to(app)
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=_GRACE_S, handler_cancellation=True
         )

@@ -109,7 +109,7 @@ class SocketSession:
         self._backend.log.received(self._connection.id, data)
         seen = RequestRecord("invalid", None, len(data), "websocket", self._connection.id)
         seen.organization = self._connection.record.headers.get(ORGANIZATION)
-        self._service.requests.append(seen)
+        self._service.received(seen)
         try:
             body = self._decoded(data, seen)
             if body is not None:
