@@ -397,8 +397,10 @@ def test_a_deleted_response_and_those_after_it_are_forgotten(talk: Service) -> N
     first = talk.turn(asked(FIRST), [said("hi")])
     second = talk.turn(asked(SECOND), [said("so")])
     talk.turn(asked([user("bye")]), [said("bye")])
+    assert talk.lineage.knows(second.id)
     talk.lineage.forget(first.id)
     assert len(talk.lineage) == 1
+    assert not talk.lineage.knows(second.id)
     assert talk.begin(asked([user("yet")], parent_id=second.id)).way is Way.AS_GIVEN
     assert talk.turn(asked([*SECOND, said("so"), user("yet")]), []).mode == "full"
 

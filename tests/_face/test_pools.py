@@ -68,8 +68,8 @@ async def test_a_tenancy_keeps_the_memory_when_a_token_changes(pools: Pools, set
     third = pools.upstream(URL, {"authorization": "Bearer b"}, settings, "another")
     assert one is not other
     assert one.memory is other.memory
-    assert third is other  # its sockets have the same headers
-    assert pools.memories(URL) == [one.memory]
+    assert third is not other  # a tenancy shares neither sockets nor memory with another
+    assert pools.memories(URL) == [one.memory, third.memory]
 
 
 async def test_an_upstream_that_nobody_uses_is_closed(pools: Pools, settings: Settings, clock: Clock) -> None:

@@ -249,6 +249,10 @@ class Lineage:
         """The bytes of the items of all recorded responses."""
         return self._size_bytes
 
+    def knows(self, response_id: str) -> bool:
+        """Whether a response is recorded."""
+        return response_id in self._by_id
+
     # Finding.
 
     def find(self, asked: Asked, now: float) -> Place:

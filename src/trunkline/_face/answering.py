@@ -23,7 +23,7 @@ from ..errors import (
     TurnError,
 )
 from ..stream import ResponseStream
-from .call import Call, Header, Timeouts
+from .call import Call, Header
 from .outcome import Answer, Break, Broken, Elsewhere
 from .refusals import JSON_TYPE, broken, refused
 from .sse import KEEP_ALIVE, Rewriting, whole_failure
@@ -195,7 +195,7 @@ async def answer(upstream: Upstream, call: Call, key: Hashable, settings: Settin
     assert call.body is not None
     try:
         wanted, body = upstream.memory.read(call.body)
-        exchange = _exchange(upstream, wanted, wanted.asked(body, key), call.timeouts, settings)
+        exchange = _exchange(upstream, wanted, wanted.asked(body, key), call, settings)
     except (ValueError, RecursionError, ConfigurationError):
         return Elsewhere()  # the service says what is wrong
     is_answered = False
@@ -220,15 +220,16 @@ async def answer(upstream: Upstream, call: Call, key: Hashable, settings: Settin
             exchange.end()
 
 
-def _exchange(
-    upstream: Upstream, wanted: Wanted, asked: Asked, timeouts: Timeouts, settings: Settings
-) -> Exchange:
+def _exchange(upstream: Upstream, wanted: Wanted, asked: Asked, call: Call, settings: Settings) -> Exchange:
     memory, fields = upstream.memory, wanted.fields
     place = memory.lineage.find(asked, upstream.now())
     if place.way is Way.AS_GIVEN and wanted.parent_id is not None:
         fields = fields.naming(wanted.parent_id)
-    deadlines = limited(settings.deadlines, timeouts.connect, timeouts.read, is_streamed=wanted.is_streamed)
-    turn = upstream.turn(fields, place.context, place.owner, deadlines, settings.hooks)
+    limits, is_streamed = call.timeouts, wanted.is_streamed
+    deadlines = limited(settings.deadlines, limits.connect, limits.read, is_streamed=is_streamed)
+    turn = upstream.turn(
+        fields, place.context, place.owner, deadlines, settings.hooks, generate=call.generate
+    )
     return Exchange(upstream, wanted, place, turn)
 
 

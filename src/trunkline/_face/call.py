@@ -63,6 +63,7 @@ class Call(QuietStruct, frozen=True):
         headers: the header fields in their order.
         body: the body; ``None`` if it is not known as a whole.
         timeouts: its time limits.
+        generate: ``False`` for a warm-up, which no HTTP request can be.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Call(QuietStruct, frozen=True):
     headers: Sequence[Header]
     body: bytes | None
     timeouts: Timeouts = Timeouts()
+    generate: bool = True
 
     @property
     def is_create(self) -> bool:

@@ -74,6 +74,11 @@ class Door:
             self._counters.append(upstream.counters)
         return await answer(upstream, call, key, self._settings)
 
+    def knows(self, call: Call, response_id: str) -> bool:
+        """Whether a response was delivered to those who share what is remembered with a call."""
+        upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
+        return upstream.memory.lineage.knows(response_id)
+
     def deleted(self, call: Call) -> None:
         """A response was deleted: it is not continued any more."""
         response_id = call.deleted

@@ -46,7 +46,7 @@ class _OfLoop:
         self, url: str, headers: Mapping[str, str], settings: Settings, tenancy: Hashable
     ) -> Upstream:
         place = (url, _digest(headers))
-        key = (*place, settings.of_pool)
+        key = (*place, tenancy, settings.of_pool)
         found = self.upstreams.get(key)
         if found is None:
             memory_key = place if tenancy is None else (url, tenancy)

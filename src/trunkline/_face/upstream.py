@@ -160,7 +160,14 @@ class Upstream:
         return self._transports.state()
 
     def turn(
-        self, fields: Fields, context: History, owner: Owner | None, deadlines: Deadlines, hooks: Hooks
+        self,
+        fields: Fields,
+        context: History,
+        owner: Owner | None,
+        deadlines: Deadlines,
+        hooks: Hooks,
+        *,
+        generate: bool = True,
     ) -> Turn:
         """A turn that has not started.
 
@@ -170,13 +177,14 @@ class Upstream:
             owner: the owner of the context; ``None`` if nothing may be remembered.
             deadlines: its time limits.
             hooks: called when it begins and ends.
+            generate: ``False`` for a warm-up.
         """
         self.used_at = self._settings.world.clock()
         settings = TurnSettings(
             deadlines=deadlines, policy=POLICY, hooks=hooks, log_content=self._settings.log_content
         )
         url = self._endpoint.websocket_url_for(fields.model)
-        return Turn(self._transports, Request(url, fields, context, owner), settings)
+        return Turn(self._transports, Request(url, fields, context, owner, generate), settings)
 
     def carried_nothing(self) -> None:
         """Sockets opened and brought no event: turns go over HTTP for a while."""
