@@ -85,7 +85,7 @@ $(READY): pyproject.toml
 	@echo "Installing trunkline and its tools into $(VENV), once: about half a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --editable ".[cli,emulator,otel]" --group dev
+	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev
 	@touch $(READY)
 
 $(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
@@ -99,7 +99,7 @@ $(PEERS_READY): pyproject.toml
 	@echo "Installing other clients into $(PEERS), once: some minutes."
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(PEERS)/bin/python -m pip install --editable ".[cli,emulator,otel]" --group dev
+	$(PEERS)/bin/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev
 	$(PEERS)/bin/python -m pip install openai-agents "pydantic-ai-slim[openai]" \
 		livekit-agents livekit-plugins-openai pipecat-ai
 	@touch $(PEERS_READY)

@@ -15,6 +15,7 @@ from . import chat as chatting
 from . import demo as demonstration
 from . import doctor as examination
 from . import emulate as emulation
+from . import serve as serving
 from .terminal import error_console, output_console, tolerate_any_character
 
 EXIT_INTERRUPTED = 130
@@ -132,6 +133,45 @@ def emulate(
         allowed_origins=tuple(allow_origin or ()),
     )
     sys.exit(emulation.run(settings, output_console(), error_console()))
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file; by default TRUNKLINE_CONFIG.", metavar="FILE")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port; 0 selects a free one.")
+    ] = None,
+    uds: Annotated[
+        str | None, typer.Option(help="The path of a Unix socket to listen on.", metavar="PATH")
+    ] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port of metrics and live page.")
+    ] = None,
+    pid_file: Annotated[
+        Path | None, typer.Option(help="Where to write the process id.", metavar="FILE")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration and exit.")] = False,
+) -> None:
+    """Serve the Responses API over warm sockets, for many processes and languages.
+
+    SIGTERM or Ctrl-C lets running answers end; a second Ctrl-C does not.
+    """
+    settings = serving.Settings(config, host, port, uds, admin_port, pid_file, checks=check)
+    sys.exit(serving.run(settings, output_console(), error_console()))
+
+
+@app.command()
+def drain(
+    process: Annotated[str, typer.Argument(help="The process id of a gateway, or its --pid-file.")],
+    wait_s: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for its end; 0 does not wait.")
+    ] = 150.0,
+) -> None:
+    """Let a gateway finish its running answers, and end it."""
+    sys.exit(serving.drain(process, wait_s, output_console(), error_console()))
 
 
 @app.command()

@@ -1,0 +1,275 @@
+"""Requests for responses over HTTP: admitted, answered over warm sockets, and written as events.
+
+A stream gets a harmless event after `BEAT_S` without one: balancers and clients end silent connections, and
+clients' watchdogs count events, not comments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from msgspec.structs import replace
+
+from .._face.call import KEY_HEADER, Call, Header, Timeouts
+from .._face.outcome import Answer, Break, Broken, Elsewhere
+from .._network.world import Timer, World
+from .._protocol.json import encode
+from .admission import check_model
+from .asgi import Disconnected, Receive, Send, send_whole, start_of
+from .body import Bodies
+from .caller import Caller
+from .life import Life
+from .refusal import Refused
+from .screening import check_ids, check_strictly, members_of, value_of, without_store
+from .upward import chunks_of, headers_down, upward_headers
+
+BEAT_S: Final = 15.0
+"""The silence after which a stream gets a harmless event."""
+BEAT: Final = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
+UNBUFFERED: Final[Header] = ("x-accel-buffering", "no")
+"""For nginx: pass each event on at once."""
+_EVENTS: Final = "text/event-stream"
+_READ_S: Final = 600.0
+_STATUS: Final = {
+    Break.CONNECT: 503,
+    Break.CONNECT_TIMEOUT: 503,
+    Break.READ_TIMEOUT: 504,
+    Break.PROTOCOL: 502,
+}
+
+
+class Responses:
+    """The resource ``/responses``.
+
+    Args:
+        bodies: the memory for bodies.
+        life: the stage of the process.
+        world: the clock and its timers.
+    """
+
+    def __init__(self, bodies: Bodies, life: Life, world: World) -> None:
+        self._bodies = bodies
+        self._life = life
+        self._world = world
+
+    async def create(
+        self, caller: Caller, headers: Sequence[Header], query: str, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request for a response.
+
+        Raises:
+            Refused: it is not passed on.
+            Disconnected: the caller has gone.
+        """
+        names = dict(headers)
+        body = await self._bodies.read(receive, names.get("content-encoding", ""))
+        with self._bodies.room(len(body)), taken(caller, self._world):
+            self._life.begin()
+            try:
+                call = admitted(caller, headers, query, body)
+                work = asyncio.ensure_future(self._answer(caller, call, send))
+                await _unless_gone(work, receive)
+            finally:
+                self._life.end()
+
+    async def _answer(self, caller: Caller, call: Call, send: Send) -> None:
+        try:
+            outcome = await caller.door.take(call)
+            if isinstance(outcome, Elsewhere):
+                outcome = await forwarded(caller, call, outcome.body)
+        except Broken as broken:
+            outcome = answer_to(broken)
+        if isinstance(outcome.body, bytes):
+            await send_whole(send, outcome, closes=not self._life.takes_work)
+            return
+        await self._stream(outcome, send)
+
+    async def _stream(self, answer: Answer, send: Send) -> None:
+        assert not isinstance(answer.body, bytes)
+        is_stream = dict(answer.headers).get("content-type", "").startswith(_EVENTS)
+        headers = [*answer.headers, UNBUFFERED] if is_stream else list(answer.headers)
+        await send(start_of(answer.status, headers))
+        beat = Beat(send, self._world) if is_stream else None
+        try:
+            try:
+                async with aclosing(aiter(answer.body)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        if beat is not None:
+                            beat.skip()
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except Broken as broken:
+                if not is_stream:
+                    raise
+                await send({"type": "http.response.body", "body": event_of(broken), "more_body": True})
+        finally:
+            if beat is not None:
+                beat.end()
+            await answer.body.aclose()
+        await send({"type": "http.response.body", "body": b""})
+
+
+class taken:  # noqa: N801 - a context manager
+    """One turn of a caller's allowance.
+
+    Raises:
+        Refused: the caller has to wait.
+    """
+
+    def __init__(self, caller: Caller, world: World) -> None:
+        self._caller = caller
+        self._world = world
+
+    def __enter__(self) -> None:
+        wait_s = self._caller.allowance.take(self._world.clock())
+        if wait_s:
+            raise Refused(
+                429,
+                f"the limit of {self._caller.name or 'this gateway'} is reached; try again in {wait_s:.3g} s",
+                code="rate_limit_exceeded",
+                retry_after_s=wait_s,
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._caller.allowance.give_back()
+
+
+class Beat:
+    """Sends a harmless event when nothing was sent for `BEAT_S`."""
+
+    def __init__(self, send: Send, world: World) -> None:
+        self._send = send
+        self._world = world
+        self._sent_at = world.clock()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: Timer = world.call_later(BEAT_S, self._look)
+
+    def skip(self) -> None:
+        """Something else is sent now."""
+        self._sent_at = self._world.clock()
+
+    def end(self) -> None:
+        """Send no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        silent_s = self._world.clock() - self._sent_at
+        if silent_s >= BEAT_S:
+            self.skip()
+            silent_s = 0.0
+            self._task = asyncio.ensure_future(self._beat())
+        self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
+
+    async def _beat(self) -> None:
+        await self._send({"type": "http.response.body", "body": BEAT, "more_body": True})
+
+
+def admitted(
+    caller: Caller, headers: Sequence[Header], query: str, body: bytes, *, generate: bool = True
+) -> Call:
+    """The call upward for a request.
+
+    Args:
+        caller: the caller.
+        headers: the header fields of the request, with names in lower case.
+        query: its query.
+        body: its body, decompressed.
+        generate: ``False`` for a warm-up.
+
+    Raises:
+        Refused: the request is not passed on.
+    """
+    members = members_of(body)
+    if caller.tenant is not None:
+        check_model(caller.tenant, value_of(members, "model"))
+    up = upward_headers(headers, caller.credentials)
+    url = caller.url("/responses", query)
+    is_stream = bytes(members.get("stream", b"")) == b"true"
+    limit_s = caller.first_output_s if is_stream else _READ_S
+    keys = [(name, value) for name, value in headers if name == KEY_HEADER]
+    call = Call("POST", url, [*up, *keys], body, Timeouts(None, limit_s), generate)
+    if caller.is_shared:
+        check_ids(body, members, lambda response_id: caller.door.knows(call, response_id))
+    if not caller.allows_store:
+        call = replace(call, body=without_store(body, members))
+    return call
+
+
+async def forwarded(caller: Caller, call: Call, body: bytes | None) -> Answer:
+    """The answer of the upstream over HTTP.
+
+    Args:
+        caller: the caller.
+        call: its call.
+        body: another body for the call.
+
+    Raises:
+        Refused: the body could be read in two ways, or the call cannot be made over HTTP.
+        Broken: the upstream failed.
+    """
+    if not call.generate:
+        raise Refused(503, "a warm-up needs a WebSocket upstream, and there is none", retry_after_s=1.0)
+    body = call.body if body is None else body
+    assert body is not None
+    check_strictly(body)
+    headers = [(name, value) for name, value in call.headers if name != KEY_HEADER]
+    response = await caller.upward.send("POST", call.url, headers, body)
+    return Answer(response.status_code, tuple(headers_down(response)), Chunks(chunks_of(response)))
+
+
+class Chunks:
+    """The body of an answer as it comes."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        """Do without the rest. Idempotent."""
+        close: Callable[[], object] | None = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()  # type: ignore[misc]
+
+
+def answer_to(broken: Broken) -> Answer:
+    """The answer for a connection that broke before its answer began."""
+    status = _STATUS[broken.how]
+    code = "upstream_unavailable" if status == 503 else "upstream_failed"
+    return Refused(status, str(broken), code=code).answer()
+
+
+def event_of(broken: Broken) -> bytes:
+    """The event that ends a stream whose connection broke after its head."""
+    error = {"type": "error", "code": "upstream_failed", "message": str(broken), "param": None}
+    return b"event: error\ndata: %b\n\n" % encode(error)
+
+
+async def _unless_gone(work: asyncio.Future[None], receive: Receive) -> None:
+    """Wait for the work, or cancel it when the caller has gone.
+
+    Raises:
+        Disconnected: the caller has gone.
+    """
+    watch = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+    if work.cancelled():
+        raise Disconnected
+    work.result()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+__all__ = ["BEAT_S", "Beat", "Responses", "admitted", "taken"]

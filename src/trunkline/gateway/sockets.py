@@ -1,0 +1,336 @@
+"""WebSockets of callers: lanes inward, as the service has them.
+
+A lane inward is not a lane upward: each request takes the place that is best for it. So a caller's socket
+outlives those of the gateway, and what its lanes remember does too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from .._face.call import Header
+from .._face.outcome import Answer, Broken, Elsewhere
+from .._network.world import Timer, World
+from .._protocol.json import encode
+from .._protocol.sse import EventParser
+from .asgi import Receive, Send
+from .caller import Caller
+from .configuration import Bounds
+from .life import Life
+from .refusal import Refused
+from .responses import admitted, forwarded, taken
+from .screening import members_of, value_of
+
+MAX_NAMES: Final = 32
+MAX_IN_FLIGHT: Final = 16
+BEAT_S: Final = 4.0
+"""The silence of a running answer after which its caller gets a harmless event."""
+_LANE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
+_MARK: Final = ((b"x-trunkline-gateway", b"1"),)
+_GOING_AWAY: Final = 1001
+_TOO_LARGE: Final = 1009
+_TRY_AGAIN: Final = 1013
+_LIMIT: Final = {
+    "type": "error",
+    "status": 400,
+    "error": {
+        "type": "invalid_request_error",
+        "code": "websocket_connection_limit_reached",
+        "message": "The gateway is shutting down; open another connection.",
+        "param": None,
+    },
+}
+
+
+class Sockets:
+    """The WebSockets of all callers.
+
+    Args:
+        bounds: the bounds of requests and sockets.
+        life: the stage of the process.
+        world: the clock and its timers.
+    """
+
+    def __init__(self, bounds: Bounds, life: Life, world: World) -> None:
+        self._bounds = bounds
+        self._life = life
+        self._world = world
+        self._open: set[_Session] = set()
+
+    async def serve(
+        self, caller: Caller, headers: Sequence[Header], query: str, receive: Receive, send: Send
+    ) -> None:
+        """Serve one WebSocket to its end."""
+        if len(self._open) >= self._bounds.sockets_inward:
+            await send({"type": "websocket.close", "code": _TRY_AGAIN})
+            return
+        await receive()
+        await send({"type": "websocket.accept", "headers": list(_MARK)})
+        session = _Session(caller, headers, query, send, self._bounds, self._life, self._world)
+        self._open.add(session)
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                frame = message.get("text")
+                await session.take(frame.encode() if frame is not None else message["bytes"])
+        finally:
+            self._open.discard(session)
+            await session.end()
+
+    async def drain(self) -> None:
+        """Tell each socket to open another connection, once nothing runs on it."""
+        await asyncio.gather(*(session.drain() for session in list(self._open)), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close all sockets."""
+        await asyncio.gather(*(session.close() for session in list(self._open)), return_exceptions=True)
+
+
+class _Lane:
+    """One lane of a caller's socket: its requests run one after another."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.waiting: deque[dict[str, Raw]] = deque()
+        self.task: asyncio.Task[None] | None = None
+
+
+class _Session:
+    """One WebSocket of a caller."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        headers: Sequence[Header],
+        query: str,
+        send: Send,
+        bounds: Bounds,
+        life: Life,
+        world: World,
+    ) -> None:
+        self._caller = caller
+        self._headers = headers
+        self._query = query
+        self._send = send
+        self._bounds = bounds
+        self._life = life
+        self._world = world
+        self._lanes: dict[str | None, _Lane] = {}
+        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._drains = False
+
+    async def take(self, frame: bytes) -> None:
+        """Take one frame of the caller."""
+        name: str | None = None
+        try:
+            if len(frame) > self._bounds.body_bytes:
+                await self._close(_TOO_LARGE)
+                return
+            members = members_of(frame)
+            name = self._name_of(members)
+            kind = value_of(members, "type")
+            if kind == "response.steer":
+                await self._refuse_steer(members)
+            elif kind != "response.create":
+                raise Refused(400, f"the type {kind!r} is not supported; send response.create", param="type")
+            elif self._drains or not self._life.takes_work:
+                await self._write(_LIMIT)
+            else:
+                self._begin(self._lane(name), members)
+        except Refused as refused:
+            await self._write(refused.event(), name)
+
+    async def drain(self) -> None:
+        """Execute no further frame, and close when nothing runs."""
+        self._drains = True
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._write(_LIMIT)
+        await self._close(_GOING_AWAY)
+
+    async def close(self) -> None:
+        """End what runs, and close."""
+        await self.end()
+        await self._close(_GOING_AWAY)
+
+    async def end(self) -> None:
+        """Leave what runs: the caller has gone."""
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # Lanes.
+
+    def _name_of(self, members: Mapping[str, Raw]) -> str | None:
+        if "stream_id" not in members:
+            return None
+        name = value_of(members, "stream_id")
+        if not isinstance(name, str) or _LANE.fullmatch(name) is None:
+            raise Refused(
+                400,
+                "stream_id must have 1 to 256 characters of A-Z, a-z, 0-9, '_', '.' and '-'",
+                code="invalid_stream_id",
+                param="stream_id",
+            )
+        return name
+
+    def _lane(self, name: str | None) -> _Lane:
+        found = self._lanes.get(name)
+        if found is None:
+            if name is not None and len(self._lanes.keys() - {None}) >= MAX_NAMES:
+                raise Refused(
+                    400,
+                    f"a connection has at most {MAX_NAMES} stream_ids",
+                    code="websocket_stream_limit_reached",
+                    param="stream_id",
+                )
+            found = self._lanes[name] = _Lane(name)
+        return found
+
+    def _begin(self, lane: _Lane, members: dict[str, Raw]) -> None:
+        lane.waiting.append(members)
+        if lane.task is None:
+            lane.task = asyncio.get_running_loop().create_task(self._run(lane), name="trunkline lane")
+
+    async def _run(self, lane: _Lane) -> None:
+        """Answer the requests of a lane, one after another."""
+        try:
+            while lane.waiting:
+                async with self._places:
+                    if not lane.waiting:
+                        return
+                    members = lane.waiting.popleft()
+                    self._life.begin()
+                    try:
+                        await self._respond(lane, members)
+                    finally:
+                        self._life.end()
+        finally:
+            lane.task = None
+
+    async def _respond(self, lane: _Lane, members: dict[str, Raw]) -> None:
+        body = {name: value for name, value in members.items() if name not in _OF_THE_FRAME}
+        generate = bytes(members.get("generate", b"")) != b"false"
+        writer = _Writer(self, lane.name, self._world)
+        try:
+            with taken(self._caller, self._world):
+                raw = msgspec.json.encode({"stream": Raw(b"true"), **body})
+                call = admitted(self._caller, self._headers_of_call(), self._query, raw, generate=generate)
+                outcome = await self._caller.door.take(call)
+                if isinstance(outcome, Elsewhere):
+                    outcome = await forwarded(self._caller, call, outcome.body)
+                await self._copy(outcome, writer)
+        except Refused as refused:
+            await self._write(refused.event(), lane.name)
+        except Broken as broken:
+            await self._write(Refused(502, str(broken), code="upstream_failed").event(), lane.name)
+        finally:
+            writer.end()
+
+    def _headers_of_call(self) -> list[Header]:
+        return [*self._headers, ("content-type", "application/json")]
+
+    async def _copy(self, answer: Answer, writer: _Writer) -> None:
+        """Write the events of an answer as frames."""
+        parser = EventParser()
+        if isinstance(answer.body, bytes):
+            frames, document = parser.feed(answer.body), answer.body
+        else:
+            try:
+                async for chunk in answer.body:
+                    await writer.frames(parser.feed(chunk))
+            finally:
+                await answer.body.aclose()
+            frames, document = parser.end(), parser.document
+        await writer.frames(frames)
+        if answer.status >= 400:
+            await self._write(_event_of(answer, document), writer.lane)
+
+    async def _refuse_steer(self, members: Mapping[str, Raw]) -> None:
+        steer = {name: value for name, value in members.items() if name in ("previous_response_id", "input")}
+        error = {
+            "type": "invalid_request_error",
+            "code": "steering_not_supported",
+            "message": "The gateway does not pass steers on.",
+        }
+        await self._write({"type": "response.steer.failed", "steer": steer, "error": error})
+
+    # Writing.
+
+    async def _write(self, event: Mapping[str, Any], lane: str | None = None) -> None:
+        named = {**event, "stream_id": lane} if lane is not None else event
+        await self.write(encode(named))
+
+    async def write(self, frame: bytes) -> None:
+        """Send one frame. Does nothing once the socket is closed."""
+        with suppress(OSError, RuntimeError):  # closed meanwhile
+            await self._send({"type": "websocket.send", "text": frame.decode("utf-8", "replace")})
+
+    async def _close(self, code: int) -> None:
+        with suppress(OSError, RuntimeError):
+            await self._send({"type": "websocket.close", "code": code})
+
+
+class _Writer:
+    """Writes the events of one answer on a lane, and harmless ones in its silences."""
+
+    def __init__(self, session: _Session, lane: str | None, world: World) -> None:
+        self.lane = lane
+        self._session = session
+        self._world = world
+        self._opening = b"{" if lane is None else b'{"stream_id":%b,' % encode(lane)
+        self._wrote_at = world.clock()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: Timer = world.call_later(BEAT_S, self._look)
+
+    async def frames(self, frames: Sequence[bytes]) -> None:
+        """Write events, with the name of the lane."""
+        if frames:
+            self._wrote_at = self._world.clock()
+        for frame in frames:
+            await self._session.write(self._opening + frame[1:])
+
+    def end(self) -> None:
+        """Write no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        silent_s = self._world.clock() - self._wrote_at
+        if silent_s >= BEAT_S:
+            self._wrote_at = self._world.clock()
+            silent_s = 0.0
+            beat = self._session.write(self._opening + b'"type":"keepalive"}')
+            self._task = asyncio.ensure_future(beat)
+        self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
+
+
+def _event_of(answer: Answer, document: bytes) -> dict[str, Any]:
+    """The ``error`` event for an HTTP answer that is an error."""
+    try:
+        error = msgspec.json.decode(document)["error"]
+    except (ValueError, KeyError, TypeError):
+        error = {"type": "server_error", "code": None, "message": f"the upstream answered {answer.status}"}
+    if isinstance(error, dict):
+        named = {name: value for name, value in answer.headers if name in ("retry-after", "x-request-id")}
+        if named:
+            error = {**error, "headers": named}
+    return {"type": "error", "status": answer.status, "error": error}
+
+
+__all__ = ["Sockets"]

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+import trunkline
+from trunkline.emulator import Emulator, assert_context
+
+from ..waiting import soon, until
+from .running import KEYS, running, with_tenants
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": text}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+async def test_the_base_url_alone_brings_deltas(emulator: Emulator, is_streamed: bool) -> None:
+    async with running(emulator) as gateway, gateway.openai() as client:
+        items: list[Any] = []
+        modes = []
+        for number in range(4):
+            items.append(user(f"turn {number}"))
+            if is_streamed:
+                raw = await client.responses.with_raw_response.create(model="echo", input=items, stream=True)
+                events = [event async for event in raw.parse()]
+                response = events[-1].response  # type: ignore[union-attr]
+                assert "".join(e.delta for e in events if e.type == "response.output_text.delta")
+            else:
+                whole = await client.responses.with_raw_response.create(model="echo", input=items)
+                raw, response = whole, whole.parse()  # type: ignore[assignment]
+            assert raw.headers["x-trunkline-gateway"] == "1"
+            modes.append(raw.headers["x-trunkline-mode"])
+            assert response.output_text == f"turn {number}"
+            assert_context(emulator.effective_context(response.id), items)
+            items += [item.model_dump(exclude_none=True) for item in response.output]
+        assert modes == ["full", "delta", "delta", "delta"]
+        assert {request.transport for request in emulator.requests} == {"websocket"}
+
+
+async def test_callers_share_sockets(emulator: Emulator) -> None:
+    async def turn(number: int) -> str:
+        async with gateway.openai() as client:
+            return (await client.responses.create(model="echo", input=f"caller {number}")).output_text
+
+    async with running(emulator) as gateway:
+        await turn(0)
+        said = await asyncio.gather(*(turn(number) for number in range(1, 13)))
+        assert said == [f"caller {number}" for number in range(1, 13)]
+        assert len({request.connection_id for request in emulator.requests}) == 1
+
+
+async def test_a_caller_without_websocket_upstream_is_answered_over_http() -> None:
+    async with (
+        Emulator(quirks=["ollama"]) as emulator,
+        running(emulator) as gateway,
+        gateway.openai() as client,
+    ):
+        response = await client.responses.create(model="echo", input="hi")
+        assert response.output_text == "hi"
+
+
+async def test_the_words_of_the_service_arrive(emulator: Emulator) -> None:
+    async with running(emulator) as gateway:
+        async with gateway.openai() as client:
+            with pytest.raises(openai.BadRequestError, match="temperature"):
+                await client.responses.create(model="echo", input="hi", temperature=9)
+        async with gateway.openai("sk-wrong") as client:
+            with pytest.raises(openai.AuthenticationError):
+                await client.responses.create(model="echo", input="hi")
+
+
+async def test_other_endpoints_are_passed_on_for_callers_with_their_own_key(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, gateway.openai() as client:
+        made = await client.responses.create(model="echo", input="hi")
+        found = await client.responses.retrieve(made.id)
+        assert found.output_text == "hi"
+        await client.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(made.id)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({"host": "evil.example"}, 421, "listen.hosts"),
+        ({"origin": "https://evil.example"}, 403, "listen.origins"),
+        ({"content-type": "text/plain"}, 415, "application/json"),
+        ({"content-encoding": "lzma"}, 415, "gzip"),
+    ],
+)
+async def test_a_web_page_cannot_spend_a_key(
+    emulator: Emulator, headers: dict[str, str], status: int, words: str
+) -> None:
+    async with running(emulator) as gateway, httpx2.AsyncClient() as http:
+        headers = {
+            "authorization": f"Bearer {gateway.api_key}",
+            "content-type": "application/json",
+            **headers,
+        }
+        body = b'{"model":"echo","input":"hi"}'
+        answer = await http.post(f"{gateway.base_url}/responses", headers=headers, content=body)
+        assert answer.status_code == status
+        assert words in answer.json()["error"]["message"]
+        assert not emulator.requests
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"model":"echo","input":"a","input":"b"}', b"[]", b"{", b'{"input":[{"a":1,"a":2}],"model":"echo"}'],
+)
+async def test_a_body_that_can_be_read_in_two_ways_is_refused(emulator: Emulator, body: bytes) -> None:
+    async with running(emulator) as gateway, httpx2.AsyncClient() as http:
+        headers = {"authorization": f"Bearer {gateway.api_key}", "content-type": "application/json"}
+        answer = await http.post(f"{gateway.base_url}/responses", headers=headers, content=body)
+        assert answer.status_code == 400
+        assert not emulator.requests
+
+
+async def test_a_caller_that_leaves_ends_its_answer(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, gateway.openai() as client:
+        stream = await client.responses.create(model="words-100000", input="go", stream=True)
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+        await stream.close()
+        await until(lambda: gateway.gateway.life.running == 0, "the answer is left")
+        assert b"trunkline_callers_left_total 1.0" in gateway.gateway.measures.text()
+
+
+# Tenants.
+
+
+async def test_a_tenant_needs_its_key(emulator: Emulator) -> None:
+    async with with_tenants(emulator) as gateway:
+        async with gateway.openai(emulator.api_key) as client:
+            with pytest.raises(openai.AuthenticationError, match="not known to this gateway"):
+                await client.responses.create(model="echo", input="hi")
+        async with gateway.openai() as client:
+            assert (await client.responses.create(model="echo", input="hi")).output_text == "hi"
+        assert [request.body["store"] for request in emulator.requests if request.body] == [False]
+
+
+async def test_tenants_share_neither_sockets_nor_responses(emulator: Emulator) -> None:
+    async with with_tenants(emulator) as gateway:
+        ids = {}
+        for name, key in KEYS.items():
+            async with gateway.openai(key) as client:
+                ids[name] = (await client.responses.create(model="echo", input="same words")).id
+        assert len({request.connection_id for request in emulator.requests}) == 2
+        async with gateway.openai(KEYS["batch"]) as client:
+            with pytest.raises(openai.BadRequestError, match="not found"):
+                await client.responses.create(model="echo", input="hi", previous_response_id=ids["voice"])
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.retrieve(ids["voice"])
+            again = await client.responses.create(
+                model="echo", input="and on", previous_response_id=ids["batch"]
+            )
+            said = [user("same words"), {"type": "message", "role": "assistant", "content": "same words"}]
+            assert_context(emulator.effective_context(again.id), [*said, user("and on")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, "vector_store_ids"),
+        ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "container"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "file_id"),
+    ],
+)
+async def test_a_tenant_names_nothing_of_the_shared_key(
+    emulator: Emulator, fields: dict[str, Any], words: str
+) -> None:
+    async with with_tenants(emulator) as gateway, gateway.openai() as client:
+        with pytest.raises(openai.BadRequestError, match=words):
+            await client.responses.create(**{"model": "echo", "input": "hi", **fields})
+        with pytest.raises(openai.NotFoundError, match="is not served for this key"):
+            await client.models.list()
+        assert not emulator.requests
+
+
+async def test_the_limits_of_a_tenant(emulator: Emulator) -> None:
+    voice = {"turns_per_minute": 2, "models": ["echo", "words-*"]}
+    async with with_tenants(emulator, voice) as gateway, gateway.openai() as client:
+        with pytest.raises(openai.PermissionDeniedError, match="may use echo"):
+            await client.responses.create(model="tools", input="hi")
+        await client.responses.create(model="words-3", input="hi")
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.responses.create(model="echo", input="hi")
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+        async with gateway.openai(KEYS["batch"]) as other:
+            await other.responses.create(model="echo", input="hi")
+
+
+# The end.
+
+
+async def test_a_drain_gives_notice_and_lets_answers_end(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with (
+        running(emulator, drain={"notice_s": 3600, "within_s": 3600}) as gateway,
+        gateway.openai() as client,
+        httpx2.AsyncClient() as http,
+    ):
+        life, url = gateway.gateway.life, gateway.served.url
+        answer = asyncio.create_task(client.responses.create(model="echo", input="long"))
+        await until(lambda: life.running == 1, "the answer runs")
+        assert (await http.get(f"{url}/readyz")).status_code == 200
+        drain = asyncio.create_task(gateway.gateway.drain())
+        await until(lambda: not life.is_ready, "notice is given")
+        assert (await http.get(f"{url}/readyz")).status_code == 503
+        assert (await http.get(f"{url}/healthz")).status_code == 200
+        assert (await client.responses.create(model="echo", input="late")).output_text == "late"
+        gate.open()
+        assert (await soon(answer)).output_text == "long"
+        life.cut()
+        await soon(drain)
+        with pytest.raises(openai.InternalServerError, match="shutting down"):
+            await client.responses.create(model="echo", input="too late")
+
+
+async def test_our_client_speaks_lanes_to_the_gateway(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, gateway.client() as client:
+        chats = [client.conversation(model="echo") for _ in range(8)]
+        for number in range(3):
+            for chat, response in zip(
+                chats, await asyncio.gather(*(_say(chat, number) for chat in chats)), strict=True
+            ):
+                assert_context(emulator.effective_context(response.id), chat.items[:-1])
+        assert client.state().sockets == 1
+
+
+async def _say(chat: trunkline.Conversation, number: int) -> trunkline.Response:
+    async with chat.send(f"turn {number}") as stream:
+        return await stream.finish()

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkline.errors import ConfigurationError
+from trunkline.gateway.configuration import of, read
+
+HASH = "ab" * 32
+TENANT = {"keys_sha256": [HASH]}
+SHARED = {"openai": {"api_key_env": "KEY"}}
+
+
+def mistakes(source: dict[str, Any], **environ: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as raised:
+        of(source, environ)
+    return str(raised.value).splitlines()
+
+
+def test_without_a_file_the_gateway_is_a_sidecar() -> None:
+    found = of({}, {"OPENAI_BASE_URL": "http://127.0.0.1:8787/v1"})
+    assert (found.listen.host, found.listen.port) == ("127.0.0.1", 8787)
+    assert found.upstreams["openai"].base_url == "https://api.openai.com/v1"
+    assert not found.tenants
+    assert not found.keys
+
+
+def test_the_environment_replaces_settings() -> None:
+    found = of({"listen": {"port": 1}}, {"TRUNKLINE_PORT": "99", "TRUNKLINE_NOTICE_S": "0.5"})
+    assert found.listen.port == 99
+    assert found.drain.notice_s == 0.5
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "trunkline.toml"
+    path.write_text(f'[upstream.openai]\napi_key_env = "KEY"\n[tenant.voice]\nkeys_sha256 = ["{HASH}"]\n')
+    found = read(None, {"TRUNKLINE_CONFIG": str(path), "KEY": " sk-secret\n"})
+    assert found.keys == {"openai": "sk-secret"}
+    assert "sk-secret" not in repr(found)
+
+
+@pytest.mark.parametrize("content", [None, "listen = [", b"\xff"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | bytes | None) -> None:
+    path = tmp_path / "trunkline.toml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigurationError, match=r"trunkline.toml cannot be read: "):
+        read(path, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"lisen": {}}, "lisen is no setting; use listen, admin, upstream, tenant, drain or bounds"),
+        ({"listen": {"prot": 1}}, "listen.prot is no setting; use host, port, uds"),
+        ({"listen": {"port": "x"}}, "listen.port: expected int, got str"),
+        ({"listen": {"port": 70000}}, "listen.port: expected int <= 65535"),
+        ({"listen": 3}, "listen: expected object, got int"),
+        ({"tenant": 3}, "tenant is no table; write [tenant.NAME]"),
+        ({"listen": {"host": "0.0.0.0"}}, "listen.host is '0.0.0.0' without a tenant"),
+        ({"listen": {"tls_key": "k"}}, "listen.tls_certificate and listen.tls_key go together"),
+        ({"upstream": {"a": {}, "b": {}}}, "several upstreams need tenants"),
+        ({"upstream": {"a": {"base_url": "ftp://x"}}}, "upstream.a.base_url 'ftp://x' has the scheme 'ftp'"),
+        ({"upstream": {"a": {"base_url": "http://localhost:8787/v1"}}}, "is the gateway itself"),
+        ({"upstream": SHARED}, "upstream.openai.api_key_env without a tenant needs listen.uds"),
+        ({"upstream": {"openai": {"api_key_env": "NONE"}}}, "names NONE, which is not set"),
+        ({"tenant": {"a": TENANT}}, "upstream.openai.api_key_env is missing"),
+        ({"upstream": SHARED, "tenant": {"a": {"keys_sha256": ["x"]}}}, "no SHA-256 hash in hexadecimal"),
+        ({"upstream": SHARED, "tenant": {"a": {"keys_sha256": []}}}, "tenant.a.keys_sha256 is empty"),
+        ({"upstream": SHARED, "tenant": {"a": TENANT, "b": TENANT}}, "has a key of another tenant"),
+        ({"upstream": SHARED, "tenant": {"a": {**TENANT, "upstream": "b"}}}, "'b', which is not defined"),
+        (
+            {
+                "upstream": SHARED,
+                "tenant": {"a": {**TENANT, "allow_store": True}, "b": {"keys_sha256": ["cd" * 32]}},
+            },
+            "tenant.a.allow_store needs an upstream of its own",
+        ),
+        ({"upstream": SHARED, "tenant": {"a": {**TENANT, "turns_in_flight": 0}}}, "turns_in_flight"),
+    ],
+)
+def test_each_mistake_is_one_sentence(source: dict[str, Any], sentence: str) -> None:
+    found = mistakes(source, KEY="sk-secret")
+    assert any(sentence in each for each in found), found
+    assert "sk-secret" not in "".join(found)
+
+
+def test_all_mistakes_are_found_at_once() -> None:
+    assert len(mistakes({"listen": {"port": "x"}, "drain": {"within_s": -1}, "more": 1})) == 3
+
+
+def test_a_wrong_variable_is_named() -> None:
+    assert mistakes({}, TRUNKLINE_PORT="many") == ["TRUNKLINE_PORT is 'many'; give a number"]
+
+
+def test_tenants_with_one_upstream_key_are_remarked() -> None:
+    source = {"upstream": SHARED, "tenant": {"a": TENANT, "b": {"keys_sha256": ["cd" * 32]}}}
+    assert "tenants a, b share the key of upstream.openai" in of(source, {"KEY": "k"}).remarks[0]
+    assert not of({}, {}).remarks

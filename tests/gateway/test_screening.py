@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from trunkline.gateway.refusal import Refused
+from trunkline.gateway.screening import check_ids, check_strictly, members_of, value_of, without_store
+
+
+def check(source: dict[str, Any] | bytes, *known: str) -> None:
+    body = source if isinstance(source, bytes) else json.dumps(source).encode()
+    check_ids(body, members_of(body), known.__contains__)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"input": "the word container, file_id and prompt"},
+        {"input": [{"role": "user", "content": "\u00e9"}], "store": None, "conversation": None},
+        {"previous_response_id": "resp_1"},
+        {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
+        {"background": False},
+    ],
+)
+def test_what_names_nothing_of_others_passes(source: dict[str, Any]) -> None:
+    check(source, "resp_1")
+
+
+@pytest.mark.parametrize(
+    ("source", "param"),
+    [
+        ({"previous_response_id": "resp_2"}, "previous_response_id"),
+        ({"previous_response_id": 3}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"conversation": {"id": "c"}}, "conversation"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "vector_store_ids"),
+        ({"tools": [{"container": {"type": "auto", "file_ids": ["f"]}}]}, "container"),
+        ({"input": [{"content": [[{"image": {"file_id": "f"}}]]}]}, "file_id"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        (b'{"input":[{"type":"item\\u005freference","id":"x"}]}', "item_reference"),
+        (b'{"input":[{"file\\u005fid":"x"}]}', "file_id"),
+    ],
+)
+def test_what_may_be_of_another_tenant_is_refused(source: dict[str, Any] | bytes, param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check(source, "resp_1")
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize("body", [b"", b"3", b"[]", b'{"a":', b"[" * 100_000, b'{"input":\xff}'])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(Refused):
+        check(body)
+
+
+@pytest.mark.parametrize("body", [b'{"a":1,"a":2}', b'{"a":[{"b":1,"b":1}]}'])
+def test_a_key_that_stands_twice_is_refused(body: bytes) -> None:
+    with pytest.raises(Refused, match="twice"):
+        check_strictly(body)
+    with pytest.raises(Refused, match="twice"):
+        check(body[:-1] + b',"file_id":null}')
+
+
+def test_a_member_that_is_no_json_is_refused() -> None:
+    with pytest.raises(Refused, match="model is not valid JSON"):
+        value_of(members_of(b'{"model":"\xff"}'), "model")
+
+
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        (b"{}", b'{"store":false}'),
+        (b'{"input":[]}', b'{"store":false,"input":[]}'),
+        (b'{"store":false}', b'{"store":false}'),
+        (b'{"a":1.50,"store":true}', b'{"a":1.50,"store":false}'),
+        (b'{"store":null,"a":1}', b'{"store":false,"a":1}'),
+    ],
+)
+def test_nothing_is_stored_with_a_shared_key(body: bytes, stored: bytes) -> None:
+    assert without_store(body, members_of(body)) == stored

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from openai import AsyncOpenAI
+
+from trunkline.emulator import Emulator
+from trunkline.errors import ConfigurationError
+from trunkline.gateway import Gateway
+from trunkline.gateway.configuration import of
+from trunkline.gateway.serving import served
+
+from ..waiting import soon, until
+from .running import running
+
+
+@asynccontextmanager
+async def process(path: Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``trunkline serve`` with a configuration, once it listens."""
+    command = [sys.executable, "-m", "trunkline", "serve", "--config", str(path)]
+    started = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environ},
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+async def url_of(started: asyncio.subprocess.Process) -> str:
+    assert started.stdout is not None
+    first = (await soon(started.stdout.readline(), 60)).decode()
+    assert "listens at" in first, await started.communicate()
+    return first.split()[-1]
+
+
+def configured(path: Path, emulator: Emulator, drain: str = "notice_s = 0\nwithin_s = 60") -> Path:
+    path.write_text(
+        f'[listen]\nport = 0\n[admin]\nport = 0\n[upstream.openai]\nbase_url = "{emulator.base_url}"\n'
+        f"lanes = true\n[drain]\n{drain}\n"
+    )
+    return path
+
+
+async def test_sigterm_lets_the_running_answer_end(emulator: Emulator, tmp_path: Path) -> None:
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with process(configured(tmp_path / "t.toml", emulator)) as started:
+        url = await url_of(started)
+        async with AsyncOpenAI(base_url=url, api_key=emulator.api_key, max_retries=0) as client:
+            answer = asyncio.create_task(client.responses.create(model="echo", input="long"))
+            await until(lambda: len(emulator.requests) == 1, "the request is upstream", within_s=30)
+            started.send_signal(signal.SIGTERM)
+            host, port = httpx2.URL(url).host, httpx2.URL(url).port
+            await until(lambda: refuses(host, port), "it listens no more", within_s=30)
+            gate.open()
+            assert (await soon(answer, 30)).output_text == "long"
+        _, err = await soon(started.communicate(), 30)
+        assert started.returncode == 0, err
+        assert err.decode().strip() == "stopped"
+
+
+def refuses(host: str, port: int | None) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port or 0)) != 0
+
+
+async def test_a_second_ctrl_c_ends_at_once(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.hold(event_type="response.completed")
+    path = configured(tmp_path / "t.toml", emulator, "notice_s = 3600\nwithin_s = 3600")
+    async with process(path) as started:
+        url = await url_of(started)
+        async with httpx2.AsyncClient() as http:
+            started.send_signal(signal.SIGINT)
+            ready = f"{url.removesuffix('/v1')}/readyz"
+            while (await http.get(ready)).status_code != 503:
+                await asyncio.sleep(0.01)
+        started.send_signal(signal.SIGINT)
+        await soon(started.communicate(), 30)
+        assert started.returncode == 0
+
+
+async def test_the_checks_of_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("[listen]\nport = 'x'\n[drain]\nwithin_s = -1\n")
+    async with process(path) as started:
+        _, err = await soon(started.communicate(), 60)
+        lines = err.decode().splitlines()
+        assert started.returncode == 1
+        assert [line.split()[1] for line in lines] == ["listen.port:", "drain.within_s:"]
+
+
+async def test_a_unix_socket_is_its_owners_alone(emulator: Emulator, tmp_path: Path) -> None:
+    path = tmp_path / "own" / "gateway.sock"
+    async with running(emulator, listen={"uds": str(path)}) as gateway:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert gateway.served.url == f"unix:{path}"
+        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        async with httpx2.AsyncClient(transport=transport) as http:
+            headers = {"authorization": f"Bearer {emulator.api_key}"}
+            answer = await http.post(
+                "http://gateway/v1/responses", headers=headers, json={"model": "echo", "input": "hi"}
+            )
+            assert answer.status_code == 200
+        with pytest.raises(ConfigurationError, match="cannot be listened on"):
+            async with served(Gateway(of({"listen": {"uds": str(path)}, "admin": {"port": False}}, {}))):
+                pass
+    assert not path.exists()
+
+
+async def test_a_dead_socket_file_is_replaced(emulator: Emulator, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with running(emulator, listen={"uds": str(path)}):
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("table", ["listen", "admin"])
+async def test_a_used_port_is_named(table: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        tables: dict[str, Any] = {"listen": {"port": 0}, "admin": {"port": 0}, table: {"port": port}}
+        with pytest.raises(ConfigurationError, match=f"{table}.port is {port}"):
+            async with served(Gateway(of(tables, {}))):
+                pass

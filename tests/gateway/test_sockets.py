@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+import trunkline
+from trunkline.emulator import Emulator, assert_context
+from trunkline.gateway import sockets
+
+from ..waiting import soon, until
+from .running import KEYS, Running, running, with_tenants
+
+
+@asynccontextmanager
+async def opened(gateway: Running, key: str | None = None, **headers: str) -> AsyncIterator[ClientConnection]:
+    url = gateway.base_url.replace("http", "ws") + "/responses"
+    headers = {"Authorization": f"Bearer {key or gateway.api_key}", **headers}
+    async with connect(url, additional_headers=headers, proxy=None) as socket:
+        yield socket
+
+
+async def send(socket: ClientConnection, text: str, lane: str | None = None, **fields: Any) -> None:
+    frame = {"type": "response.create", "model": "echo", "input": text, **fields}
+    if lane is not None:
+        frame["stream_id"] = lane
+    await socket.send(json.dumps(frame))
+
+
+async def receive(socket: ClientConnection) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await soon(socket.recv()))
+    return found
+
+
+async def ended(socket: ClientConnection) -> dict[str, Any]:
+    """The next event that ends a request."""
+    while True:
+        event = await receive(socket)
+        if event["type"] in ("response.completed", "response.failed", "error"):
+            return event
+
+
+async def test_each_event_names_its_lane(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        assert socket.response is not None
+        assert socket.response.headers["x-trunkline-gateway"] == "1"
+        await send(socket, "one", "a")
+        await send(socket, "two", "b")
+        seen: dict[str, list[str]] = {"a": [], "b": []}
+        while not all("response.completed" in events for events in seen.values()):
+            event = await receive(socket)
+            seen[event["stream_id"]].append(event["type"])
+        assert seen["a"][:2] == ["response.created", "response.in_progress"]
+        await send(socket, "three")
+        assert "stream_id" not in await ended(socket)
+
+
+async def test_requests_of_a_lane_run_one_after_another(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        for number in range(5):
+            await send(socket, f"turn {number}", "a")
+        for number in range(5):
+            event = await ended(socket)
+            assert event["response"]["output"][0]["content"][0]["text"] == f"turn {number}"
+
+
+@pytest.mark.parametrize("store", [None, False])
+async def test_a_lane_remembers_its_context_when_the_socket_upward_is_lost(
+    emulator: Emulator, store: bool | None
+) -> None:
+    fields = {} if store is None else {"store": store}
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        await send(socket, "one", "a", **fields)
+        first = (await ended(socket))["response"]
+        emulator.faults.add("drop", event=1, times=1)
+        await send(socket, "two", "a", previous_response_id=first["id"], **fields)
+        second = (await ended(socket))["response"]
+        assert second["previous_response_id"] == first["id"]
+        said = [
+            {"type": "message", "role": "user", "content": "one"},
+            {"type": "message", "role": "assistant", "content": "one"},
+            {"type": "message", "role": "user", "content": "two"},
+        ]
+        assert_context(emulator.effective_context(second["id"]), said)
+        assert len({request.connection_id for request in emulator.requests}) == 2
+
+
+async def test_a_warm_up_is_continued(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, gateway.client() as client:
+        chat = client.conversation(model="echo", instructions="Be brief.")
+        await chat.warm()
+        async with chat.send("hi") as stream:
+            response = await stream.finish()
+        assert [(request.body or {}).get("generate") for request in emulator.requests] == [False, None]
+        assert_context(emulator.effective_context(response.id), chat.items[:-1])
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "words"),
+    [
+        ("no json", None, "not a JSON object"),
+        ('{"type":"response.cancel"}', None, "send response.create"),
+        ('{"type":"response.create","stream_id":""}', "invalid_stream_id", "1 to 256"),
+        ('{"type":"response.create","stream_id":"a b"}', "invalid_stream_id", "1 to 256"),
+        (
+            '{"type":"response.create","stream_id":"a","model":"echo","input":"x","temperature":9}',
+            None,
+            "temperature",
+        ),
+    ],
+)
+async def test_a_wrong_frame_is_refused_and_the_socket_goes_on(
+    emulator: Emulator, frame: str, code: str | None, words: str
+) -> None:
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        await socket.send(frame)
+        event = await ended(socket)
+        assert event["type"] == "error"
+        assert event["status"] == 400
+        assert words in event["error"]["message"]
+        if code is not None:
+            assert event["error"]["code"] == code
+        await send(socket, "on")
+        assert (await ended(socket))["type"] == "response.completed"
+
+
+async def test_a_socket_has_32_names(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        for number in range(sockets.MAX_NAMES):
+            await send(socket, "hi", f"lane-{number}")
+        for _ in range(sockets.MAX_NAMES):
+            assert (await ended(socket))["type"] == "response.completed"
+        await send(socket, "hi", "one-more")
+        event = await ended(socket)
+        assert event["error"]["code"] == "websocket_stream_limit_reached"
+        assert event["stream_id"] == "one-more"
+
+
+async def test_at_most_16_answers_run_at_a_time(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event_type="response.completed", times=None)
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        for number in range(20):
+            await send(socket, "hi", f"lane-{number}")
+        await until(lambda: len(emulator.requests) == sockets.MAX_IN_FLIGHT, "16 run")
+        assert gateway.gateway.life.running == sockets.MAX_IN_FLIGHT
+        gate.open()
+        for _ in range(20):
+            assert (await ended(socket))["type"] == "response.completed"
+
+
+async def test_a_steer_is_refused_with_its_input(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        await socket.send(json.dumps({"type": "response.steer", "previous_response_id": "r", "input": "now"}))
+        event = await receive(socket)
+        assert event["type"] == "response.steer.failed"
+        assert event["steer"] == {"previous_response_id": "r", "input": "now"}
+        assert event["error"]["code"] == "steering_not_supported"
+
+
+async def test_silence_is_broken_by_harmless_events(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "BEAT_S", 0.01)
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with running(emulator) as gateway, opened(gateway) as socket:
+        await send(socket, "hi", "a")
+        while (event := await receive(socket))["type"] != "keepalive":
+            pass
+        assert event == {"type": "keepalive", "stream_id": "a"}
+        gate.open()
+        assert (await ended(socket))["type"] == "response.completed"
+
+
+async def test_a_caller_that_leaves_leaves_its_answers(emulator: Emulator) -> None:
+    async with running(emulator) as gateway:
+        async with opened(gateway) as socket:
+            await send(socket, "go", "a", model="words-100000")
+            await send(socket, "never", "a")
+            await receive(socket)
+        await until(lambda: gateway.gateway.life.running == 0, "the answer is left")
+        assert len(emulator.requests) == 1
+
+
+async def test_a_drain_closes_an_idle_socket_and_waits_for_a_running_answer(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with (
+        running(emulator, drain={"notice_s": 0, "within_s": 3600}) as gateway,
+        opened(gateway) as idle,
+        opened(gateway) as busy,
+    ):
+        await send(busy, "long", "a")
+        await until(lambda: gateway.gateway.life.running == 1, "the answer runs")
+        drain = asyncio.create_task(gateway.gateway.drain())
+        assert (await ended(idle))["error"]["code"] == "websocket_connection_limit_reached"
+        with pytest.raises(websockets.ConnectionClosed):
+            await soon(idle.recv())
+        await send(busy, "never", "b")
+        assert (await ended(busy))["error"]["code"] == "websocket_connection_limit_reached"
+        gate.open()
+        assert (await ended(busy))["type"] == "response.completed"
+        await soon(drain)
+        assert len(emulator.requests) == 1
+
+
+async def test_our_client_moves_on_when_a_gateway_drains(emulator: Emulator) -> None:
+    async with running(emulator) as other:
+        async with (
+            running(emulator, drain={"notice_s": 0, "within_s": 60}) as gateway,
+            gateway.client() as client,
+        ):
+            chat = client.conversation(model="echo")
+            async with chat.send("one") as stream:
+                await stream.finish()
+            await gateway.gateway.drain()
+        async with other.client() as client:
+            chat = client.conversation(model="echo", items=chat.items)
+            async with chat.send("two") as stream:
+                response = await stream.finish()
+            assert_context(emulator.effective_context(response.id), chat.items[:-1])
+
+
+async def test_upgrades_are_admitted_like_requests(emulator: Emulator) -> None:
+    async with with_tenants(emulator) as gateway:
+        for key, headers, status in (("sk-wrong", {}, 401), (KEYS["voice"], {"Origin": "https://evil"}, 403)):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await opened(gateway, key, **headers).__aenter__()
+            assert refused.value.response.status_code == status
+        async with opened(gateway) as socket:
+            await send(socket, "hi", previous_response_id="resp_of_another")
+            assert (await ended(socket))["error"]["code"] == "previous_response_not_found"
+        async with gateway.client("sk-wrong", transport="websocket") as client:
+            with pytest.raises(trunkline.UpgradeRefused, match="401"):
+                await client.warm(model="echo")
+
+
+async def test_the_limits_of_a_tenant_count_frames(emulator: Emulator) -> None:
+    async with with_tenants(emulator, {"turns_per_minute": 1}) as gateway, opened(gateway) as socket:
+        await send(socket, "hi", "a")
+        assert (await ended(socket))["type"] == "response.completed"
+        await send(socket, "hi", "a")
+        event = await ended(socket)
+        assert (event["status"], event["stream_id"]) == (429, "a")
+        assert int(event["error"]["headers"]["retry-after"]) >= 1
+
+
+async def test_too_many_sockets_are_refused(emulator: Emulator) -> None:
+    async with running(emulator, bounds={"sockets_inward": 1}) as gateway, opened(gateway):
+        with pytest.raises(websockets.InvalidStatus):
+            await opened(gateway).__aenter__()
