@@ -271,6 +271,12 @@ ROWS: tuple[Row, ...] = (
         _streaming(_TRANSIENT, raises(ResponseRefused, status=None, code="server_error")),
     ),
     Row(
+        "codex_error",
+        "ends the response with an error in the shape of proxies in the manner of Codex",
+        (Fault(Action.FAIL, code="server_error"), Fault(Action.CODEX_ERROR, event_type="error")),
+        _streaming(_TRANSIENT, raises(ResponseRefused, status=503, code="stream_incomplete")),
+    ),
+    Row(
         "response.failed, server_error",
         "sends `response.failed` with a transient code",
         (),

@@ -160,6 +160,22 @@ async def test_fields_of_http_are_refused_on_the_socket(socket: Socket, name: st
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)
 
 
+async def test_betas_are_refused_with_the_header_to_send(wire: Wire, socket: Socket) -> None:
+    error = await socket.refused(input="x", betas=["x"])
+    assert (error["code"], error["param"]) == ("unsupported_parameter", "betas")
+    assert "send the header 'OpenAI-Beta'" in error["message"]
+    status, body = await wire.post(input="x", betas=["x"])
+    assert (status, body["error"]["message"]) == (400, error["message"])
+
+
+async def test_a_compaction_trigger_must_be_the_last_item(wire: Wire) -> None:
+    trigger, message = {"type": "compaction_trigger"}, {"role": "user", "content": "hi"}
+    status, body = await wire.post(input=[message, trigger, message])
+    assert (status, body["error"]["param"]) == (400, "input[1]")
+    status, _ = await wire.post(input=[message, trigger])
+    assert status == 200
+
+
 @pytest.mark.parametrize("name", ["generate", "stream_id", "type"])
 async def test_fields_of_the_socket_are_refused_over_http(wire: Wire, name: str) -> None:
     status, body = await wire.post(input="x", **{name: "x"})

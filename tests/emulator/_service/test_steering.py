@@ -216,7 +216,8 @@ async def test_old_models_and_conversations_cannot_be_steered() -> None:
     async with Emulator(tokens_per_second=200) as emulator, wired(emulator) as wire, wire.socket() as socket:
         emulator.add_model("gpt-5.2", endless)
         managed: Event = {"context_management": [{"type": "compaction", "compact_threshold": 10**6}]}
-        bodies: tuple[Event, ...] = ({"model": "gpt-5.2"}, {"conversation": "conv_1"}, managed)
+        several: Event = {"multi_agent": {"enabled": True}}
+        bodies: tuple[Event, ...] = ({"model": "gpt-5.2"}, {"conversation": "conv_1"}, managed, several)
         for lane, more in enumerate(bodies):
             body = {"model": ENDLESS, "input": "x", "stream_id": str(lane)} | more
             await socket.create(**body)

@@ -167,6 +167,19 @@ async def test_frames_are_fragmented_and_oversized(wire: Wire, emulator: Emulato
         await socket.until("response.completed")
 
 
+async def test_errors_are_those_of_codex(loose: Socket, emulator: Emulator) -> None:
+    emulator.faults.add("fail", status=502, code="server_error", headers={"retry-after": "1"})
+    emulator.faults.add("codex_error", times=None)
+    await loose.create(input="x")
+    (error,) = await loose.until("error")
+    assert "status" not in error
+    assert (error["status_code"], error["headers"]) == (502, {"retry-after": "1"})
+    assert error["error"]["code"] == "stream_incomplete"
+    await loose.create(input="x", previous_response_id="resp_x")
+    stale = await loose.receive()
+    assert (stale["status_code"], stale["error"]["code"]) == (400, "codex_previous_response_stale")
+
+
 async def test_errors_are_flat(loose: Socket, emulator: Emulator) -> None:
     emulator.faults.add("flat_error", times=None)
     await loose.create(input=7)

@@ -120,6 +120,12 @@ def check_create(body: dict[str, Any], *, transport: str) -> CreateRequest:
     """
     if transport == "websocket":
         _refuse_http_only(body)
+    if "betas" in body:
+        raise ApiError(
+            "Unsupported parameter: 'betas' is not a field of the request; send the header 'OpenAI-Beta'.",
+            code="unsupported_parameter",
+            param="betas",
+        )
     if "model" not in body and not body.get("prompt"):
         raise missing("model")
     if body.get("model", "") is None:
@@ -189,12 +195,24 @@ def _check_combinations(body: dict[str, Any]) -> None:
         )
     if body.get("background") and body.get("store") is False:
         raise ApiError("Background responses have to be stored.", code="invalid_parameter", param="store")
+    _check_trigger(body.get("input"))
     _check_named_tool(body)
 
 
 def _is_warm_up(body: dict[str, Any]) -> bool:
     """Whether a request asks for no output; over HTTP, only ``prewarm`` does."""
     return body.get("generate") is False or (body.get("prompt_cache_options") or {}).get("prewarm") is True
+
+
+def _check_trigger(items: Any) -> None:
+    """Check that nothing follows a ``compaction_trigger``."""
+    for index, item in enumerate(items[:-1] if isinstance(items, list) else ()):
+        if item.get("type") == "compaction_trigger":
+            raise ApiError(
+                f"Invalid 'input[{index}]': a 'compaction_trigger' must be the last item of the input.",
+                code="invalid_value",
+                param=f"input[{index}]",
+            )
 
 
 def _check_named_tool(body: dict[str, Any]) -> None:

@@ -94,6 +94,7 @@ FIELDS: dict[str, Check] = {
     "user": nullable(_TEXT),
     "access_programs": nullable(fields(open_ended=True)),
     "image": nullable(fields(optional={"context_compression": choice("auto", "enabled", "disabled")})),
+    "multi_agent": nullable(fields(open_ended=True)),
     "moderation": nullable(fields({"model": _TEXT}, open_ended=True)),
 }
 """Fields that both ``POST /v1/responses`` and a socket accept."""

@@ -264,7 +264,7 @@ class Service:
                 previous_response_id=parent_id,
                 store=store if self.settings.shows_zdr else request.store,
             ),
-            steerable=request.conversation_id is None and threshold(request) is None,
+            steerable=_is_steerable(request),
         )
         seen.response_id = response_id
         self.responses[response_id] = record
@@ -325,6 +325,15 @@ class Service:
         if request.conversation_id is not None:
             conversation = self.conversations.continued(request.conversation_id)
             self.conversations.add(conversation, [*record.input, *record.output])
+
+
+def _is_steerable(request: CreateRequest) -> bool:
+    """Whether the settings of a request allow steering of its response."""
+    return (
+        request.conversation_id is None
+        and threshold(request) is None
+        and request.body.get("multi_agent") is None
+    )
 
 
 def _overhead(request: CreateRequest) -> int:

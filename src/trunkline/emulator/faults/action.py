@@ -51,6 +51,8 @@ class Action(StrEnum):
     """Pad the event to `size_bytes`."""
     FLAT_ERROR = "flat_error"
     """Send an ``error`` event in the flat shape of older servers."""
+    CODEX_ERROR = "codex_error"
+    """Send an ``error`` event in the shape of proxies in the manner of Codex, with codes of their own."""
     FAIL = "fail"
     """End the response with an ``error`` event: `status`, `code` (null by default), `headers`."""
     CONNECTION_LIMIT = "connection_limit"

@@ -14,6 +14,7 @@ from .fault import Fault, Fired, Place
 from .strike import strike
 
 _LAST = (Action.REORDER, Action.TRUNCATE, Action.CORRUPT, Action.FRAGMENT)
+_OF_ERRORS = (Action.FLAT_ERROR, Action.CODEX_ERROR)
 _AT_UPGRADE = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
 _AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
 
@@ -108,7 +109,7 @@ class Faults:
         for index, (fault, dice) in enumerate(self._laid):
             if fault.action in _AT_UPGRADE or fault.action in _AT_REQUEST:
                 continue
-            if fault.action is Action.FLAT_ERROR and event.type != "error":
+            if fault.action in _OF_ERRORS and event.type != "error":
                 continue
             if fault.holds_at(place) and fault.holds_for(event, number) and self._falls(index, fault, dice):
                 self.fired.append(Fired(fault, place, event.type, number))

@@ -10,6 +10,7 @@ import msgspec
 from .._protocol.errors import ApiError, connection_limit_reached, type_of_status
 from .._protocol.events import Event, error_event
 from .._service.moves import HangUp, Move, Raw, Wait
+from ..quirks.shapes import codex
 from .action import Action
 from .fault import Fault
 
@@ -104,4 +105,5 @@ _CHANGES: Mapping[Action, Callable[[Event, Fault], Move]] = {
     Action.OMIT: lambda event, fault: _changed(event, lambda content: _without(content, fault.fields)),
     Action.OVERSIZE: _padded,
     Action.FLAT_ERROR: lambda event, fault: _changed(event, _flat),
+    Action.CODEX_ERROR: lambda event, fault: codex(event),
 }
