@@ -32,7 +32,7 @@ def test_the_total_deadline_applies_if_the_phase_has_none() -> None:
 def test_by_default_every_phase_is_bounded_and_the_first_output_may_take_a_minute() -> None:
     deadlines = Deadlines()
     for phase in Phase:
-        assert (deadlines.due(phase, 0, 0) is None) == (phase is Phase.TOTAL)
+        assert deadlines.due(phase, 0, 0) is not None
     assert deadlines.first_output is not None
     assert deadlines.first_event is not None
     assert deadlines.first_output >= 60 > deadlines.first_event

@@ -96,7 +96,7 @@ _CONTEXT_WORDS: Final = re.compile(
 _EXPECTED: Final = {
     "connect": "no connection within {} s",
     "first_event": "no event within {} s of sending the request",
-    "first_output": "no output within {} s of the latest event",
+    "first_output": "no output within {} s",
     "between_events": "no further event within {} s",
     "total": "no complete response within {} s",
 }

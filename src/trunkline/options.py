@@ -45,9 +45,12 @@ class Deadlines:
     Attributes:
         connect: from the start of an attempt until it has a connection. A dial that does not reach the server
             is repeated for that long. The client's value limits dials.
-        first_event: from the moment when the request has left this machine to the first event.
-        first_output: from the latest event to the first output item or delta; reasoning can take long.
-        between_events: from one event to the next, after the first output.
+        first_event: from the moment when the request has left this machine to the first event. A keep-alive
+            comment starts it again.
+        first_output: from the first event to the first output item or delta, because reasoning can take long.
+            After the first output: from one output to the next, while only reasoning, compaction or hosted
+            tools are open. Keep-alive comments and life-cycle events do not start it again.
+        between_events: from one event or keep-alive comment to the next, after the first output.
         total: from the start to the end of the turn, including all retries and delays.
     """
 
@@ -55,7 +58,7 @@ class Deadlines:
     first_event: float | None = 10.0
     first_output: float | None = 120.0
     between_events: float | None = 30.0
-    total: float | None = None
+    total: float | None = 600.0
 
     def __post_init__(self) -> None:
         for phase in Phase:

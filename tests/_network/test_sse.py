@@ -45,7 +45,7 @@ async def frames_of(response: httpx2.Response) -> list[bytes]:
         frames.append(frame)
         return frame == FINAL
 
-    await soon(read_events(response, deliver))
+    await soon(read_events(response, deliver, lambda: None))
     return frames
 
 
@@ -111,6 +111,13 @@ async def test_a_document_with_status_200_is_one_frame() -> None:
 
 async def test_an_empty_body_has_no_frame() -> None:
     assert await frames_of(answer(b"")) == []
+
+
+async def test_comments_and_events_without_data_are_signs_of_life() -> None:
+    signs: list[None] = []
+    body = pieces(b": a\n\n", b": b", b"\n\n: c\n\n", b"event: ping\n\n", b"data: {}\n\n", b"data: " + FINAL)
+    await soon(read_events(answer(body), lambda frame: frame == FINAL, lambda: signs.append(None)))
+    assert len(signs) == 3
 
 
 async def test_a_refusal_has_the_error_the_status_and_the_headers() -> None:

@@ -48,6 +48,8 @@ def steer(outcome: str, lane: Lane, response_id: str, steer_id: str | None = Non
 
 
 class Sink:
+    def on_keep_alive(self) -> None: ...
+
     def deliver(self, event: ReceivedEvent) -> None:
         raise AssertionError("lanes route; they do not deliver")
 

@@ -499,6 +499,112 @@ async def test_the_other_phases_do_not_wait_for_requests_to_leave() -> None:
     assert inbox.reception.failure.phase == "first_output"
 
 
+def item(step: str, kind: str, index: int = 0) -> Any:
+    content = {"type": kind, "summary": [], "content": []}
+    data = {"type": f"response.output_item.{step}", "item": content, "output_index": index}
+    return decode(json.dumps(data).encode())
+
+
+def event(kind: str, **more: Any) -> Any:
+    return decode(json.dumps({"type": kind, "response": {"id": "r"}, **more}).encode())
+
+
+def failed_phase(inbox: Inbox) -> str | None:
+    return inbox.reception.failure.phase if inbox.reception.failure is not None else None
+
+
+async def test_keep_alive_comments_put_off_the_first_event_and_further_events() -> None:
+    for arrived in ([], [text("x")]):
+        clock = FakeClock()
+        inbox = inbox_of(clock, first_event=5.0, first_output=50.0, between_events=5.0, total=60.0)
+        inbox.listen_to(Exchange())
+        for each in arrived:
+            inbox.deliver(each)
+        for _ in range(14):
+            clock.advance(4.0)
+            inbox.on_keep_alive()
+        assert failed_phase(inbox) is None
+        clock.advance(4.1)
+        assert failed_phase(inbox) == "total"
+
+
+@pytest.mark.parametrize("kind", ["response.in_progress", "response.queued", "keepalive", None])
+async def test_only_output_puts_off_the_first_output(kind: str | None) -> None:
+    clock = FakeClock()
+    inbox = inbox_of(clock, first_event=5.0, first_output=20.0, between_events=5.0)
+    inbox.listen_to(Exchange())
+    inbox.deliver(event("response.created"))
+    for _ in range(6):
+        clock.advance(3.0)
+        if kind is None:
+            inbox.on_keep_alive()
+        else:
+            inbox.deliver(event(kind))
+    assert failed_phase(inbox) is None
+    clock.advance(2.1)
+    assert failed_phase(inbox) == "first_output"
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "web_search_call", "mcp_call"])
+async def test_the_long_limit_applies_while_only_reasoning_or_hosted_tools_are_open(kind: str) -> None:
+    clock = FakeClock()
+    inbox = inbox_of(clock, first_event=5.0, first_output=20.0, between_events=5.0)
+    inbox.listen_to(Exchange())
+    inbox.deliver(event("response.created"))
+    inbox.deliver(item("added", kind))
+    clock.advance(18.0)
+    inbox.deliver(event(f"response.{kind}.searching", item_id="i", output_index=0))  # progress
+    for _ in range(3):
+        clock.advance(6.0)
+        inbox.on_keep_alive()
+        inbox.deliver(event("response.in_progress"))
+    assert failed_phase(inbox) is None
+    clock.advance(2.1)
+    assert failed_phase(inbox) == "first_output"
+
+
+async def test_the_short_limit_applies_again_when_the_reasoning_has_ended() -> None:
+    clock = FakeClock()
+    inbox = inbox_of(clock, first_event=5.0, first_output=100.0, between_events=5.0)
+    inbox.listen_to(Exchange())
+    inbox.deliver(item("added", "reasoning"))
+    clock.advance(18.0)
+    inbox.deliver(item("done", "reasoning"))
+    inbox.deliver(item("added", "message", 1))
+    inbox.deliver(text("x"))
+    clock.advance(4.9)
+    assert failed_phase(inbox) is None
+    clock.advance(0.2)
+    assert failed_phase(inbox) == "between_events"
+
+
+@pytest.mark.parametrize(
+    ("limits", "phase"),
+    [
+        ({"first_output": None, "between_events": 5.0}, "total"),
+        ({"first_output": None, "between_events": 0.0}, "total"),
+        ({"first_output": 20.0, "between_events": None}, "first_output"),
+    ],
+)
+async def test_a_missing_limit_leaves_the_others(limits: dict[str, float | None], phase: str) -> None:
+    clock = FakeClock()
+    inbox = inbox_of(clock, 100, **limits, total=30.0)
+    inbox.listen_to(Exchange())
+    inbox.deliver(item("added", "reasoning"))
+    for _ in range(4):
+        clock.advance(9.0)
+    assert failed_phase(inbox) == phase
+
+
+async def test_compacting_is_no_output() -> None:
+    inbox = inbox_of(FakeClock())
+    inbox.listen_to(Exchange())
+    inbox.deliver(event("response.created"))
+    inbox.deliver(event("response.compaction.compacting", item_id="cmp", output_index=0))
+    assert inbox.reception.first_output_at is None
+    assert not inbox.events
+
+
 async def test_an_attempt_that_has_ended_has_no_deadline() -> None:
     clock = FakeClock()
     inbox = inbox_of(clock, total=10.0)

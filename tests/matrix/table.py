@@ -222,7 +222,11 @@ ROWS: tuple[Row, ...] = (
         "stall",
         "sends no further event of this response",
         (Fault(Action.STALL),),
-        _streaming(again(Cause.STALLED), raises(DeadlineExceeded, phase="between_events")),
+        _streaming(
+            again(Cause.STALLED),
+            raises(DeadlineExceeded, phase="between_events"),
+            REASONING=raises(DeadlineExceeded, phase="first_output"),
+        ),
         is_silence=True,
     ),
     Row(

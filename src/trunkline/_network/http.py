@@ -419,7 +419,7 @@ class HttpExchange:
         try:
             response = await self._transport.post(body, self._on_departure, patient=self._patient)
             try:
-                await read_events(response, self._deliver)
+                await read_events(response, self._deliver, self._sink.on_keep_alive)
             finally:
                 await response.aclose()
             failure = Failure.lost("the HTTP stream ended before the response was complete", sent=True)

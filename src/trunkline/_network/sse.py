@@ -20,12 +20,15 @@ READ_ON_S = 1.0
 """Time limit for the end of the stream after the final event, so that the connection can be used again."""
 
 
-async def read_events(response: httpx2.Response, deliver: Callable[[bytes], bool]) -> None:
+async def read_events(
+    response: httpx2.Response, deliver: Callable[[bytes], bool], on_keep_alive: Callable[[], None]
+) -> None:
     """Deliver the events of a streamed answer, to the end of the stream.
 
     Args:
         response: the answer, with its body unread. It is not closed.
         deliver: takes one frame; returns True for the final one. Later events are dropped.
+        on_keep_alive: called for comments, and for events without data.
 
     Raises:
         TimeoutError: the stream did not end within ``READ_ON_S`` after the final event.
@@ -35,7 +38,7 @@ async def read_events(response: httpx2.Response, deliver: Callable[[bytes], bool
         content = await _beginning(response)
         deliver(document_frame(content, response.status_code, response.headers))
         return
-    parser, is_complete = EventParser(), False
+    parser, comments, is_complete = EventParser(), 0, False
     async with asyncio.timeout(None) as limit:
         try:
             async for chunk in _chunks(response):
@@ -46,6 +49,9 @@ async def read_events(response: httpx2.Response, deliver: Callable[[bytes], bool
                         is_complete = True
                         limit.reschedule(asyncio.get_running_loop().time() + READ_ON_S)
                         break
+                if parser.comments != comments:
+                    comments = parser.comments
+                    on_keep_alive()
         except Exception:
             # The connection broke. What has arrived is as whole as after an orderly end.
             if is_complete or not any(map(deliver, parser.end())):

@@ -89,6 +89,10 @@ class LoggedSink:
         self._log.received(event)
         self._sink.deliver_delta(event)
 
+    def on_keep_alive(self) -> None:
+        """Pass a sign of life on."""
+        self._sink.on_keep_alive()
+
     def fail(self, failure: Failure) -> None:
         """The exchange ended."""
         self._log.note("closed%s", "" if self.is_over else f": {failure.message}")

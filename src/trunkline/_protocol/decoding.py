@@ -52,6 +52,8 @@ _CONTENT: Final[dict[str, str | None]] = {
 }
 """The required field of each known type: an event has one, and errors have none."""
 _ENDS: Final = frozenset(cls.type for cls in get_args(KnownEvent) if cls.kind.is_terminal)
+_WITHOUT_OUTPUT: Final = frozenset({"response.compaction.compacting"})
+"""Events that name an output item and only report that the service is busy."""
 _decode_known: Final[Callable[[bytes], KnownEvent]] = msgspec.json.Decoder(KnownEvent).decode
 _decode_envelope: Final[Callable[[bytes], _Envelope]] = msgspec.json.Decoder(_Envelope).decode
 
@@ -117,7 +119,7 @@ def _decode_other(frame: bytes, error: msgspec.ValidationError) -> ReceivedEvent
         )
     # 4. An unknown type counts as output if it names an output item: a replay would repeat it.
     parts = (envelope.item, envelope.item_id, envelope.output_index, envelope.delta)
-    has_output = any(bytes(part) != b"null" for part in parts)
+    has_output = kind not in _WITHOUT_OUTPUT and any(bytes(part) != b"null" for part in parts)
     unknown = UnknownOutputEvent if has_output else UnknownEvent
     return unknown(wire_type=kind, raw=frame, stream_id=stream_id, sequence_number=number)
 

@@ -34,6 +34,7 @@ from .events import (
     ErrorEvent,
     EventKind,
     InvalidEvent,
+    OutputItemAdded,
     OutputItemDone,
     OutputTextDelta,
     OutputTextDone,
@@ -50,6 +51,7 @@ from .events import (
 from .failure import Failure
 from .items import Item, TurnInput
 from .json import decode, encode
+from .open_items import OpenItems, without_item
 from .ordering import Ordering
 from .refusals import failed_response, refusal
 from .response import Response
@@ -99,6 +101,7 @@ class Reception:
         first_event_at: the time of the first event; ``None`` before it.
         first_output_at: the time of the first output.
         first_text_at: the time of the first text delta.
+        open_items: the output items that have begun and are not done.
         ordering: the order of the events.
         steers: the steers that were sent into the response.
     """
@@ -118,6 +121,7 @@ class Reception:
         "first_text_at",
         "has_started",
         "is_speaking",
+        "open_items",
         "ordering",
         "phase",
         "response",
@@ -137,6 +141,7 @@ class Reception:
         self.first_event_at: float | None = None
         self.first_output_at: float | None = None
         self.first_text_at: float | None = None
+        self.open_items: OpenItems = ()
         self.ordering: Ordering = Ordering()
         # Most responses are never steered, and hold nothing back once output is visible. What would be empty
         # all the time is not made: objects that the collector tracks delay all turns when it runs.
@@ -260,6 +265,7 @@ class Reception:
             self._calls = None
             visible[:0] = self._announcements()
             self.is_speaking = False
+            self.open_items = ()
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
@@ -285,7 +291,10 @@ class Reception:
                     self.first_text_at = now
             return [event]
         told = [] if self.is_speaking or kind not in _MAY_HOLD_TEXT else self._told(event, now)
-        if kind is OutputItemDone:
+        if kind is OutputItemAdded:
+            self.open_items += (event,)  # type: ignore[operator]
+        elif kind is OutputItemDone:
+            self.open_items = without_item(self.open_items, event)  # type: ignore[arg-type]
             done = self._done(event)  # type: ignore[arg-type]
             return [*told, done] if done is not None else told
         return [*told, event]

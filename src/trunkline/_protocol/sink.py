@@ -21,5 +21,8 @@ class Sink(Protocol):
     def deliver_delta(self, event: ReceivedEvent) -> None:
         """Take one delta of a response that has begun. Equivalent to `deliver`, and faster."""
 
+    def on_keep_alive(self) -> None:
+        """The server showed that it is alive, without an event."""
+
     def fail(self, failure: Failure) -> None:
         """The exchange ended without a response."""

@@ -14,6 +14,7 @@ from .._protocol.cut_deltas import CutDelta, CutDeltas
 from .._protocol.events import EventKind, OutputTextDelta, ReceivedEvent, ServerEvent
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.items import Item, TurnInput
+from .._protocol.open_items import are_slow
 from .._protocol.ordering import RECENT
 from .._protocol.reception import Reception, ReceptionPhase
 from .._protocol.steers import Steer, SteerState
@@ -34,6 +35,7 @@ _WATCHED: Final = {
 
 
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
+_WAITING: Final = ReceptionPhase.WAITING
 _OUTPUT: Final = EventKind.OUTPUT
 _ERROR: Final = EventKind.ERROR
 _STEER: Final = EventKind.STEER
@@ -56,7 +58,9 @@ class Inbox:
         is_over: no further event is coming: see ``reception.final`` and ``reception.failure``.
         was_read: the reader has taken events, so that the request must not be sent again.
         received_bytes: the size of all frames.
-        progress_at: when the latest event arrived, or, before the first, a part of the request left.
+        progress_at: when the latest output arrived; before it, the first event; before that, when the latest
+            part of the request left.
+        alive_at: when the latest event without output, or the latest keep-alive comment, arrived.
         on_text: a function that takes the text deltas while the reader waits, without resuming it.
     """
 
@@ -70,6 +74,7 @@ class Inbox:
         "_ordering",
         "_wall_clock",
         "_watch",
+        "alive_at",
         "events",
         "is_over",
         "on_text",
@@ -101,6 +106,7 @@ class Inbox:
         self._wall_clock = world.wall_clock
         self._ordering = self.reception.ordering
         self.progress_at: float = started_at
+        self.alive_at: float = started_at
         self._watch = Watch(deadlines, started_at, world, self)
         self._exchange: Exchange | None = None
         self._cut_deltas: CutDeltas | None = None
@@ -147,10 +153,15 @@ class Inbox:
         if self._cut_deltas is not None or type(event) is CutDelta:
             self._deliver_joined(event)
             return
-        now = self.progress_at = self._clock()
+        now = self._clock()
         self.received_bytes += len(event.raw)
         reception, kind = self.reception, event.kind
         phase = reception.phase
+        # Life-cycle and keep-alive events do not put off the first output.
+        if kind is _OUTPUT or phase is _WAITING:
+            self.progress_at = now
+        else:
+            self.alive_at = now
         if kind is _OUTPUT and not reception.ordering.held:
             visible = reception.receive(event, now)
         else:  # only these can end a response
@@ -180,6 +191,10 @@ class Inbox:
             self.deliver(each)
         self._cut_deltas = cut_deltas
 
+    def on_keep_alive(self) -> None:
+        """The server is alive, and has no event yet."""
+        self.alive_at = self._clock()
+
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
         cut_deltas, self._cut_deltas = self._cut_deltas, None
@@ -193,6 +208,11 @@ class Inbox:
         self.wait.end()
 
     # The watch.
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether only reasoning and hosted tools are open, which may be silent for long."""
+        return are_slow(self.reception.open_items)
 
     def on_due(self, due: Due) -> None:
         """Nothing arrived in time."""
