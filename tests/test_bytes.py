@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -34,6 +34,29 @@ def new_bytes(body: dict[str, Any]) -> int:
     """Size of the items of a request and of the fields that every request has."""
     fixed = {name: value for name, value in body.items() if name not in ("input", *ENVELOPE)}
     return size_of(fixed) + sum(size_of(item) + 1 for item in body["input"])
+
+
+async def bytes_of_conversation(placement: Literal["message", "field"]) -> int:
+    """The bytes of all requests of a tool conversation."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        chat = client.conversation(
+            model="tools",
+            instructions=INSTRUCTIONS,
+            instructions_placement=placement,
+            tools=[get_weather],
+        )
+        for number in range(TURNS // 2):
+            await chat.run(f"And what is the weather in city number {number}?")
+        requests = [request for request in emulator.requests if request.body is not None]
+        assert len(requests) == TURNS
+        assert len({request.connection_id for request in requests}) == 1
+        return sum(request.size_bytes for request in requests)
+
+
+async def test_instructions_as_a_message_are_sent_once() -> None:
+    repeated, once = await bytes_of_conversation("field"), await bytes_of_conversation("message")
+    saved = (TURNS - 1) * len(INSTRUCTIONS)
+    assert saved <= repeated - once <= saved + TURNS * len('"instructions":"",')
 
 
 @pytest.mark.parametrize("store", [None, False])

@@ -322,7 +322,7 @@ async def test_a_run_that_fails_between_turns_keeps_its_outputs(
 ) -> None:
     def get_weather(city: str) -> str:
         """The weather in a city."""
-        emulator.faults.add("reject", status=400, code="invalid_prompt")
+        emulator.faults.add("reject", status=400, code="invalid_prompt", times=2)  # in full as well
         return "rain"
 
     chat = client.conversation(model="tools", tools=[get_weather])

@@ -30,6 +30,7 @@ FLOORS = (
     "tool_calls",
     "stream",
     "transcript",
+    "instructions",
     "heard",
     "text_format",
     "request_fields",

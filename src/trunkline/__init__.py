@@ -77,6 +77,7 @@ from .errors import (
     WrongEventLoop,
 )
 from .events import ServerEvent
+from .instructions import InstructionsPlacement
 from .options import Deadlines, Phase, Policy, PoolLimits
 from .request_fields import (
     ContextManagement,
@@ -130,6 +131,7 @@ __all__ = [
     "InputItem",
     "InputPart",
     "InputText",
+    "InstructionsPlacement",
     "ItemInput",
     "ItemReference",
     "LocalShellCallOutput",

@@ -18,14 +18,15 @@ from ._network.world import World
 from ._observe.client_view import ClientView
 from ._observe.hooks import Hooks, call_hook
 from ._observe.metrics import PoolMetrics, PoolState
-from ._protocol.fields import Fields, check_calls
+from ._protocol.fields import Fields, brings_context, check_calls
 from ._protocol.history import History
-from ._protocol.items import ItemInput, TurnInput, items_of, user_message
+from ._protocol.items import Item, ItemInput, TurnInput, items_of, user_message
 from ._turns.factory import TurnFactory
 from ._turns.settings import TurnSettings, check_turn
 from .arguments import check_count, check_flag, check_kind, check_number, refuse
 from .conversation import Conversation
 from .errors import ConfigurationError
+from .instructions import InstructionsPlacement, leading_message, placement_of
 from .keyed import KeyedHistories, KeyedHistory
 from .options import Deadlines, Policy, PoolLimits
 from .request_fields import RequestFields, with_extra
@@ -139,6 +140,7 @@ class Client:
         self._turns = TurnFactory(self._transports, self._endpoint, settings, self._loop)
         self._keyed = KeyedHistories(limits.max_keys)
         self._fields: Fields | None = None  # those made last, for `_shared`
+        self._lead: tuple[str, Item] | None = None  # the one made last, for `_leading`
         if settings.hooks.client_made is not None:
             address, port = server_of(self._endpoint.http_url)
             view = ClientView(address, port, self._transports.counters, self._transports)
@@ -177,6 +179,7 @@ class Client:
         tools: Sequence[Tool] | None = None,
         items: Sequence[ItemInput] = (),
         saved: Mapping[str, Any] | None = None,
+        instructions_placement: InstructionsPlacement | None = None,
         extra_fields: Mapping[str, Any] | None = None,
         **fields: Unpack[RequestFields],
     ) -> Conversation:
@@ -190,6 +193,9 @@ class Client:
             saved: what `Conversation.save` returned, also in another process. The conversation continues with
                 its history and settings; other arguments override the settings. Give Python functions again
                 as ``tools``: only their definitions are saved.
+            instructions_placement: ``message``: the instructions are a ``developer`` message at the beginning
+                of the context, which a chain of deltas sends once. ``field``: they are sent with each
+                request. ``auto``, the default: a message with ``api.openai.com``, else a field.
             extra_fields: request fields that `RequestFields` does not have, for each turn.
             fields: further request fields, for each turn.
 
@@ -197,6 +203,7 @@ class Client:
             ConfigurationError: an argument is wrong, or ``saved`` is damaged or of a newer version.
         """
         own, history, owner = dict[str, Any](), items_of(items, "items"), None
+        placement = instructions_placement or "auto"
         if saved is not None:
             if history:
                 raise ConfigurationError(
@@ -205,6 +212,7 @@ class Client:
                 )
             restored = restored_conversation(saved)
             own, history = restored.fields, items_of(restored.items, "saved.items")
+            placement = instructions_placement or restored.instructions_placement
             owner = Owner(restored.parents(endpoint_of(self._endpoint.http_url)))
         toolbox = Toolbox.of((own.get("tools") if tools is None else tools) or ())
         given = with_extra({"model": model, "instructions": instructions, **fields}, extra_fields)
@@ -213,7 +221,17 @@ class Client:
             **{name: value for name, value in given.items() if value is not None},
             "tools": toolbox.definitions or None,
         }
-        return Conversation(self._turns, self._shared(values), toolbox, History.of(history), owner)
+        place = placement_of(placement, is_openai=self._endpoint.is_openai)
+        lead = None
+        text = values.get("instructions")
+        if place == "message" and isinstance(text, str) and text and not brings_context(values):
+            lead = self._leading(text)
+            values["instructions"] = None
+            history = [lead, *history]
+        fields_of_all = self._shared(values)
+        return Conversation(
+            self._turns, fields_of_all, toolbox, History.of(history), owner, placement=place, lead=lead
+        )
 
     @discreet
     def stream(
@@ -383,6 +401,12 @@ class Client:
         known = self._fields
         self._fields = known.following(values) if known is not None else Fields.of(values)
         return self._fields
+
+    def _leading(self, instructions: str) -> Item:
+        """The message with these instructions: the latest one, if it has the same, to share its memory."""
+        if self._lead is None or self._lead[0] != instructions:
+            self._lead = instructions, leading_message(instructions)
+        return self._lead[1]
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.host}: {self.connections} connections>"  # never the key

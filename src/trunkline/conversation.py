@@ -17,8 +17,10 @@ from ._protocol.json import JSON
 from ._protocol.response import Response
 from ._turns.factory import TurnFactory
 from ._turns.settings import check_turn
+from ._turns.turn import Turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .errors import ConfigurationError, UsageError
+from .instructions import Placement
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
@@ -42,23 +44,27 @@ class _Draft:
         items: the new items.
         history: the history that they follow.
         whole: the history and the new items: the input of the request.
+        skipped: the number of items at the beginning of the history that the input does not have: the message
+            with the instructions, if the request has others.
     """
 
     fields: Fields
     items: Sequence[Item]
     history: History
     whole: History
+    skipped: int
 
     @classmethod
-    def of(cls, fields: Fields, items: Sequence[Item], history: History) -> _Draft:
+    def of(cls, fields: Fields, items: Sequence[Item], history: History, skipped: int = 0) -> _Draft:
         """The request with these new items after this history.
 
         Raises:
             ConfigurationError: a tool call has no output, or an output has no call.
         """
-        whole = history.extended(items)
+        known = History.of(history.items(skipped)) if skipped else history
+        whole = known.extended(items)
         check_calls(whole, fields)
-        return cls(fields, items, history, whole)
+        return cls(fields, items, history, whole, skipped)
 
     def after(self, history: History) -> _Draft:
         """The same request after another history.
@@ -66,7 +72,9 @@ class _Draft:
         Raises:
             ConfigurationError: as for `of`.
         """
-        return self if self.history is history else _Draft.of(self.fields, self.items, history)
+        if self.history is history:
+            return self
+        return _Draft.of(self.fields, self.items, history, self.skipped)
 
 
 class _Compaction:
@@ -97,18 +105,23 @@ class Conversation:
         tools: Toolbox,
         history: History,
         owner: Owner | None = None,
+        *,
+        placement: Placement,
+        lead: Item | None = None,
     ) -> None:
         self._turns = turns
-        self._fields = _self_contained(fields)
+        self._fields = _self_contained(fields)  # without the instructions, if the lead has them
         self._tools = tools
-        self._transcript = Transcript(history)
+        self._placement = placement
+        self._lead = lead
+        self._transcript = Transcript(history, lead=0 if lead is None else 1)
         self._owner = owner or Owner()
         self._threads = ToolThreads()
 
     @property
     def items(self) -> list[JSON]:
         """The history as plain JSON: a copy. ``client.conversation(items=…)`` restores it."""
-        return self._transcript.history.json()
+        return self._transcript.history.json(self._transcript.lead)
 
     def save(self) -> JSON:
         """The conversation as plain JSON, for ``client.conversation(saved=…)``, also in another process.
@@ -120,8 +133,14 @@ class Conversation:
         """
         turns = self._turns
         parents = self._owner.baselines if turns.transports.keeps_responses else ()
-        endpoint = endpoint_of(turns.endpoint.http_url)
-        return saved_conversation(endpoint, self._fields, self._transcript.history, parents)
+        return saved_conversation(
+            endpoint_of(turns.endpoint.http_url),
+            self._fields.overridden(self._instructions),
+            self._transcript.history,
+            parents,
+            lead=self._transcript.lead,
+            placement=self._placement,
+        )
 
     @discreet
     def send(
@@ -155,9 +174,9 @@ class Conversation:
         """
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        settled, _ = self._settled(with_extra(fields, extra_fields), form)
-        draft = _Draft.of(settled, items_of(input), self._transcript.history)
-        turn = self._turns.turn(settled, draft.whole, self._owner, deadlines=deadlines, policy=policy)
+        settled, _, skipped = self._settled(with_extra(fields, extra_fields), form)
+        draft = _Draft.of(settled, items_of(input), self._transcript.history, skipped)
+        turn = self._turn(draft, deadlines=deadlines, policy=policy)
 
         def begin(stream: ResponseStream) -> Claim:
             # The history may have changed since the draft was checked.
@@ -220,15 +239,15 @@ class Conversation:
         check_function(on_event, "on_event", "give a function that takes an event")
         self._transcript.check_idle()
         form = TextFormat.of(text_format) if text_format is not None else None
-        settled, tools = self._settled(with_extra(fields, extra_fields), form)
-        first: _Draft | None = _Draft.of(settled, items_of(input), self._transcript.history)
+        settled, tools, skipped = self._settled(with_extra(fields, extra_fields), form)
+        first: _Draft | None = _Draft.of(settled, items_of(input), self._transcript.history, skipped)
 
         def send(claim: Claim) -> ResponseStream:
             nonlocal first
             history = self._transcript.history  # after the first turn it ends with the outputs of calls
-            draft = first.after(history) if first is not None else _Draft.of(settled, (), history)
+            draft = first.after(history) if first is not None else _Draft.of(settled, (), history, skipped)
             first = None
-            turn = self._turns.turn(settled, draft.whole, self._owner, deadlines=deadlines, policy=policy)
+            turn = self._turn(draft, deadlines=deadlines, policy=policy)
             transcript = self._transcript
             return ResponseStream(turn, text_format=form, transcript=transcript, begin=lambda _: claim)
 
@@ -282,7 +301,7 @@ class Conversation:
         """
         self._transcript.check_idle()
         draft = _Draft.of(self._fields, (), self._transcript.history)
-        turn = self._turns.turn(draft.fields, draft.whole, self._owner, generate=False, deadlines=deadlines)
+        turn = self._turn(draft, generate=False, deadlines=deadlines)
         transcript = self._transcript
 
         def begin(stream: ResponseStream) -> Claim:
@@ -315,7 +334,8 @@ class Conversation:
         """
         self._transcript.check_idle()
         history = self._transcript.history
-        if not len(history):
+        lead = self._transcript.lead
+        if len(history) == lead:
             raise UsageError("compact() needs a history, and this one is empty: call it after a turn")
         if self._fields.brings_context:
             raise ConfigurationError(
@@ -327,10 +347,11 @@ class Conversation:
         compaction = _Compaction()
         self._transcript.claim(compaction)
         try:
-            answer, window = await self._turns.compact(self._fields, history, deadlines=deadlines)
+            own = History.of(history.items(lead)) if lead else history
+            answer, window = await self._turns.compact(self._fields, own, deadlines=deadlines)
             if compaction.is_ended:
                 raise UsageError("heard() changed the history during compact(); call compact() again")
-            self._transcript.replace(History.of(window))
+            self._transcript.replace(History.of([*history.items(0, lead), *window]))
             self._owner.baselines.clear()  # a new beginning, also if it starts like the old one
         finally:
             compaction.close()
@@ -339,7 +360,15 @@ class Conversation:
     def fork(self) -> Conversation:
         """A conversation with the same history and settings. Both can run at the same time."""
         owner = Owner(self._owner.baselines.copy())
-        return Conversation(self._turns, self._fields, self._tools, self._transcript.history, owner)
+        return Conversation(
+            self._turns,
+            self._fields,
+            self._tools,
+            self._transcript.history,
+            owner,
+            placement=self._placement,
+            lead=self._lead,
+        )
 
     @discreet
     def replace(self, items: Sequence[ItemInput]) -> None:
@@ -356,19 +385,54 @@ class Conversation:
             ConversationBusy: a turn of this conversation is running.
         """
         self._transcript.check_idle()
-        self._transcript.replace(self._transcript.history.following(items, "items"))
+        transcript = self._transcript
+        transcript.replace(transcript.history.following(items, "items", lead=transcript.lead))
 
-    def _settled(self, overrides: dict[str, Any], form: TextFormat | None) -> tuple[Fields, Toolbox]:
-        """The fields and tools of a turn: those of the conversation, some of them overridden."""
+    @property
+    def _instructions(self) -> dict[str, Any]:
+        """The field with the instructions of the lead; empty without a lead."""
+        return {"instructions": self._lead.json()["content"]} if self._lead is not None else {}
+
+    def _turn(
+        self,
+        draft: _Draft,
+        *,
+        generate: bool = True,
+        deadlines: Deadlines | None = None,
+        policy: Policy | None = None,
+    ) -> Turn:
+        return self._turns.turn(
+            draft.fields,
+            draft.whole,
+            self._owner,
+            generate=generate,
+            lead=self._transcript.lead - draft.skipped,
+            deadlines=deadlines,
+            policy=policy,
+        )
+
+    def _settled(self, overrides: dict[str, Any], form: TextFormat | None) -> tuple[Fields, Toolbox, int]:
+        """The fields and tools of a turn: those of the conversation, some of them overridden.
+
+        The third value is the number of items at the beginning of the history that the turn leaves out. A
+        turn with instructions or a context of its own has the instructions in their field, because a message
+        would stand beside them, or in the middle of the context.
+        """
         tools = self._tools
         overrides = with_format(overrides, self._fields.get("text"), form)
         if overrides.get("tools") is not None:
             tools = Toolbox.of(overrides["tools"])
             overrides = {**overrides, "tools": tools.definitions}
-        return _self_contained(self._fields.overridden(overrides)), tools
+        fields = self._fields.overridden(overrides)
+        skipped = 0
+        if self._lead is not None and ("instructions" in overrides or fields.brings_context):
+            fields = self._fields.overridden(self._instructions | overrides)
+            skipped = 1
+        return _self_contained(fields), tools, skipped
 
     def __repr__(self) -> str:
-        return f"<Conversation {self._fields.model}: {len(self._transcript.history)} items>"
+        length = len(self._transcript.history) - self._transcript.lead
+        return f"<Conversation {self._fields.model}: {length} items>"
 
 
 def _self_contained(fields: Fields) -> Fields:

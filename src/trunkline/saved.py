@@ -27,6 +27,7 @@ from ._protocol.items import Item
 from ._protocol.json import JSON, copy_json, encode
 from ._protocol.quiet import QuietStruct
 from .errors import ConfigurationError
+from .instructions import Placement
 
 VERSION: Final = 1
 
@@ -112,12 +113,14 @@ class SavedConversation(_Saved, frozen=True):
     """A saved conversation.
 
     Attributes:
-        fields: the fields of its requests.
+        fields: the fields of its requests, the instructions included.
         items: its history.
+        instructions_placement: the placement of its instructions.
     """
 
     fields: JSON
     items: list[JSON]
+    instructions_placement: Placement = "field"
 
 
 def saved_key(endpoint: str, responses: Iterable[Baseline]) -> JSON:
@@ -126,12 +129,32 @@ def saved_key(endpoint: str, responses: Iterable[Baseline]) -> JSON:
 
 
 def saved_conversation(
-    endpoint: str, fields: Fields, history: History, responses: Iterable[Baseline]
+    endpoint: str,
+    fields: Fields,
+    history: History,
+    responses: Iterable[Baseline],
+    *,
+    lead: int,
+    placement: Placement,
 ) -> JSON:
-    """A conversation as plain JSON. Responses to a context that is not its beginning are left out."""
+    """A conversation as plain JSON. Responses to a context that is not its beginning are left out.
+
+    Args:
+        endpoint: the URL of the responses, without its query.
+        fields: the fields of its requests, the instructions included.
+        history: its history.
+        responses: the responses that may be stored.
+        lead: the number of items at the beginning of the history that hold instructions.
+        placement: the placement of instructions.
+    """
     current = [each for each in responses if history.position_of(each.mark, near=each.length) is not None]
     own, _ = copy_json(fields.values(), "fields")
-    return {**_saved("conversation", endpoint, current), "fields": own, "items": history.json()}
+    return {
+        **_saved("conversation", endpoint, current),
+        "fields": own,
+        "items": history.json(lead),
+        "instructions_placement": placement,
+    }
 
 
 def restored_key(saved: object) -> SavedKey:

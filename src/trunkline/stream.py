@@ -426,7 +426,8 @@ class ResponseStream:
     def _ending(self, answer: Answer | None) -> Ending:
         steered = max(0, self._responses - 1)
         text = self._text[self._text_before :].decode()
-        return Ending(answer, self._turn.asked_until(steered), text, self._turn.said_after(steered))
+        turn = self._turn
+        return Ending(answer, turn.asked_until(steered), text, turn.said_after(steered), turn.request.lead)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # The default binds the function now: the interpreter clears modules when it exits.

@@ -51,12 +51,14 @@ class Ending:
         context: the context of the response that the caller read last.
         text: the text of that response that the caller received.
         steers: the steers that the service had accepted into that response, or after it.
+        lead: the number of items at the beginning of the context that hold instructions.
     """
 
     answer: Answer | None
     context: History
     text: str = field(repr=False)
     steers: list[Item]
+    lead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,15 @@ class Transcript:
     """The history of a conversation.
 
     Attributes:
-        history: the items up to the last turn that ended.
+        history: the items up to the last turn that ended, after the lead.
+        lead: the number of items at the beginning of the history that hold instructions: 0 or 1.
     """
 
-    __slots__ = ("_answered", "_claim", "history")
+    __slots__ = ("_answered", "_claim", "history", "lead")
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, lead: int = 0) -> None:
         self.history: History = history
+        self.lead: int = lead
         self._answered: _Answered | None = None
         self._claim: Claim | None = None
 
@@ -128,6 +132,10 @@ class Transcript:
             context = ending.context
             output = [assistant_message(ending.text)] if ending.text else []
             output += ending.steers
+        if ending.lead != self.lead:
+            # The turn had instructions of its own, or a context of the service's, and so another beginning.
+            known = len(self.history) - self.lead + ending.lead
+            context = self.history.extended(context.items(known))
         self.history = context.extended(output)
         self._answered = _Answered(self.history, len(context), claim)
 

@@ -72,6 +72,7 @@ class Speaker:
     said: list[JSON] = field(default_factory=list)
     responses: set[str] = field(default_factory=set)
     owed: list[JSON] = field(default_factory=list)
+    lead: list[JSON] = field(default_factory=list)
     keeps_order = True
 
     def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
@@ -130,7 +131,7 @@ class Speaker:
 
     def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
         record = self.world.emulator.responses[stream.response.id]
-        held, seen = [*self.said, *new], record.effective_context
+        held, seen = [*self.lead, *self.said, *new], record.effective_context
         server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
         assert server == application, f"the model saw {server}\nand the application holds {application}"
         assert received == text_of(record.output) == stream.response.output_text, (
@@ -176,6 +177,7 @@ class Talker(Speaker):
             deepcopy(self.said),
             set(self.responses),
             list(self.owed),
+            self.lead,
             chat=self.chat.fork(),
         )
         self.world.speakers.append(twin)
@@ -291,8 +293,16 @@ class World:
         await self.emulator.stop()
 
     def talker(self) -> Talker:
-        chat = self.client.conversation(model="echo", tools=[WEATHER, CLOCK])
-        return self._joined(Talker(self, self._token(), chat=chat))
+        """A speaker with a conversation; every other one has instructions, as a message of the context."""
+        token = self._token()
+        lead = [{"role": "developer", "content": f"{token} is brief."}] if len(self.speakers) % 2 else []
+        chat = self.client.conversation(
+            model="echo",
+            tools=[WEATHER, CLOCK],
+            instructions=lead[0]["content"] if lead else None,
+            instructions_placement="message",
+        )
+        return self._joined(Talker(self, token, lead=lead, chat=chat))
 
     def keeper(self) -> Keeper:
         token = self._token()

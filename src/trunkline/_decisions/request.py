@@ -20,6 +20,7 @@ class Request(QuietStruct, frozen=True):
         asked: all items, as the caller holds them.
         owner: whose turn it is; ``None`` for a turn without memory.
         generate: ``False`` for a warm-up.
+        lead: the number of items at the beginning of ``asked`` that hold instructions.
     """
 
     url: str
@@ -27,6 +28,7 @@ class Request(QuietStruct, frozen=True):
     asked: History
     owner: Owner | None
     generate: bool = True
+    lead: int = 0
 
     @property
     def remembers(self) -> bool:

@@ -211,6 +211,11 @@ class Fields:
         return f"<Fields {self.model}: {', '.join(self._fields)}>"  # names only, no values
 
 
+def brings_context(fields: Mapping[str, Any]) -> bool:
+    """Whether one of the fields names a context on the server."""
+    return any(fields.get(name) is not None for name in _OWN_CONTEXT)
+
+
 def check_calls(asked: History, fields: Fields) -> None:
     """Refuse an input with tool calls without an output, or with outputs without a call.
 

@@ -114,9 +114,9 @@ class History:
         stop = self._length if stop is None else min(stop, self._length)
         return self._log.items[start:stop]
 
-    def json(self) -> list[JSON]:
-        """New copies of all items, as plain JSON."""
-        return [item.json() for item in self]
+    def json(self, start: int = 0) -> list[JSON]:
+        """New copies of the items from ``start`` on, as plain JSON."""
+        return [item.json() for item in self.items(start)]
 
     def extended(self, items: Sequence[Item]) -> History:
         """This history followed by these items.
@@ -168,7 +168,7 @@ class History:
         except ValueError:
             return None
 
-    def following(self, values: Sequence[Any], where: str = "input") -> History:
+    def following(self, values: Sequence[Any], where: str = "input", *, lead: int = 0) -> History:
         """The history of a list that a caller gives as a whole.
 
         Unchanged items are shared with this history. One comparison per item detects changes in place; only
@@ -177,11 +177,12 @@ class History:
         Args:
             values: all items, as plain JSON.
             where: the name of the list in error messages.
+            lead: the number of items at the beginning of this history that stay, and stand before ``values``.
 
         Raises:
             ConfigurationError: an item is invalid; the message names its position.
         """
-        known = self.items()
+        known = self.items(lead)
         same = 0
         for value, item in zip(values, known, strict=False):
             if not item.is_unchanged(value):
@@ -194,7 +195,7 @@ class History:
                 changed.append(known[index])
             else:
                 changed.append(Item.of(value, f"{where}[{index}]", watched=True))
-        return self.prefix(same).extended(changed)
+        return self.prefix(lead + same).extended(changed)
 
 
 def _calls_after(

@@ -42,6 +42,7 @@ class TurnFactory:
         owner: Owner | None,
         *,
         generate: bool = True,
+        lead: int = 0,
         deadlines: Deadlines | None = None,
         policy: Policy | None = None,
     ) -> Turn:
@@ -52,6 +53,7 @@ class TurnFactory:
             history: the whole input.
             owner: the owner of the history; ``None`` for a turn that is not chained.
             generate: ``False`` for a warm-up.
+            lead: the number of items at the beginning of ``history`` that hold instructions.
             deadlines: the time limits of this turn, instead of those in `settings`.
             policy: the bounds of recovery of this turn, instead of those in `settings`.
 
@@ -64,7 +66,7 @@ class TurnFactory:
         if not self.transports.keeps_responses:  # reasoning that the service loses comes back from the caller
             fields = fields.including(ENCRYPTED_REASONING)
         url = self.endpoint.websocket_url_for(fields.model)
-        return Turn(self.transports, Request(url, fields, history, owner, generate), settings)
+        return Turn(self.transports, Request(url, fields, history, owner, generate, lead), settings)
 
     async def compact(
         self, fields: Fields, history: History, *, deadlines: Deadlines | None = None
