@@ -12,9 +12,9 @@ PEERS_READY := $(PEERS)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
 # Tests with a target of their own.
-OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/servers
+OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers
 
-.PHONY: demo test lint types docs unit coverage livekit test-system test-peers test-servers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types docs unit coverage livekit test-system fleet test-peers test-servers soak soak-emulator bench bench-guard changelog clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -52,7 +52,11 @@ livekit: $(LIVEKIT_READY)
 
 # Tests with programs of the Debian distribution, which .ci/run installs.
 test-system: $(READY)
-	$(BIN)/pytest tests/system
+	$(BIN)/pytest tests/system tests/fleet
+
+# The tests of tests/fleet with more conversations and turns.
+fleet: $(READY)
+	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 $(BIN)/pytest tests/fleet
 
 # Beside every peer, in an environment of its own; writes docs/benchmarks. One case: make bench BENCH="--case paced"
 bench:
