@@ -14,7 +14,7 @@ import trunkline
 from trunkline import ConnectFailed, ConnectionLost, Deadlines, Policy, UpgradeRefused
 from trunkline._network.redials import UNREACHED, Redials
 from trunkline._network.world import Timer, World
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, FakeClock
 from trunkline.errors import ConnectFault
 
 from ..talk import ask, client_of
@@ -128,6 +128,95 @@ async def test_a_refused_upgrade_shows_that_the_server_is_reached() -> None:
     begun = time.now
     assert await redials.connect(dial, None, repeats=UNREACHED) == "a socket"
     assert time.now == begun + 0.25, "the backoff is as short as at first"
+
+
+# A server that accepts connections and ends them.
+
+
+class Cutting:
+    """Redials to such a server on a clock of the test, and the times of its dials."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(100.0)
+        self.redials = Redials(World(clock=self.clock, call_later=self.clock.call_later, random=lambda: 1.0))
+        self.dials: list[float] = []
+
+    async def dial(self) -> str:
+        self.dials.append(self.clock())
+        return "a socket"
+
+    def connect(self, until: float | None = None) -> asyncio.Task[str]:
+        return asyncio.create_task(self.redials.connect(self.dial, until, repeats=UNREACHED))
+
+    async def passes(self, seconds: float) -> None:
+        for _ in range(round(seconds * 8)):
+            await settle()
+            self.clock.advance(0.125)
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_dials_of_a_server_that_cuts_begin_one_after_another() -> None:
+    server = Cutting()
+    for _ in range(20):  # connections that were side by side
+        server.redials.cut("there")
+    dials = [server.connect() for _ in range(4)]
+    await server.passes(5)
+    assert server.dials == [100.0, 101.0, 102.0, 103.0]
+    assert all(dial.done() for dial in dials)
+
+
+async def test_the_first_dial_after_a_cut_does_not_wait() -> None:
+    server = Cutting()
+    server.redials.cut("there")
+    first, second = server.connect(), server.connect()
+    await settle()
+    assert (first.done(), second.done()) == (True, False)
+    await server.passes(0.25)
+    assert second.done()
+
+
+async def test_an_answer_ends_the_wait_of_all() -> None:
+    server = Cutting()
+    server.redials.cut("there")
+    dials = [server.connect() for _ in range(10)]
+    await settle()
+    server.redials.answered()
+    await soon(asyncio.gather(*dials))
+    assert server.dials == [100.0] * 10
+    server.redials.answered()  # nothing waits
+    assert await server.connect() == "a socket"
+
+
+async def test_a_dial_that_is_not_due_before_its_deadline_raises_the_reason() -> None:
+    server = Cutting()
+    for _ in range(3):
+        server.redials.cut("there:1")
+    await soon(server.connect())
+    with pytest.raises(ConnectFailed, match=r"there:1 ends connections before it answers") as raised:
+        await soon(server.connect(until=100.5))
+    assert raised.value.fault == "cut"
+    await server.passes(1)
+    assert await soon(server.connect(until=200.0)) == "a socket", "the time was not taken"
+
+
+async def test_a_server_that_cuts_may_also_refuse() -> None:
+    server = Cutting()
+    server.redials.cut("there")
+    refusing = Refusing(Time(), 1e9)
+
+    async def dial() -> str:
+        await server.dial()
+        return "a socket" if len(server.dials) > 2 else await refusing.dial()
+
+    connecting = asyncio.create_task(server.redials.connect(dial, None, repeats=UNREACHED))
+    await server.passes(2)
+    assert await connecting == "a socket"
+    assert server.dials == [100.0, 100.25, 100.75]
 
 
 # Whole turns.

@@ -26,7 +26,7 @@ class Link:
     Attributes:
         dials: the connections that were made.
         silent: nothing passes on connections that are made from now on.
-        cuts: connections that are made from now on are reset at once.
+        cuts: connections that are made from now on are reset after their first byte.
         cuts_after_bytes: they are reset once the server has sent so many bytes; ``None`` for never.
         uplink_bytes_per_s: the rate at which all connections together are read from the client.
         carried_up: the bytes that have passed to the server.
@@ -113,6 +113,8 @@ class Link:
         self._tasks.add(task)
         self.dials += 1
         if self.cuts:
+            with suppress(OSError):
+                await reader.read(1)
             _reset(writer)
             return
         with suppress(OSError, asyncio.CancelledError):

@@ -72,6 +72,7 @@ def assembled(
     )
     pool = Pool(
         dialler,
+        redials,
         named_lanes=endpoint.lanes,
         limits=limits,
         connect_s=connect_s,

@@ -100,13 +100,15 @@ class Connection:
         notices: what operators are told.
         world: the clock, for ages and drains, and chance, for the jitter of its age.
         patience: the silence of the server that is accepted.
-        on_change: called when a place became free, or the connection stopped taking turns.
+        on_change: called when a place became free, the first event was received, or the connection stopped
+            taking turns.
         log: the log of its frames; ``None`` for none.
 
     Attributes:
         opened_at: when the dial ended; ``None`` before.
         jitter: a random number from 0 to 1.
         has_received: a response was received, or an error. A socket without either may carry nothing.
+        was_cut: the server has ended it before any event, while turns waited.
         refused_bytes: the size of the request for which the server closed the connection; ``None`` if it
             closed it for no request's size.
     """
@@ -127,6 +129,7 @@ class Connection:
         self.opened_at: float | None = None
         self.jitter: float = world.random()
         self.has_received: bool = False
+        self.was_cut: bool = False
         self.refused_bytes: int | None = None
         self._delta_sinks = lanes.delta_sinks
         self._counters = counters
@@ -396,7 +399,9 @@ class Connection:
                 self._on_age_limit(event)
                 return
             event = self.lanes.refused_steer(event) or event
-        self.has_received = True
+        if not self.has_received:
+            self.has_received = True
+            self._on_change(self)
         run = self.lanes.route(event)
         if run is None:
             self._on_stray(event)
@@ -413,7 +418,10 @@ class Connection:
     def on_close(self, error: ConnectionLost | ProtocolViolation) -> None:
         """The socket is gone."""
         self._note("is closed: %s", error)
-        self._end(Failure.of(error))
+        failure = Failure.of(error)
+        if not self.has_received and failure.close_code != TOO_LARGE:
+            self.was_cut = self.lanes.in_flight > 0
+        self._end(failure)
         if self._state is not ConnectionState.CLOSED:
             self._enter(ConnectionState.CLOSED)
             self._on_change(self)

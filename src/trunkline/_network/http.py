@@ -229,9 +229,14 @@ class HttpTransport:
         import httpx2
 
         try:
-            return await client.send(request, stream=True)
+            response = await client.send(request, stream=True)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise _not_connected(error, route_to(self._url, self._proxy)) from error
+        except httpx2.TransportError:
+            self._redials.cut(self.authority)
+            raise
+        self._redials.answered()
+        return response
 
     def prepare(self) -> None:
         """Begin to import the HTTP client and to load certificates, so that the first request does not wait.

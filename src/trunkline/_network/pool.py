@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from .._decisions.liveness import Patience
 from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
@@ -30,6 +31,7 @@ from .background import cancel, in_background
 from .connection import Connect, Connection
 from .exchange import SocketExchange
 from .pulse import Pulse
+from .redials import Redials
 from .world import Timer, World
 
 LARGEST_FRAME: Final = 16 * 2**20
@@ -52,6 +54,7 @@ class Pool:
 
     Args:
         connect: gives, for a URL, the function that dials it.
+        redials: is told whether the server answers on the connections that it accepts.
         named_lanes: the endpoint has lanes.
         limits: the bounds.
         ping_idle_s: the silence of an idle connection after which a PING is sent, in seconds.
@@ -67,6 +70,7 @@ class Pool:
     def __init__(
         self,
         connect: Callable[[str], Connect],
+        redials: Redials,
         *,
         named_lanes: bool,
         limits: PoolLimits,
@@ -79,6 +83,7 @@ class Pool:
         log_content: bool = False,
     ) -> None:
         self._connect = connect
+        self._redials = redials
         self._named_lanes = named_lanes
         self._limits = limits
         self._connect_s = connect_s
@@ -275,16 +280,20 @@ class Pool:
         return connection
 
     def _on_change(self, connection: Connection) -> None:
-        """A place became free, or a connection became ready, retired or ended."""
+        """A place became free, or a connection became ready, received its first event, retired or ended."""
+        if connection.has_received:
+            self._redials.answered()
         if connection.is_leaving:
             refused_bytes = connection.refused_bytes
             # A server that refuses a small message has another reason than its size.
             if refused_bytes is not None and refused_bytes > _SMALL_FRAME:
                 self._largest_frame = min(self._largest_frame, refused_bytes - 1)
-            for group in self._connections.values():
+            for url, group in self._connections.items():
                 if connection in group:
                     group.remove(connection)
                     self._closing.append(connection)
+                    if connection.was_cut:
+                        self._redials.cut(urlsplit(url).netloc)
             self._closing = [each for each in self._closing if each.is_closing]
         if self._queues:
             self._serve_queues()

@@ -3,11 +3,15 @@
 ::
 
     REACHED ──a dial cannot reach the server──▶ REFUSING
-       ▲                                           │
-       └──────── a dial reaches the server ────────┘
+     │   ▲                                           │
+     │   ├──────── a dial reaches the server ────────┘
+     │   └──────── the server answers a request ─────┐
+     └──a connection ends before any answer──▶ CUTTING
 
     REACHED   dials begin at once, side by side.
     REFUSING  one dial at a time, each after the backoff; the others wait for its result.
+    CUTTING   dials begin one after another, with the backoff between them. That they succeed proves nothing:
+              the server accepts connections and ends them.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ def _ignore(error: ConnectFailed) -> None:
 
 
 class Redials:
-    """Repeats dials to one server. A count of refusals above zero is the state REFUSING.
+    """Repeats dials to one server.
 
     Args:
         world: the clock, and chance, for jitter.
@@ -41,8 +45,23 @@ class Redials:
         self._world = world
         self._refusals = 0
         self._refusal: ConnectFailed | None = None
+        self._cuts = 0
         self._not_before = 0.0
         self._scouting = asyncio.Lock()
+        self._pausing: set[asyncio.Future[None]] = set()
+
+    def cut(self, where: str) -> None:
+        """A connection has ended before the server answered any request on it."""
+        self._cuts += 1
+        self._refusal = ConnectFailed(f"{where} ends connections before it answers a request", fault="cut")
+
+    def answered(self) -> None:
+        """The server has answered a request."""
+        if self._cuts:
+            self._cuts = 0
+            for pause in self._pausing:
+                if not pause.done():
+                    pause.set_result(None)
 
     async def connect(
         self,
@@ -64,13 +83,16 @@ class Redials:
             NetworkError: the dial failed in a way that a repetition does not mend, or until the end.
         """
         while True:
-            if not self._refusals:
+            if self._cuts:
+                await self._queue_up(until)
+                result = await self._once(dial, repeats, on_refusal)
+            elif not self._refusals:
                 result = await self._once(dial, repeats, on_refusal)
             elif await self._is_scout(until):
                 try:
                     if not self._refusals:  # the scout before has reached the server
                         continue
-                    await self._pause(until)
+                    await self._pause(self._not_before, until)
                     result = await self._once(dial, repeats, on_refusal)
                 finally:
                     self._scouting.release()
@@ -116,20 +138,29 @@ class Redials:
         except TimeoutError:
             return False
 
-    async def _pause(self, until: float | None) -> None:
-        """Wait for the backoff, unless the time ends before: then the reason is known already."""
-        if until is not None and self._not_before >= until:
+    async def _queue_up(self, until: float | None) -> None:
+        """Take the next time at which a dial may begin, and wait for it, but not after an answer."""
+        at = max(self._not_before, self._world.clock())
+        if until is None or at < until:
+            self._not_before = at + redial_s(self._cuts, self._world.random())
+        await self._pause(at, until)
+
+    async def _pause(self, at: float, until: float | None) -> None:
+        """Wait for this time, unless the deadline is earlier: then the reason is known already."""
+        if until is not None and at >= until:
             assert self._refusal is not None
             raise self._refusal
+        delay_s = at - self._world.clock()
+        if delay_s <= 0:
+            return
         waited = asyncio.get_running_loop().create_future()
-        timer = self._world.call_later(
-            max(0.0, self._not_before - self._world.clock()),
-            lambda: None if waited.done() else waited.set_result(None),
-        )
+        timer = self._world.call_later(delay_s, lambda: None if waited.done() else waited.set_result(None))
+        self._pausing.add(waited)
         try:
             await waited
         finally:
             timer.cancel()
+            self._pausing.discard(waited)
 
 
 __all__ = ["UNREACHED", "Redials"]
