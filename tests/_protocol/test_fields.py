@@ -333,3 +333,36 @@ def test_what_a_response_may_change_beyond_itself_is_noticed(values: dict[str, A
 
 def test_a_repr_shows_names_only() -> None:
     assert repr(Fields.of({"model": "m", "instructions": "secret"})) == "<Fields m: model, instructions>"
+
+
+UNNAMED = {"type": "function_call_output", "name": CALL["name"], "output": "1"}
+PROGRAM = {"type": "program", "caller_id": "prog_1"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [CALL, UNNAMED],
+        [{**CALL, "caller": {"type": "direct"}}, {**UNNAMED, "call_id": None}],
+        [{**CALL, "caller": PROGRAM, "namespace": "n"}, {**UNNAMED, "caller": PROGRAM, "namespace": "n"}],
+        [CALL, {**CALL, "call_id": "call_2"}, UNNAMED, UNNAMED],
+        [CALL, {**CALL, "call_id": "call_2"}, {**OUTPUT, "call_id": "call_2"}, UNNAMED],
+    ],
+)
+def test_an_output_without_a_call_id_answers_a_call_of_its_function(values: list[dict[str, Any]]) -> None:
+    checks(user("a"), *values, user("b"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [CALL, {**UNNAMED, "name": "other"}],
+        [CALL, {**UNNAMED, "caller": PROGRAM}],
+        [{**CALL, "namespace": "n"}, UNNAMED],
+        [UNNAMED, CALL],
+        [{**CALL, "call_id": "call_0"}, CALL, UNNAMED, {**UNNAMED, "name": "other"}],
+    ],
+)
+def test_an_output_of_another_function_answers_no_call(values: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigurationError, match="without an output: call_1;"):
+        checks(user("a"), *values, user("b"))

@@ -64,6 +64,24 @@ def test_a_delta_without_text_is_no_output() -> None:
     assert reception.first_text_at == 2.0
 
 
+def compaction(kind: str) -> ReceivedEvent:
+    return event(f"response.output_item.{kind}", output_index=0, item={"type": "compaction", "id": "cmp_1"})
+
+
+def test_a_compaction_is_output_once_it_is_done() -> None:
+    compacting = event("response.compaction.compacting", output_index=0, item_id="cmp_1")
+    reception, shown = received(life("created"), compaction("added"), compacting)
+    assert (reception.phase, shown) == (ReceptionPhase.BEGUN, [])
+    _, shown = received(compaction("done"), into=reception)
+    assert reception.phase is ReceptionPhase.OUTPUT
+    assert shown == ["created", "output_item.added", "compaction.compacting", "output_item.done"]
+
+
+def test_a_compaction_after_output_is_passed_on() -> None:
+    reception, _ = received(life("created"), text("a"))
+    assert received(compaction("added"), into=reception)[1] == ["output_item.added"]
+
+
 def test_a_delta_without_text_between_output_is_passed_on() -> None:
     reception, _ = received(life("created"), event("response.output_item.added", item={}))
     assert types(reception.receive(text(""), 2.0)) == ["output_text.delta"]

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
 from .history import History
-from .json import copy_json, decode_strictly, encode
+from .json import JSON, copy_json, decode_strictly, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 
@@ -219,7 +219,8 @@ def brings_context(fields: Mapping[str, Any]) -> bool:
 def check_calls(asked: History, fields: Fields) -> None:
     """Refuse an input with tool calls without an output, or with outputs without a call.
 
-    The service would refuse such a request. Calls of async tools may stay without an output.
+    The service would refuse such a request. Calls of async tools may stay without an output, and an output
+    without a ``call_id`` answers a call of the same function.
 
     Raises:
         ConfigurationError: the message names the call ids.
@@ -230,6 +231,8 @@ def check_calls(asked: History, fields: Fields) -> None:
     if any(item.kind == "item_reference" for item in asked):
         return
     owed = asked.open_calls - _async_calls(asked, fields) if asked.open_calls else asked.open_calls
+    if owed:
+        owed -= _answered_by_name(asked)
     if owed:
         _refuse(
             "input",
@@ -256,6 +259,25 @@ def _async_calls(asked: History, fields: Fields) -> set[str]:
         elif item.is_call and item.call_id in asked.open_calls:
             calls.append(item.json())
     return {call["call_id"] for call in calls if call.get("async") is True or call.get("name") in names}
+
+
+def _answered_by_name(asked: History) -> set[str]:
+    """The ids of the open calls that outputs without a ``call_id`` answer, each the oldest that it may."""
+    waiting: dict[bytes, list[str]] = {}
+    answered = set()
+    for item in asked:
+        if item.is_call and item.call_id in asked.open_calls:
+            waiting.setdefault(_function(item.json()), []).append(item.call_id)
+        elif item.kind == "function_call_output" and item.call_id is None:
+            calls = waiting.get(_function(item.json()))
+            if calls:
+                answered.add(calls.pop(0))
+    return answered
+
+
+def _function(item: JSON) -> bytes:
+    """What a call has in common with an output without a ``call_id``; ``direct`` is the default caller."""
+    return encode([item.get("name"), item.get("namespace"), item.get("caller") or {"type": "direct"}])
 
 
 def _async_names(tools: object) -> Iterator[str]:

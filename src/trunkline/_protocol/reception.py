@@ -274,7 +274,8 @@ class Reception:
         shown = self._note_output(event, now) if is_output else [event]
         if self.phase is _IN_OUTPUT:
             return shown
-        if not is_output:
+        # A compaction that begins shows nothing before it is done.
+        if not is_output or (type(event) is OutputItemAdded and b'"compaction"' in event.raw):
             self._hold_back(event)
             return []
         self.first_output_at = now
