@@ -47,6 +47,7 @@ async def nothing(metrics: object) -> None:
         ({"proxy": 8080}, "proxy is 8080"),
         ({"max_buffered_events": 0}, "max_buffered_events is 0: give a whole number of at least 1"),
         ({"max_buffered_events": 1.5}, "max_buffered_events is 1.5"),
+        ({"max_buffered_bytes": 0}, "max_buffered_bytes is 0: give a whole number of at least 1"),
         ({"api_key": ""}, "api_key is empty: give a key"),
         ({"api_key": 7}, "api_key is 7"),
         ({"api_key": KEY.encode()}, "api_key is of type bytes"),

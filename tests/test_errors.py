@@ -145,7 +145,13 @@ def test_facts_are_fields() -> None:
         ),
         (
             SlowConsumer(3),
-            "the stream's buffer is full (3 unread events); read faster, or raise max_buffered_events",
+            "the stream's buffer is full (3 unread events); "
+            "read faster, or raise max_buffered_events and max_buffered_bytes",
+        ),
+        (
+            SlowConsumer(3, buffered_bytes=20_000_000),
+            "the stream's buffer is full (3 unread events of 20,000,000 bytes); "
+            "read faster, or raise max_buffered_events and max_buffered_bytes",
         ),
         (ResponseRefused("too fast"), "too fast"),
         (

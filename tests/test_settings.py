@@ -36,6 +36,8 @@ ELSEWHERE = {
     "Hooks.turn_drained": (
         "test_drains.py::test_the_usage_of_an_abandoned_answer_is_reported_once_it_has_drained"
     ),
+    "PoolLimits.max_key_bytes": "test_keyed.py::test_the_next_turn_of_a_forgotten_key_is_sent_in_full",
+    "PoolLimits.key_idle_s": "test_keyed.py::test_the_next_turn_of_a_forgotten_key_is_sent_in_full",
     "PoolLimits.max_keys": "test_client.py::test_keys_are_bounded_and_the_least_recently_used_is_dropped",
 }
 SHOWN: set[str] = set()

@@ -87,6 +87,7 @@ class TrunklineConversation(Client):
             limits=LIMITS,
             transport=self.transport,
             world=self.world,
+            max_buffered_bytes=2**30,
             max_buffered_events=1_000_000,  # a saturated stream buffers many events between two reads
         )
 

@@ -62,6 +62,7 @@ class Client:
         hooks: functions called when the client is made, and when turns begin and end.
         max_buffered_events: the number of unread events of one stream above which it fails with
             `SlowConsumer`.
+        max_buffered_bytes: the size of its unread events above which a stream fails with `SlowConsumer`.
         replay_actions: also repeat failed requests whose hosted tools act (``mcp``), though an action may
             happen twice.
         transport: ``websocket``, ``http``, or ``auto``: WebSocket, and HTTP while WebSocket is unavailable.
@@ -94,6 +95,7 @@ class Client:
         limits: PoolLimits | None = None,
         hooks: Hooks | None = None,
         max_buffered_events: int = 65_536,
+        max_buffered_bytes: int = 2**24,
         replay_actions: bool = False,
         transport: Literal["auto", "websocket", "http"] = "auto",
         ping_interval_s: float = 4.0,
@@ -108,6 +110,7 @@ class Client:
         check_kind(hooks, "hooks", Hooks, "give trunkline.Hooks(turn_finished=…)", optional=True)
         check_flag(lanes, "lanes", optional=True)
         check_count(max_buffered_events, "max_buffered_events")
+        check_count(max_buffered_bytes, "max_buffered_bytes")
         check_flag(replay_actions, "replay_actions")
         check_number(ping_interval_s, "ping_interval_s", above=0, finite=True)
         check_kind(ssl_context, "ssl_context", ssl.SSLContext, "give an ssl.SSLContext", optional=True)
@@ -118,6 +121,7 @@ class Client:
             deadlines=deadlines or Deadlines(),
             policy=policy or Policy(),
             max_buffered_events=max_buffered_events,
+            max_buffered_bytes=max_buffered_bytes,
             replay_actions=replay_actions,
             hooks=hooks or Hooks(),
             log_content=log_content,
@@ -138,7 +142,7 @@ class Client:
         )
         self._loop = LoopAffinity(self._transports.begin)
         self._turns = TurnFactory(self._transports, self._endpoint, settings, self._loop)
-        self._keyed = KeyedHistories(limits.max_keys)
+        self._keyed = KeyedHistories(limits, self._transports.world.clock)
         self._fields: Fields | None = None  # those made last, for `_shared`
         self._lead: tuple[str, Item] | None = None  # the one made last, for `_leading`
         if settings.hooks.client_made is not None:
@@ -283,6 +287,8 @@ class Client:
         known = self._keyed.of(key) if key is not None else KeyedHistory()
         known.fields = known.fields.following(values) if known.fields is not None else self._shared(values)
         known.history = known.history.following(items)
+        if key is not None:
+            self._keyed.count(known)
         check_calls(known.history, known.fields)
         owner = known.owner if key is not None else None
         turn = self._turns.turn(known.fields, known.history, owner, deadlines=deadlines, policy=policy)

@@ -220,16 +220,19 @@ class SlowConsumer(TurnError):
 
     Attributes:
         buffered: the number of unread events.
+        buffered_bytes: their size.
     """
 
-    def __init__(self, buffered: int, *, output_seen: bool = False) -> None:
+    def __init__(self, buffered: int, *, buffered_bytes: int = 0, output_seen: bool = False) -> None:
         self.buffered = buffered
+        self.buffered_bytes = buffered_bytes
         super().__init__(str(self), sent=True, started=True, output_seen=output_seen)
 
     def __str__(self) -> str:
+        size = f" of {self.buffered_bytes:,} bytes" if self.buffered_bytes else ""
         return (
-            f"the stream's buffer is full ({self.buffered} unread events); "
-            "read faster, or raise max_buffered_events"
+            f"the stream's buffer is full ({self.buffered:,} unread events{size}); "
+            "read faster, or raise max_buffered_events and max_buffered_bytes"
         )
 
 

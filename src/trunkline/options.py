@@ -146,6 +146,10 @@ class PoolLimits:
             that the progress of a large request is seen (``TCP_NOTSENT_LOWAT``).
         max_keys: the number of keys of ``Client.stream`` whose histories are remembered. Beyond it, the
             least recently used key is forgotten, and its next turn is sent in full.
+        max_key_bytes: the size of all histories of keys, above which the least recently used keys are
+            forgotten.
+        key_idle_s: the time in seconds after which a key that is not used is forgotten, at the next turn of
+            any key.
     """
 
     max_connections: int = 1024
@@ -165,13 +169,15 @@ class PoolLimits:
     keepalive_probes: int = 2
     unsent_bytes: int = 16 * 1024
     max_keys: int = 4096
+    max_key_bytes: int = 2**28
+    key_idle_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        for name in ("max_connections", "max_draining", "max_keys"):
+        for name in ("max_connections", "max_draining", "max_keys", "max_key_bytes"):
             check_count(getattr(self, name), f"PoolLimits.{name}")
         check_count(self.max_in_flight, "PoolLimits.max_in_flight", most=MAX_IN_FLIGHT)
         check_count(self.max_lanes, "PoolLimits.max_lanes", most=MAX_NAMES)
-        for name in ("drain_s", "max_age_s", "age_jitter_s"):
+        for name in ("drain_s", "max_age_s", "age_jitter_s", "key_idle_s"):
             check_number(getattr(self, name), f"PoolLimits.{name}")
         check_number(self.upkeep_s, "PoolLimits.upkeep_s", above=0)
         check_number(self.ping_after_s, "PoolLimits.ping_after_s", above=0, finite=True)

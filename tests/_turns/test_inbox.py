@@ -24,13 +24,14 @@ ONCE = Policy(max_attempts=1)
 LONG = runs_briefly(60)
 
 
-def inbox_of(clock: FakeClock, max_events: int = 100, **deadlines: float | None) -> Inbox:
+def inbox_of(clock: FakeClock, max_events: int = 100, max_bytes: int = 2**24, **deadlines: Any) -> Inbox:
     """An inbox without a connection, at the start of its turn."""
     world = trunkline.World(clock=clock, call_later=clock.call_later)
     return Inbox(
         Deadlines(**deadlines),
         started_at=clock(),
         max_events=max_events,
+        max_bytes=max_bytes,
         wakeups=Wakeups(),
         world=world,
     )
@@ -428,6 +429,32 @@ async def test_more_unread_events_than_allowed_fail_the_attempt_and_leave_its_an
     assert (inbox.is_over, exchange.abandoned) == (True, 1)
 
 
+@pytest.mark.parametrize("shortcut", [True, False])
+@pytest.mark.parametrize("size", [10, 1000, 20_000])
+async def test_more_unread_bytes_than_allowed_fail_the_attempt(shortcut: bool, size: int) -> None:
+    inbox = inbox_of(FakeClock(), max_events=10_000_000, max_bytes=1_000_000)
+    number = 0
+    while not inbox.is_over:
+        (inbox.deliver_delta if shortcut else inbox.deliver)(text("x" * size, number))
+        number += 1
+    failure = inbox.reception.failure
+    assert failure is not None
+    error = failure.exception()
+    assert isinstance(error, trunkline.SlowConsumer)
+    assert error.buffered == number - 1
+    assert 1_000_000 < error.buffered_bytes <= 1_000_000 + 2**16 + size
+
+
+@pytest.mark.parametrize("shortcut", [True, False])
+async def test_an_event_that_is_larger_than_the_buffer_is_delivered(shortcut: bool) -> None:
+    inbox = inbox_of(FakeClock(), max_bytes=1000)
+    for number in range(3):
+        (inbox.deliver_delta if shortcut else inbox.deliver)(text("x" * 100_000, number))
+        assert len(inbox.take()) == 1
+        inbox.events.clear()
+    assert not inbox.is_over
+
+
 @pytest.mark.parametrize(
     ("events", "phase"),
     [
@@ -438,7 +465,7 @@ async def test_more_unread_events_than_allowed_fail_the_attempt_and_leave_its_an
 )
 async def test_a_phase_counts_from_the_latest_event(events: list[str], phase: str) -> None:
     clock = FakeClock()
-    limits: dict[str, float | None] = {"first_event": 50.0, "first_output": 50.0, "between_events": 50.0}
+    limits: dict[str, Any] = {"first_event": 50.0, "first_output": 50.0, "between_events": 50.0}
     inbox, exchange = inbox_of(clock, 100, **limits | {phase: 5.0}), Exchange()
     inbox.listen_to(exchange)
     for kind in events:

@@ -39,7 +39,15 @@ from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from .._protocol.refusals import CONNECTION_LIMIT
 from .._protocol.steers import ACKNOWLEDGED_WITHIN_S
-from ..errors import ConnectFailed, ConnectionLost, DeadlineExceeded, NetworkError, ProtocolViolation
+from ..errors import (
+    ConnectFailed,
+    ConnectFault,
+    ConnectionLost,
+    DeadlineExceeded,
+    NetworkError,
+    ProtocolViolation,
+)
+from .reasons import system_message
 from .receiver import Dialling
 from .world import Socket, World
 
@@ -207,7 +215,11 @@ class Connection:
             if isinstance(error, TimeoutError) and within_s is not None and limit.expired():
                 failure = self.refusal or Failure.deadline("connect", within_s)
             else:
-                failure = Failure.connect(f"connecting raised {type(error).__name__}", cause=error)
+                why = f"connecting raised {type(error).__name__}"
+                if isinstance(error, OSError):  # of this machine: no file descriptor is free, for example
+                    why = f"a connection cannot be opened: {system_message(error)}"
+                fault: ConnectFault = "unreachable" if isinstance(error, OSError) else "other"
+                failure = Failure.connect(why, fault=fault, cause=error)
         self._on_dialled(failure)
 
     async def ready(self, *, patient: bool = True) -> Failure | None:

@@ -89,6 +89,7 @@ class Failure:
         response: FAILED: the response resource, as plain JSON.
         raw: REFUSED, FAILED: the event, as received.
         buffered: SLOW_CONSUMER: the number of unread events.
+        buffered_bytes: SLOW_CONSUMER: their size.
     """
 
     kind: FailureKind
@@ -114,6 +115,7 @@ class Failure:
     response: dict[str, Any] | None = None
     raw: bytes = b""
     buffered: int = 0
+    buffered_bytes: int = 0
 
     @classmethod
     def lost(
@@ -259,7 +261,7 @@ class Failure:
             case FailureKind.DEADLINE:
                 return DeadlineExceeded(self.phase, self.waited_s, **progress)
             case FailureKind.SLOW_CONSUMER:
-                return SlowConsumer(self.buffered)
+                return SlowConsumer(self.buffered, buffered_bytes=self.buffered_bytes)
             case FailureKind.REFUSED:
                 return ResponseRefused(self.message, param=self.param, **self._service_facts())
             case FailureKind.FAILED:

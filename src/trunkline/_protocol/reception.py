@@ -345,6 +345,11 @@ class Reception:
     def _response_id(self) -> str:
         return self.response.id if self.response is not None else ""
 
+    @property
+    def held_back_bytes(self) -> int:
+        """The size of the events that are held back until the first output."""
+        return sum(len(event.raw) for event in self._held_back or ())
+
     def _hold_back(self, event: ServerEvent) -> None:
         self.phase = ReceptionPhase.BEGUN
         if self._held_back is None:

@@ -34,6 +34,12 @@ _WATCHED: Final = {
 }
 
 
+_LEAST_BYTES: Final = 8
+"""The size below which no event is: so many bytes bring at most one event."""
+_MEASURED_BYTES: Final = 2**16
+"""Unread events are measured at most once for so many bytes."""
+
+
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _WAITING: Final = ReceptionPhase.WAITING
 _OUTPUT: Final = EventKind.OUTPUT
@@ -48,6 +54,7 @@ class Inbox:
         deadlines: the limits of the turn.
         started_at: the start of the turn, on the clock of ``world``.
         max_events: the number of unread events above which the attempt fails.
+        max_bytes: the size of the unread events above which the attempt fails.
         wakeups: resumes readers after the socket was read.
         world: the clocks.
 
@@ -70,7 +77,10 @@ class Inbox:
         "_clock",
         "_cut_deltas",
         "_exchange",
+        "_look_at",
+        "_max_bytes",
         "_max_events",
+        "_measure_at",
         "_ordering",
         "_wall_clock",
         "_watch",
@@ -91,6 +101,7 @@ class Inbox:
         *,
         started_at: float,
         max_events: int,
+        max_bytes: int,
         wakeups: Wakeups,
         world: World,
     ) -> None:
@@ -102,6 +113,9 @@ class Inbox:
         self.received_bytes: int = 0
         self.on_text: Callable[[OutputTextDelta], None] | None = None
         self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._measure_at = max_bytes  # the value of `received_bytes` at which unread events are measured
+        self._look_at = min(max_bytes, max_events * _LEAST_BYTES)  # and that at which they are counted
         self._clock = world.clock
         self._wall_clock = world.wall_clock
         self._ordering = self.reception.ordering
@@ -143,7 +157,7 @@ class Inbox:
             else:
                 self.events.append(event)
                 wait.end()
-        elif len(self.events) < self._max_events:
+        elif self.received_bytes < self._look_at or self._has_room(1):
             self.events.append(event)
         else:
             self._overflow()
@@ -172,10 +186,14 @@ class Inbox:
                 epoch_s=self._wall_clock() if kind is _ERROR else 0.0,
                 may_go_on=exchange is not None and exchange.may_go_on,
             )
+        if (
+            self.received_bytes >= self._look_at
+            and not reception.phase.is_over
+            and not self._has_room(len(visible))
+        ):
+            self._overflow()
+            return
         if visible:
-            if len(self.events) + len(visible) > self._max_events:
-                self._overflow()
-                return
             self.events.extend(visible)
         if kind is _STEER:
             self._acknowledge()
@@ -263,9 +281,42 @@ class Inbox:
             steer.state is SteerState.OPEN for steer in reception.steers.all
         )
 
+    def _has_room(self, further: int) -> bool:
+        """Whether the unread events leave room for this many further ones. Sets when to look again.
+
+        What was read is not measured, because that would cost each delta. The unread events are measured when
+        so many bytes have arrived since that they may be too large.
+        """
+        events = len(self.events) + further
+        if events > self._max_events:
+            return False
+        if self.received_bytes >= self._measure_at:
+            unread_bytes = self._unread_bytes
+            if unread_bytes > self._max_bytes:
+                return False
+            self._measure_at = self.received_bytes + max(self._max_bytes - unread_bytes, _MEASURED_BYTES)
+        fit_bytes = (self._max_events - events) * _LEAST_BYTES
+        self._look_at = min(self._measure_at, self.received_bytes + fit_bytes)
+        return True
+
+    @property
+    def _unread_bytes(self) -> int:
+        """The size of the unread events, those that are held back included. The newest one is not counted."""
+        return sum(len(event.raw) for event in self.events) + self.reception.held_back_bytes
+
     def _overflow(self) -> None:
-        unread = len(self.events)
-        self.fail(Failure(kind=FailureKind.SLOW_CONSUMER, buffered=unread, sent=True, started=True))
+        if not self.events and self.reception.held_back_bytes:  # nothing could be read
+            problem = f"the server sent {self.received_bytes:,} bytes of a response and no output"
+            self.fail(Failure.violation(problem, sent=True, started=True))
+            return
+        failure = Failure(
+            kind=FailureKind.SLOW_CONSUMER,
+            buffered=len(self.events),
+            buffered_bytes=self._unread_bytes,
+            sent=True,
+            started=True,
+        )
+        self.fail(failure)
 
     def _on_phase(self) -> None:
         reception = self.reception

@@ -17,6 +17,7 @@ class TurnSettings:
         deadlines: the time limits.
         policy: the bounds of recovery.
         max_buffered_events: the number of unread events above which a stream fails.
+        max_buffered_bytes: the size of its unread events above which a stream fails.
         replay_actions: also repeat requests whose hosted tools act (``mcp``, for example).
         hooks: functions called when turns begin and end.
         log_content: log lines of the wire show whole frames.
@@ -25,6 +26,7 @@ class TurnSettings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     policy: Policy = field(default_factory=Policy)
     max_buffered_events: int = 65_536
+    max_buffered_bytes: int = 2**24
     replay_actions: bool = False
     hooks: Hooks = field(default_factory=Hooks)
     log_content: bool = False

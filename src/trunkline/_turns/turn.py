@@ -342,6 +342,7 @@ class Turn:
             settings.deadlines,
             started_at=self._started_at,
             max_events=settings.max_buffered_events,
+            max_bytes=settings.max_buffered_bytes,
             wakeups=transports.wakeups,
             world=transports.world,
         )
