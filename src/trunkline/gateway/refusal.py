@@ -15,6 +15,7 @@ class Refused(Exception):
 
     Attributes:
         status: the HTTP status.
+        message: the message of the error.
         code: the ``code`` of the error.
         param: the field or header that is meant.
         retry_after_s: the seconds after which another attempt makes sense.
@@ -29,11 +30,15 @@ class Refused(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(status, message)  # as in `__init__`, so that it can be pickled
+        self.message = message
         self.status = status
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def error(self) -> dict[str, object]:
