@@ -613,7 +613,7 @@ async def test_the_short_limit_applies_again_when_the_reasoning_has_ended() -> N
         ({"first_output": 20.0, "between_events": None}, "first_output"),
     ],
 )
-async def test_a_missing_limit_leaves_the_others(limits: dict[str, float | None], phase: str) -> None:
+async def test_a_missing_limit_leaves_the_others(limits: dict[str, Any], phase: str) -> None:
     clock = FakeClock()
     inbox = inbox_of(clock, 100, **limits, total=30.0)
     inbox.listen_to(Exchange())
