@@ -61,6 +61,7 @@ class Scripted:
 
     def __init__(self, *answers: Sequence[JSON]) -> None:
         self.answers = answers
+        self.headers: dict[str, str] = {}
         self.bodies: list[JSON] = []
         self.sockets = 0
         self.url = ""
@@ -71,7 +72,7 @@ class Scripted:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         events = self._next(await request.json())
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", **self.headers})
         await stream.prepare(request)
         for each in events:
             await stream.write(f"data: {json.dumps(each)}\n\n".encode())

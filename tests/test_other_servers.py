@@ -260,3 +260,58 @@ async def test_after_a_run_the_calls_that_are_open_remain(transport: str) -> Non
             {"type": "function_call_output", "call_id": each["call_id"], "output": "x"} for each in calls
         ]
         assert (await chat.run(outputs)).output_text == "Hello"
+
+
+# The reason of a failed response, where it stands
+
+
+REASON = {"type": "too_many_requests", "code": "rate_limit_exceeded", "message": "Too many of yours."}
+BARE = event("failed", response=response("failed", error=None))
+EXPLAINED: dict[str, list[JSON]] = {
+    "an error that follows": [BARE, {"type": "error", "error": REASON}],
+    "a flat error that follows": [BARE, {**REASON, "type": "error"}],
+    "an error after an unknown event": [BARE, event("heartbeat"), {"type": "error", "error": REASON}],
+    "a second failure": [BARE, event("failed", response=response("failed", error=REASON))],
+    "beside the response": [event("failed", response=response("failed", error=None), error=REASON)],
+    "details of the status": [
+        event("failed", response=response("failed", status_details={"type": "failed", "error": REASON}))
+    ],
+}
+
+
+@pytest.mark.parametrize("events", EXPLAINED.values(), ids=EXPLAINED)
+@pytest.mark.parametrize("before", [[created()], [created(), delta("Hel")]], ids=["at once", "after text"])
+async def test_the_reason_of_a_failed_response_is_found(
+    transport: str, before: list[JSON], events: list[JSON]
+) -> None:
+    async with talking(transport, [*before, *events], answer("Hello")) as (client, server):
+        chat = client.conversation(model="m")
+        with pytest.raises(trunkline.ResponseFailed) as failed:
+            await chat.run("hi")
+        assert (failed.value.code, failed.value.is_transient) == ("rate_limit_exceeded", True)
+        assert "Too many of yours." in str(failed.value)
+        assert (await chat.run("again")).output_text == "Hello"
+        assert server.sockets == (transport == "websocket")
+
+
+async def test_a_response_that_fails_without_a_reason_fails_when_none_follows(transport: str) -> None:
+    async with talking(transport, [created(), BARE], answer("Hello")) as (client, server):
+        chat = client.conversation(model="m")
+        with pytest.raises(trunkline.ResponseFailed, match="gave no reason"):
+            await chat.run("hi")
+        assert (await chat.run("again")).output_text == "Hello"
+        assert server.sockets == (transport == "websocket")
+
+
+@pytest.mark.parametrize("ends", ["failed", "error"])
+async def test_the_head_of_a_stream_names_the_wait(transport: str, ends: str) -> None:
+    end = (
+        {"type": "error", "error": REASON}
+        if ends == "error"
+        else event("failed", response=response("failed", error=REASON))
+    )
+    async with talking(transport, [created(), end]) as (client, server):
+        server.headers = {"Retry-After": "7"}
+        with pytest.raises(trunkline.ServiceError) as failed:
+            await client.conversation(model="m").run("hi")
+        assert failed.value.retry_after_s == (7.0 if transport == "http" else None)

@@ -19,6 +19,8 @@ def event(kind: str, lane: str | None = None, **fields: Any) -> ReceivedEvent:
 
 
 def life(kind: str, lane: Lane, response_id: str, **more: Any) -> ReceivedEvent:
+    if kind == FAILED:
+        more.setdefault("error", {"code": "c"})
     return event(kind, lane.name, response={"id": response_id, **more})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trunkline._protocol.document import document_frame
+from trunkline._protocol.document import document_frame, with_head
 
 
 def event_of(content: bytes | dict[str, Any], status: int = 200) -> dict[str, Any]:
@@ -79,3 +79,26 @@ def test_the_words_of_a_text_are_the_message(status: int) -> None:
     message = event_of(b"upstream\n died " + b"x" * 100_000, status)["error"]["message"]
     assert message.startswith("upstream died x")
     assert len(message) <= 300
+
+
+HEAD = {"retry-after": "7", "x-request-id": "r", "content-type": "text/event-stream"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "headers"),
+    [
+        ({"type": "error"}, {"retry-after": "7", "x-request-id": "r"}),
+        ({"type": "error", "headers": {"a": "b"}}, {"a": "b", "retry-after": "7", "x-request-id": "r"}),
+        ({"type": "error", "error": {"retry_after": 2}}, {"x-request-id": "r"}),
+        ({"type": "x", "response": {"error": {"headers": {"retry-after-ms": "2"}}}}, {"x-request-id": "r"}),
+    ],
+)
+def test_an_error_of_a_stream_has_the_facts_of_its_head(frame: dict[str, Any], headers: Any) -> None:
+    event = json.loads(with_head(json.dumps(frame).encode(), HEAD))
+    assert event == {**frame, "headers": headers}
+
+
+@pytest.mark.parametrize("frame", [b"[]", b"{", b'{"type":"error"}'])
+def test_a_head_without_facts_changes_nothing(frame: bytes) -> None:
+    assert with_head(frame, {"content-type": "text/event-stream"}) == frame
+    assert frame[:1] == b"{" or with_head(frame, HEAD) == frame

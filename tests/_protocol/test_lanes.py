@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline._protocol.lane import Lane
+from trunkline._protocol.lane import Lane, Run
 from trunkline._protocol.lanes import MAX_IN_FLIGHT, MAX_NAMES, Lanes
 
 from .lane_events import (
@@ -407,3 +407,49 @@ def test_nothing_is_routed_to_a_run_after_the_connection_has_closed() -> None:
     lanes.close()
     for one in (created(lane, "r"), delta(lane), completed(lane, "r"), error(lane), error(None)):
         assert lanes.route(one) is None
+
+
+# A failed response without a reason
+
+
+def unexplained(lanes: Lanes) -> Run:
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r"))
+    assert lanes.route(life(FAILED, lane, "r", error=None)) is run
+    return run
+
+
+def test_an_error_after_a_failed_response_without_a_reason_belongs_to_its_run() -> None:
+    lanes = named()
+    run = unexplained(lanes)
+    assert (run.is_over, run.lane.is_idle) == (False, False)
+    assert lanes.route(delta(run.lane)) is None
+    assert lanes.route(error(run.lane)) is run
+    assert (run.is_over, run.lane.is_idle, lanes.in_flight) == (True, True, 0)
+
+
+def test_a_second_failure_ends_the_run() -> None:
+    for second in ({"error": None}, {}):
+        lanes = named()
+        run = unexplained(lanes)
+        assert lanes.route(life(FAILED, run.lane, "r", **second)) is run
+        assert run.is_over
+
+
+def test_a_run_that_waits_for_a_reason_ends_when_its_caller_leaves() -> None:
+    lanes = named()
+    run = unexplained(lanes)
+    lanes.abandon(run, 1.0)
+    assert (run.is_over, lanes.in_flight, lanes.draining) == (True, 0, 0)
+    assert lanes.route(error(run.lane)) is None
+
+
+def test_an_abandoned_run_does_not_wait_for_a_reason() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r"))
+    lanes.abandon(run, 1.0)
+    lanes.route(life(FAILED, lane, "r", error=None))
+    assert (run.is_over, lanes.draining) == (True, 0)

@@ -331,3 +331,29 @@ def test_the_final_response_tells_what_its_beginning_told_of_the_store(
     reception, _ = received(life("created", store=begun), text("a"), life("completed", store=final))
     assert reception.final is not None
     assert reception.final.response.store is stored
+
+
+# A failed response without a reason
+
+
+def test_a_failed_response_without_a_reason_waits_for_it() -> None:
+    reception, visible = received(life("created"), text("a"), life("failed"), text("b"))
+    assert (reception.phase, reception.failure) == (ReceptionPhase.UNEXPLAINED, None)
+    assert "b" not in visible
+    assert not reception.is_speaking
+    received(event("error", error={"code": "c", "message": "too hot"}), into=reception)
+    assert reception.failure is not None
+    assert (reception.failure.kind, reception.failure.code) == (FailureKind.FAILED, "c")
+    assert not reception.is_unexplained
+
+
+def test_without_a_reason_the_failure_of_the_response_is_kept() -> None:
+    for end in (
+        lambda each: each.fail(Failure.lost("gone")),
+        lambda each: received(life("failed"), into=each),
+    ):
+        reception, _ = received(life("created"), life("failed"))
+        end(reception)
+        assert reception.failure is not None
+        assert reception.failure.kind is FailureKind.FAILED
+        assert "gave no reason" in reception.failure.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import ErrorEvent, ResponseFailedEvent
 from trunkline._protocol.failure import FailureKind
-from trunkline._protocol.refusals import concerns_item, failed_response, refusal
+from trunkline._protocol.refusals import concerns_item, explained, failed_response, is_unexplained, refusal
 from trunkline.errors import ServiceError
 
 
@@ -122,7 +123,7 @@ def test_a_context_that_is_too_long_is_named_and_has_a_remedy(body: dict[str, An
     exception = refusal(error(**body), started=False, now=0.0).exception()
     assert isinstance(exception, ServiceError)
     assert exception.is_context_too_long
-    assert str(exception).endswith("shorten the history with Conversation.replace(), or compact it")
+    assert str(exception).endswith("shorten the history with Conversation.compact() or replace()")
 
 
 def test_other_errors_are_not_about_the_length_of_the_context() -> None:
@@ -148,3 +149,29 @@ def test_a_refusal_that_concerns_an_item_is_told_by_its_words(
 ) -> None:
     failure = refusal(error(status=status, error={"message": message}), started=False, now=0.0)
     assert concerns_item(failure) is concerns
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_bare"),
+    [
+        ({}, True),
+        ({"error": {"code": None, "message": ""}}, True),
+        ({"error": "overheated"}, False),
+        ({"error": {"type": "server_error"}}, False),
+        ({"error": {"status": 503}}, False),
+        ({"error": None, "last_error": {"code": "c"}}, False),
+    ],
+)
+def test_a_failed_response_without_any_fact_is_unexplained(fields: dict[str, Any], is_bare: bool) -> None:
+    assert is_unexplained(failed(**fields)) is is_bare
+
+
+def test_a_reason_that_follows_completes_the_failure() -> None:
+    bare = failed_response(failed(status="failed"))
+    reason = refusal(error(status=429, error={"code": "c", "message": "a: b"}), started=True, now=0.0)
+    failure = explained(replace(bare, retry_after_s=3.0, should_retry=True), reason)
+    assert (failure.kind, failure.message) == (FailureKind.FAILED, "the response failed: a: b")
+    assert (failure.code, failure.status, failure.response_id) == ("c", 429, "r1")
+    assert (failure.retry_after_s, failure.should_retry) == (3.0, True)
+    later = explained(bare, replace(reason, retry_after_s=5.0, should_retry=False))
+    assert (later.retry_after_s, later.should_retry) == (5.0, False)

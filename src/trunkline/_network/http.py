@@ -23,6 +23,8 @@ from .._decisions.baselines import Plan
 from .._decisions.request import Request
 from .._observe.wirelog import LoggedSink, WireLog, wire_log
 from .._protocol.decoding import decode
+from .._protocol.document import with_head
+from .._protocol.events import EventKind
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import http_body
 from .._protocol.items import TurnInput
@@ -345,6 +347,7 @@ class HttpState(Enum):
 
 # Bound once: looking a member of an enumeration up costs more than the rest of a comparison.
 _POSTED: Final = HttpState.POSTED
+_ERRORS: Final = frozenset({EventKind.ERROR, EventKind.FAILED})
 _STARTED: Final = HttpState.STARTED
 
 
@@ -382,6 +385,7 @@ class HttpExchange:
         self._sink = LoggedSink(sink, log) if log is not None else sink
         self._log = log
         self._task: asyncio.Task[None] | None = None
+        self._head: Mapping[str, str] = {}
         self._state = HttpState.UNSENT
 
     def send(self, *, looks_up: bool) -> Sent | Failure:
@@ -423,6 +427,7 @@ class HttpExchange:
         """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
             response = await self._transport.post(body, self._on_departure, patient=self._patient)
+            self._head = response.headers
             try:
                 await read_events(response, self._deliver, self._sink.on_keep_alive)
             finally:
@@ -448,6 +453,8 @@ class HttpExchange:
         if event.is_delta and self._state is _STARTED:
             sink.deliver_delta(event)
         else:
+            if event.kind in _ERRORS:
+                event = decode(with_head(frame, self._head))
             sink.deliver(event)
         is_over = sink.is_over
         state = self._state

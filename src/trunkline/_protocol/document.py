@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .error_fields import read_error
+from .error_fields import OF_ERRORS, WAITS, read_error
 from .json import decode, encode
 
 _OK: Final = 200
@@ -45,6 +45,27 @@ def document_frame(content: bytes, status: int, headers: Mapping[str, str]) -> b
     if not is_ok:
         event["status"] = status
     return encode(event)
+
+
+def with_head(frame: bytes, headers: Mapping[str, str]) -> bytes:
+    """The error of a stream, with what the head of its HTTP answer says of it.
+
+    Some servers name the wait in the head, before they know that the response fails. What the error itself
+    says comes first.
+
+    Args:
+        frame: an ``error`` event or a failed response.
+        headers: the header fields of the answer, with lower-case names.
+    """
+    value = _json(frame)
+    found = value.get("headers") if isinstance(value, dict) else None
+    response = value.get("response") if isinstance(value, dict) else None
+    own = {**read_error(response).headers, **read_error(value).headers}
+    names = OF_ERRORS if own.keys().isdisjoint(WAITS) else OF_ERRORS - WAITS
+    more = {name: headers[name] for name in sorted(names) if name in headers and name not in own}
+    if not more or not isinstance(value, dict):
+        return frame
+    return encode({**value, "headers": {**(found if isinstance(found, dict) else {}), **more}})
 
 
 def _is_response(value: dict[str, Any]) -> bool:
@@ -89,4 +110,4 @@ def _json(content: bytes) -> Any:
         return None
 
 
-__all__ = ["MAX_WORDS", "document_frame"]
+__all__ = ["MAX_WORDS", "document_frame", "with_head"]

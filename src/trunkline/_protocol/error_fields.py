@@ -31,6 +31,10 @@ _SECONDS: Final = ("retry_after", "retry-after", "retryAfter", "retry_after_seco
 _MILLISECONDS: Final = ("retry_after_ms", "retry-after-ms", "retryAfterMs")
 _HEADERS_IN_MS: Final = ("retry-after-ms", "x-ms-retry-after-ms")
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id")
+WAITS: Final = frozenset({"retry-after", *_HEADERS_IN_MS})
+"""Header fields with a wait."""
+OF_ERRORS: Final = frozenset({*WAITS, "x-should-retry", *_REQUEST_ID_HEADERS})
+"""Header fields that say something of an error."""
 _MAX_DEPTH: Final = 4
 
 

@@ -51,6 +51,9 @@ class RunState(IntEnum):
     AWAITING = auto()
     """Its response has ended, and a steer may bring a successor."""
 
+    UNEXPLAINED = auto()
+    """Its response has failed without a reason, which an error may bring."""
+
     ENDED = auto()
     """Its request was answered, refused or lost."""
 

@@ -18,6 +18,9 @@ The states of a `Run` and its transitions::
         ▼                  ▼                  is open ▼   │
     WITHDRAWN            ENDED ◀──no steer is open── AWAITING
 
+A response that fails without a reason moves its run from STARTED to UNEXPLAINED. An error that follows,
+another terminal event, or `abandon` ends the run.
+
 `_EVENTS` is the table of what an event does in each state. A lane without a run in flight is in the state
 `None`. A response that no request of ours began (`Lane.stray`) comes before the run that waits behind it.
 
@@ -39,12 +42,13 @@ from .events import (
     ReceivedEvent,
     ResponseCompleted,
     ResponseEvent,
+    ResponseFailedEvent,
     SteerAccepted,
     SteerEvent,
     SteerFailed,
 )
 from .lane import Lane, Run, RunState
-from .refusals import LIMITS, refusal
+from .refusals import LIMITS, is_unexplained, refusal
 from .sink import Sink
 from .steers import NOT_ACKNOWLEDGED, steer_failed
 
@@ -110,6 +114,10 @@ _EVENTS: Final[Mapping[RunState | None, Mapping[EventKind, Move]]] = {
         EventKind.STEER: Move.STEER,
         EventKind.ERROR: Move.FAIL,
     },
+    RunState.UNEXPLAINED: {
+        EventKind.FAILED: Move.FINISH,
+        EventKind.ERROR: Move.FAIL,
+    },
     RunState.AWAITING: {
         **dict.fromkeys(_RESPONSE_BEGINS, Move.SUCCEED),
         EventKind.STEER: Move.STEER,
@@ -120,6 +128,7 @@ _EVENTS: Final[Mapping[RunState | None, Mapping[EventKind, Move]]] = {
 
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
+_FAILED: Final = EventKind.FAILED
 _IN_PROGRESS: Final = EventKind.IN_PROGRESS
 _STARTED: Final = RunState.STARTED
 _BEGIN: Final = Move.BEGIN
@@ -222,6 +231,9 @@ class Lanes:
     def abandon(self, run: Run, now: float) -> None:
         """The caller left. A run that was sent drains, another one ends."""
         if run.is_over or run.sink is None:
+            return
+        if run.state is RunState.UNEXPLAINED:
+            self._end(run)
             return
         run.sink = None
         run.left_at = now
@@ -374,7 +386,11 @@ class Lanes:
     def _finish(self, run: Run, event: ResponseEvent) -> None:
         """The response has ended; the run with it, unless a steer may bring a successor."""
         lane = run.lane
-        if run.steers:
+        if event.kind is _FAILED and self._may_be_explained(run, event):
+            run.state = RunState.UNEXPLAINED
+            self.delta_sinks.pop(lane.name, None)
+            self._release_fork(run)
+        elif run.steers:
             run.state = RunState.AWAITING
             run.earlier = (*run.earlier, event.response.id)
             lane.last_ended = event.response.id
@@ -388,6 +404,20 @@ class Lanes:
         if isinstance(event, ResponseCompleted) and run.sink is not None and not is_evicted:
             lane.latest = event.response.id or None
             lane.latest_is_stored = event.response.store is True
+
+    def _may_be_explained(self, run: Run, event: ResponseEvent) -> bool:
+        """Whether the reason of a failed response may follow in an error, which then belongs to the run.
+
+        Its lane takes no other run meanwhile. `abandon` ends the wait.
+        """
+        return (
+            isinstance(event, ResponseFailedEvent)
+            and run.state is _STARTED
+            and run.sink is not None
+            and not run.steers
+            and len(run.lane.runs) == 1
+            and is_unexplained(event)
+        )
 
     def _on_steer(self, run: Run, event: SteerEvent) -> Run | None:
         """The outcome of a steer. Once none is open, a run whose response has ended ends."""

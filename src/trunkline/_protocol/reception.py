@@ -12,6 +12,7 @@ Pure: events and times go in, visible events come out. It orders the events, hol
     WAITING  no event has arrived.
     BEGUN    only events without output have arrived; they are held back.
     OUTPUT   a part of the answer is visible; a replay would repeat it.
+    UNEXPLAINED  the response has failed without a reason, which may follow in an ``error`` event.
     ENDED    `final` is the terminal event.
     FAILED   `failure` tells why.
 
@@ -53,7 +54,7 @@ from .items import Item, TurnInput
 from .json import decode, encode
 from .open_items import OpenItems, without_item
 from .ordering import Ordering
-from .refusals import failed_response, refusal
+from .refusals import explained, failed_response, is_unexplained, refusal
 from .response import Response
 from .steers import NO_STEERS, Steer, Steers
 from .whole_text import WholeTexts, told
@@ -68,6 +69,7 @@ class ReceptionPhase(IntEnum):
     WAITING = auto()
     BEGUN = auto()
     OUTPUT = auto()
+    UNEXPLAINED = auto()
     ENDED = auto()
     FAILED = auto()
 
@@ -80,6 +82,7 @@ class ReceptionPhase(IntEnum):
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
 _FAILED: Final = EventKind.FAILED
+_REASONS: Final = frozenset({EventKind.FAILED, EventKind.ERROR})
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
 _MAY_HOLD_TEXT: Final = frozenset({OutputTextDone, OutputItemDone, UnknownOutputEvent})
@@ -112,6 +115,7 @@ class Reception:
         "_ended",
         "_held_back",
         "_unannounced",
+        "_unexplained",
         "_whole_texts",
         "expected_parent",
         "failure",
@@ -151,6 +155,7 @@ class Reception:
         self._whole_texts: WholeTexts | None = None
         self._calls: Calls | None = None
         self._unannounced: Sequence[OutputItemDone] = ()
+        self._unexplained: Failure | None = None
         # The response has ended, and a steer may bring a successor.
         self._ended: ResponseCompleted | ResponseIncomplete | None = None
 
@@ -186,7 +191,8 @@ class Reception:
         """End without a response. Does nothing after the end."""
         if not self.phase.is_over:
             self.phase = ReceptionPhase.FAILED
-            self.failure = failure
+            unexplained = self._unexplained
+            self.failure = failure if unexplained is None or failure.is_of_service else unexplained
             self.is_speaking = False
             self._held_back = None
 
@@ -202,6 +208,8 @@ class Reception:
         for each in in_order:
             if self.final is not None or self.failure is not None:
                 break
+            if self._unexplained is not None and each.kind not in _REASONS:
+                continue
             visible += self._take(each, now, epoch_s)
             if self._ended is not None and not may_go_on:
                 visible += self._conclude(self._ended, now)
@@ -222,11 +230,18 @@ class Reception:
         if isinstance(event, SteerEvent):
             self.steers.resolve(event)
         elif isinstance(event, ErrorEvent):
-            self.fail(refusal(event, started=self.has_started, now=epoch_s))
+            failure = refusal(event, started=self.has_started, now=epoch_s)
+            self.fail(explained(self._unexplained, failure) if self._unexplained is not None else failure)
             return []
         elif isinstance(event, ResponseFailedEvent):
             self.response = event.response
-            self.fail(failed_response(event, now=epoch_s))
+            failure = failed_response(event, now=epoch_s)
+            if self._unexplained is None and is_unexplained(event):
+                self._unexplained = failure
+                self.phase = ReceptionPhase.UNEXPLAINED
+                self.is_speaking = False
+            else:
+                self.fail(failure)
             return []
         elif isinstance(event, InvalidEvent):
             problem = f"received an invalid {event.wire_type} event: {event.problem}"
@@ -335,6 +350,11 @@ class Reception:
         if self._calls is None:
             self._calls = Calls()
         return self._calls
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether the response failed without a reason, and none followed."""
+        return self.failure is not None and self.failure is self._unexplained
 
     @property
     def has_own_call_ids(self) -> bool:

@@ -7,6 +7,7 @@ meaning. Whether an error is transient is a fact of the exception, see `ServiceE
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from ..errors import QUOTA_CODES
@@ -20,6 +21,8 @@ LIMITS: Final = frozenset({CONNECTION_LIMIT, "websocket_stream_limit_reached"})
 PARENT_LOST: Final = frozenset({"previous_response_not_found", "codex_previous_response_stale"})
 """The server does not have the ``previous_response_id`` of the request."""
 
+_REASONS: Final = ("error", "last_error", "status_details")
+"""Names of the object with the reason of a failed response."""
 _PARENT_PARAMS: Final = frozenset({"previous_response_id", "response_id"})
 _PARENT_WORDS: Final = re.compile(
     r"previous[_ -]?response|response not found|response with id", re.IGNORECASE
@@ -84,13 +87,11 @@ def failed_response(event: ResponseFailedEvent, *, now: float = 0.0) -> Failure:
         event: the event.
         now: as for `refusal`.
     """
-    source = event.json()
-    response = source["response"]
-    fields = read_error({"headers": source.get("headers"), "error": response.get("error")})
+    fields = _fields_of(event)
     return Failure(
         kind=FailureKind.FAILED,
         message=f"the response failed: {_reason(fields) or 'the service gave no reason'}",
-        response=response,
+        response=event.json()["response"],
         code=fields.code,
         status=fields.status,
         error_type=fields.error_type,
@@ -101,6 +102,39 @@ def failed_response(event: ResponseFailedEvent, *, now: float = 0.0) -> Failure:
         sent=True,
         started=True,
     )
+
+
+def is_unexplained(event: ResponseFailedEvent) -> bool:
+    """Whether a failed response has no reason. Some servers send it in an ``error`` event that follows."""
+    fields = _fields_of(event)
+    return _reason(fields) is None and fields.error_type is None and fields.status is None
+
+
+def explained(failure: Failure, reason: Failure) -> Failure:
+    """The failure of a response that failed without a reason, with the reason that followed."""
+    words = reason.message.partition(": ")[2]
+    return replace(
+        failure,
+        message=f"the response failed: {words}",
+        code=reason.code,
+        status=reason.status,
+        error_type=reason.error_type,
+        retry_after_s=failure.retry_after_s if reason.retry_after_s is None else reason.retry_after_s,
+        should_retry=failure.should_retry if reason.should_retry is None else reason.should_retry,
+        raw=reason.raw,
+    )
+
+
+def _fields_of(event: ResponseFailedEvent) -> ErrorFields:
+    """The reason of a failed response, from the first place that has one; headers stand beside it."""
+    source = event.json()
+    response = source["response"]
+    headers, without = source.get("headers"), read_error({"headers": source.get("headers")})
+    for found in (*map(response.get, _REASONS), *map(source.get, _REASONS)):
+        fields = read_error({"headers": headers, "error": found})
+        if _reason(fields) is not None or fields.error_type is not None or fields.status is not None:
+            return fields
+    return without
 
 
 def _reason(fields: ErrorFields) -> str | None:

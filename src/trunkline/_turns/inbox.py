@@ -27,6 +27,8 @@ _FOUND_HERE: Final = frozenset(
 )
 """Failures that end only the wait for the answer: the service still works on it, so its lane drains."""
 
+REASON_WITHIN_S: Final = 0.5
+"""The time in which the reason of a response that failed without one may follow."""
 _WATCHED: Final = {
     ReceptionPhase.WAITING: Phase.FIRST_EVENT,
     ReceptionPhase.BEGUN: Phase.FIRST_OUTPUT,
@@ -244,6 +246,10 @@ class Inbox:
         started = self.reception.has_started
         self.fail(Failure.deadline(due.phase, due.waited_s, sent=True, started=started))
 
+    def on_silence(self) -> None:
+        """The reason of a failed response does not follow."""
+        self.fail(Failure.lost("the service gave no reason", sent=True, started=True))
+
     # The turn.
 
     def take(self) -> deque[ServerEvent]:
@@ -320,6 +326,9 @@ class Inbox:
 
     def _on_phase(self) -> None:
         reception = self.reception
+        if reception.phase is ReceptionPhase.UNEXPLAINED:
+            self._watch.give_up_after(REASON_WITHIN_S)
+            return
         if not reception.phase.is_over:
             self._watch.enter(_WATCHED[reception.phase])
             return
@@ -332,7 +341,7 @@ class Inbox:
         self._lose_steers(failure.exception(output_seen=self.was_read))
         if not self.was_read:
             self.events.clear()  # the request may be sent again
-        if failure.kind in _FOUND_HERE:
+        if failure.kind in _FOUND_HERE or reception.is_unexplained:
             self.leave()
         self._exchange = None
 

@@ -37,6 +37,9 @@ class Watched(Protocol):
     def on_due(self, due: Due) -> None:
         """A deadline has passed. Called once."""
 
+    def on_silence(self) -> None:
+        """The delay of `Watch.give_up_after` has passed."""
+
 
 class Watch:
     """Calls back when nothing arrived in time.
@@ -70,6 +73,17 @@ class Watch:
                 return
             self._timer.cancel()
         self._look()
+
+    def give_up_after(self, delay_s: float) -> None:
+        """Call back after this delay, whatever arrives until then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._world.call_later(delay_s, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self._attempt is not None:
+            self._attempt.on_silence()
 
     def end(self) -> None:
         """Call back no more. The attempt is forgotten, so that the two are freed without the collector."""
