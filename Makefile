@@ -9,12 +9,15 @@ LIVEKIT_READY := $(LIVEKIT)/.ready
 PLUGIN := livekit-plugins-trunkline
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
+OLDEST := .venv-oldest
+OLDEST_READY := $(OLDEST)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
 # Tests with a target of their own.
-OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers
+OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels
 
-.PHONY: demo test lint types docs unit coverage livekit test-system fleet test-peers test-servers soak soak-emulator bench bench-guard changelog clean
+.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels
+.PHONY: soak soak-emulator bench bench-guard changelog dist release-check clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -37,6 +40,10 @@ docs: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 $(OTHERS)
+
+# The same tests on the lower bounds of the dependencies.
+unit-oldest: $(OLDEST_READY)
+	$(OLDEST)/bin/pytest -n 2 $(OTHERS) --ignore tests/test_typing.py --ignore tests/test_site.py
 
 # The same tests under branch coverage, which must stay above its bounds: tests/coverage_gate.py
 coverage: $(READY)
@@ -65,6 +72,10 @@ bench:
 bench-guard:
 	$(PYTHON) bench/guard.py $(BENCH)
 
+# Both distributions, built and installed in clean environments, on the oldest allowed dependencies too.
+test-wheels: $(READY)
+	$(BIN)/pytest -n 2 tests/wheels
+
 # The clients of others against the emulator: many dependencies, so not part of `make test`.
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
@@ -85,12 +96,30 @@ soak-emulator: $(READY)
 changelog: $(READY)
 	$(BIN)/towncrier build --draft --version next
 
+# Sdists and wheels of both distributions.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist $(PLUGIN)
+
+# Whether a tag can be released: make release-check TAG=v0.2.0
+release-check:
+	$(PYTHON) .ci/release_check.py $(TAG)
+
 $(READY): pyproject.toml
 	@echo "Installing trunkline and its tools into $(VENV), once: about half a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev
 	@touch $(READY)
+
+$(OLDEST_READY): pyproject.toml
+	@echo "Installing the oldest allowed dependencies into $(OLDEST), once: about half a minute."
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PYTHON) .ci/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev --constraint $(OLDEST)/oldest.txt
+	@touch $(OLDEST_READY)
 
 $(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
 	@echo "Installing the plugin and LiveKit Agents into $(LIVEKIT), once: about a minute."
@@ -120,4 +149,4 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 	@touch $(SERVERS_READY)
 
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(OLDEST) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist

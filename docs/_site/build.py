@@ -20,11 +20,19 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 OWN = DOCS / "_site"
 TARGET = ROOT / "build" / "docs"
-OTHER_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+OTHER_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "reporting-vulnerabilities.md",
+}
 """Pages of the site by the file of the repository that has the same content."""
 MORE = "More"
+MODULES = ("", "emulator", "errors", "events", "gateway", "openai", "otel", "tools")
+"""The public modules of trunkline; "" is the package's own."""
 
-_LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(?P<text>\[[^\[\]]*)\]\((?!\w+:)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,6 +48,8 @@ def build(target: Path) -> Path:
     shutil.copy(OWN / "extra.css", pages)
     for name, (folder, text) in _made().items():
         (pages / name).write_text(_led(text, folder, name))
+    if names := _unnamed():
+        (pages / "reference" / "more.md").write_text(f"# More names\n\n{names}")
     for page in DOCS.rglob("*.md"):
         name = page.relative_to(DOCS).as_posix()
         (pages / name).write_text(
@@ -62,19 +72,35 @@ def _more(config: str, pages: Path) -> str:
     return "".join([f"  - {MORE}:\n", *(f"      - {name}\n" for name in missing)]) if missing else ""
 
 
+def _unnamed() -> str:
+    """Directives for the public names that no page of the reference has."""
+    pages = "\n".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    named = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)}
+    missing: dict[str, str] = {}
+    for module in MODULES:
+        path = ROOT / "src" / "trunkline" / module
+        tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                for name in ast.literal_eval(node.value):
+                    if name not in named and not name.startswith("__"):
+                        missing.setdefault(name, ".".join(filter(None, ["trunkline", module, name])))
+    return "\n".join(f"::: {name}\n" for name in missing.values())
+
+
 def _led(markdown: str, folder: str, page: str) -> str:
     """A page whose links to files outside docs/ lead to their places on the site."""
 
     def lead(found: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(folder, found[1]))
+        target = posixpath.normpath(posixpath.join(folder, found["path"]))
         place = _place(target)
         if place is None:
-            sys.exit(
-                f"{posixpath.join(folder, posixpath.basename(page))}: {found[1]} has no place on the site"
-            )
+            if not (ROOT / target).exists():
+                sys.exit(f"{posixpath.join(folder, posixpath.basename(page))}: {target} does not exist")
+            return found["text"].removeprefix("[")  # only in the repository
         up = posixpath.relpath(place.partition("#")[0], posixpath.dirname(page) or ".")
-        anchor = found[2] or "".join(place.partition("#")[1:])
-        return f"]({up}{anchor})"
+        anchor = found["anchor"] or "".join(place.partition("#")[1:])
+        return f"{found['text']}]({up}{anchor})"
 
     parts, end = [], 0
     for fence in _FENCE.finditer(markdown):
@@ -99,6 +125,8 @@ def _made() -> dict[str, tuple[str, str]]:
         "changelog.md": ("", _changelog()),
         "contributing.md": ("", (ROOT / "CONTRIBUTING.md").read_text()),
         "examples.md": ("docs", "\n".join(_examples())),
+        "code-of-conduct.md": ("", (ROOT / "CODE_OF_CONDUCT.md").read_text()),
+        "reporting-vulnerabilities.md": ("", (ROOT / "SECURITY.md").read_text()),
     }
 
 

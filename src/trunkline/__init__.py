@@ -95,7 +95,7 @@ from .run import ConversationRun
 from .stream import EventHook, ResponseStream
 from .tools import FunctionTool, OnToolError, Tool, ToolFailure, tool
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ApiKey",
