@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import openai
 import pytest
+import uvicorn
 
 import trunkline
 from trunkline.emulator import Emulator, assert_context
@@ -241,3 +245,72 @@ async def test_our_client_speaks_lanes_to_the_gateway(emulator: Emulator) -> Non
 async def _say(chat: trunkline.Conversation, number: int) -> trunkline.Response:
     async with chat.send(f"turn {number}") as stream:
         return await stream.finish()
+
+
+MCP = {"type": "mcp", "server_label": "shop", "server_url": "https://shop.example/mcp"}
+
+
+async def test_a_request_that_may_act_has_its_head_before_it_is_sent(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event=1)
+    async with running(emulator) as gateway, httpx2.AsyncClient() as http:
+        headers = {"authorization": f"Bearer {gateway.api_key}"}
+        body = {"model": "echo", "input": "hi", "stream": True, "tools": [MCP]}
+        async with http.stream("POST", f"{gateway.base_url}/responses", headers=headers, json=body) as answer:
+            assert answer.status_code == 200  # while nothing has come from the service
+            gate.open()
+            text = "".join([chunk async for chunk in answer.aiter_text()])
+        assert text.endswith("\n\n")
+        assert "event: response.completed" in text
+
+
+async def test_the_refusal_of_a_request_that_may_act_is_an_event(emulator: Emulator) -> None:
+    async with running(emulator) as gateway, httpx2.AsyncClient() as http:
+        headers = {"authorization": f"Bearer {gateway.api_key}"}
+        body = {"model": "echo", "input": "hi", "stream": True, "tools": [MCP], "temperature": 9}
+        answer = await http.post(f"{gateway.base_url}/responses", headers=headers, json=body)
+        assert answer.status_code == 200
+        assert answer.text.startswith("event: error\ndata: ")
+        assert "temperature" in answer.text
+
+
+async def test_another_configuration_revokes_keys_and_keeps_the_rest(emulator: Emulator) -> None:
+    async with (
+        with_tenants(emulator) as gateway,
+        gateway.openai(KEYS["voice"]) as voice,
+        gateway.openai(KEYS["batch"]) as batch,
+        gateway.client(KEYS["batch"]) as revoked,
+    ):
+        first = await voice.responses.create(model="echo", input="one")
+        await batch.responses.create(model="echo", input="one")
+        async with revoked.conversation(model="echo").send("one") as stream:
+            await stream.finish()
+        before = gateway.gateway.configuration
+        tenants = {name: tenant for name, tenant in before.tenants.items() if name == "voice"}
+        await gateway.gateway.reconfigure(msgspec.structs.replace(before, tenants=tenants))
+
+        await until(lambda: revoked.state().sockets == 0, "its socket is closed")
+        with pytest.raises(openai.AuthenticationError):
+            await batch.responses.create(model="echo", input="two")
+        again = await voice.responses.create(model="echo", input="two", previous_response_id=first.id)
+        assert again.output_text == "two"
+        assert b'trunkline_turns_total{mode="delta",outcome="answered",tenant="voice"' in (
+            gateway.gateway.measures.text()
+        )
+
+
+async def test_it_is_plain_asgi(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(f'[upstream.openai]\nbase_url = "{emulator.base_url}"\n[drain]\nnotice_s = 0\n')
+    monkeypatch.setenv("TRUNKLINE_CONFIG", str(path))
+    config = uvicorn.Config("trunkline.gateway:app", port=0, log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        await until(lambda: server.started, "it listens")
+        port = listening.getsockname()[1]
+        async with openai.AsyncOpenAI(
+            base_url=f"http://127.0.0.1:{port}/v1", api_key=emulator.api_key
+        ) as client:
+            assert (await client.responses.create(model="echo", input="hi")).output_text == "hi"
+        server.should_exit = True
+        await soon(serving)

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, AuthenticationError
 
 from trunkline.emulator import Emulator
 from trunkline.errors import ConfigurationError
@@ -93,6 +93,35 @@ async def test_a_second_ctrl_c_ends_at_once(emulator: Emulator, tmp_path: Path) 
         started.send_signal(signal.SIGINT)
         await soon(started.communicate(), 30)
         assert started.returncode == 0
+
+
+async def test_sighup_reads_the_configuration_again(emulator: Emulator, tmp_path: Path) -> None:
+    path = configured(tmp_path / "t.toml", emulator)
+    async with process(path) as started:
+        url = await url_of(started)
+        async with AsyncOpenAI(base_url=url, api_key=emulator.api_key, max_retries=0) as client:
+            await client.responses.create(model="echo", input="hi")
+            path.write_text("[listen]\nprot = 1\n")
+            started.send_signal(signal.SIGHUP)
+            assert started.stderr is not None
+            assert b"listen.prot is no setting" in await soon(started.stderr.readline(), 30)
+            assert (await client.responses.create(model="echo", input="on")).output_text == "on"
+            async with Emulator(api_key="sk-other") as other:
+                configured(path, other)
+                started.send_signal(signal.SIGHUP)
+
+                async def moved() -> bool:
+                    try:
+                        await client.with_options(api_key="sk-other").responses.create(
+                            model="echo", input="hi"
+                        )
+                    except AuthenticationError:
+                        return False
+                    return True
+
+                while not await soon(moved(), 30):
+                    pass
+                assert other.requests
 
 
 async def test_the_checks_of_a_configuration(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ class Door:
             self._counters.append(upstream.counters)
         return await answer(upstream, call, key, self._settings)
 
+    def acts(self, call: Call) -> bool:
+        """Whether a call for a response may have side effects. ``False`` if it cannot be read."""
+        assert call.body is not None
+        upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
+        try:
+            wanted, _ = upstream.memory.read(call.body)
+        except (TrunklineError, ValueError, RecursionError):
+            return False
+        return wanted.fields.acts
+
     def knows(self, call: Call, response_id: str) -> bool:
         """Whether a response was delivered to those who share what is remembered with a call."""
         upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)

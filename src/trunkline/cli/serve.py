@@ -43,11 +43,17 @@ def run(settings: Settings, out: Console, err: Console) -> int:
     except ModuleNotFoundError as error:
         err.out(f"trunkline: the gateway needs {error.name}; install trunkline[gateway]", highlight=False)
         return 1
-    try:
-        configuration = read(settings.config, {**os.environ, **_variables(settings)})
-    except ConfigurationError as error:
-        for mistake in str(error).splitlines():
-            err.out(f"trunkline: {mistake}", highlight=False)
+
+    def read_again() -> Configuration | None:
+        try:
+            return read(settings.config, {**os.environ, **_variables(settings)})
+        except ConfigurationError as error:
+            for mistake in str(error).splitlines():
+                err.out(f"trunkline: {mistake}", highlight=False)
+            return None
+
+    configuration = read_again()
+    if configuration is None:
         return 1
     for remark in configuration.remarks:
         err.out(f"remark: {remark}", highlight=False)
@@ -58,7 +64,7 @@ def run(settings: Settings, out: Console, err: Console) -> int:
         settings.pid_file.write_text(f"{os.getpid()}\n")
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(serve(configuration, lambda found: _announce(found, configuration, out)))
+            runner.run(serve(configuration, lambda found: _announce(found, configuration, out), read_again))
     except ConfigurationError as error:
         err.out(f"trunkline: {error}", highlight=False)
         return 1

@@ -18,8 +18,8 @@ _gateway: Gateway | None = None
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """The gateway as an ASGI application, configured at its first call."""
+    """The gateway as an ASGI application, configured when the server starts it, or at the first request."""
     global _gateway
-    if _gateway is None:
+    if _gateway is None or scope["type"] == "lifespan":
         _gateway = Gateway(read(None, os.environ))
     await _gateway(scope, receive, send)

@@ -11,10 +11,10 @@ anything else below the base path       passed on, for callers with a key of the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from .._face.call import Call
+from .._face.call import Call, Header
 from .._face.outcome import Answer, Broken
 from .._network.world import World
 from .admission import Gate
@@ -62,7 +62,7 @@ class Gateway:
     """
 
     def __init__(self, configuration: Configuration, *, world: World | None = None) -> None:
-        world = world or World()
+        world = self._world = world or World()
         self.configuration: Configuration = configuration
         self.life: Life = Life(configuration.drain)
         self.measures: Measures = Measures()
@@ -82,6 +82,32 @@ class Gateway:
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
+
+    async def reconfigure(self, configuration: Configuration) -> None:
+        """Use another configuration: tenants, keys, upstreams and bounds of callers.
+
+        Tenants whose settings are equal keep their sockets. WebSockets of revoked keys are closed; running
+        answers over HTTP end. ``listen``, ``admin``, ``drain`` and ``bounds`` need another process.
+        """
+        new = callers_of(configuration, self.measures.hooks, self._world)
+        kept = {
+            name: self.callers[name]
+            for name, caller in new.items()
+            if name in self.callers and self.callers[name].settings == caller.settings
+        }
+        old, self.callers = self.callers, {**new, **kept}
+        self.configuration, self._gate = configuration, Gate(configuration)
+        self.measures.watch(self.life, self.callers)
+        await self._sockets.revoke(self._serves_still)
+        for name, caller in old.items():
+            if name not in kept:
+                await caller.close()
+
+    def _serves_still(self, caller: Caller, headers: Sequence[Header]) -> bool:
+        try:
+            return self.callers[self._gate.tenant(headers)] is caller
+        except Refused:
+            return False
 
     async def drain(self) -> None:
         """Give notice, take no new work, and return when the last answer has ended, or time is up."""

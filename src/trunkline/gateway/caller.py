@@ -33,6 +33,7 @@ class Caller:
 
     Attributes:
         name: as given.
+        settings: all of its settings, to compare. Secret.
         tenant: as given.
         door: where its requests for responses come in.
         upward: its HTTP client.
@@ -52,6 +53,7 @@ class Caller:
         world: World,
     ) -> None:
         self.name: str = name
+        self.settings: tuple[object, ...] = (tenant, upstream, key, upstream_sockets)
         self.tenant: Tenant | None = tenant
         self.upward: Upward = Upward()
         self.allowance: Allowance = Allowance(

@@ -53,6 +53,7 @@ class Measures:
     def __init__(self) -> None:
         self._summaries: dict[str, Summary] = {}
         self._registry = CollectorRegistry()
+        self._present: _Present | None = None
         self._turns = Counter(
             "trunkline_turns",
             "Turns that ended.",
@@ -87,7 +88,7 @@ class Measures:
     def hooks(self, name: str) -> Hooks:
         """The hooks that count the turns of a caller."""
         tenant = name or NAMELESS
-        summary = self._summaries[name] = Summary()
+        summary = self._summaries.setdefault(name, Summary())
 
         def finished(turn: TurnMetrics) -> None:
             outcome = turn.outcome or "left"
@@ -111,8 +112,11 @@ class Measures:
         self._left.inc()
 
     def watch(self, life: Life, callers: Mapping[str, Caller]) -> None:
-        """Report the sockets of these callers, and the stage of the process."""
-        self._registry.register(_Present(life, callers))
+        """Report the sockets of these callers, instead of others, and the stage of the process."""
+        if self._present is not None:
+            self._registry.unregister(self._present)
+        self._present = _Present(life, callers)
+        self._registry.register(self._present)
 
     def text(self) -> bytes:
         """All metrics as text."""

@@ -7,14 +7,17 @@ clients' watchdogs count events, not comments.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from .._face.call import KEY_HEADER, Call, Header, Timeouts
 from .._face.outcome import Answer, Break, Broken, Elsewhere
+from .._face.outcome import Chunks as Body
 from .._network.world import Timer, World
 from .._protocol.json import encode
 from .admission import check_model
@@ -70,28 +73,49 @@ class Responses:
             self._life.begin()
             try:
                 call = admitted(caller, headers, query, body)
-                work = asyncio.ensure_future(self._answer(caller, call, send))
+                is_stream = is_streamed(members_of(body))
+                work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
                 await _unless_gone(work, receive)
             finally:
                 self._life.end()
 
-    async def _answer(self, caller: Caller, call: Call, send: Send) -> None:
+    async def _answer(self, caller: Caller, call: Call, send: Send, *, is_stream: bool) -> None:
+        begun = is_stream and caller.door.acts(call)
+        if begun:
+            # A balancer repeats a request without an answer. One that may act must not run twice.
+            await send(start_of(200, (("content-type", f"{_EVENTS}; charset=utf-8"), UNBUFFERED)))
         try:
             outcome = await caller.door.take(call)
             if isinstance(outcome, Elsewhere):
                 outcome = await forwarded(caller, call, outcome.body)
         except Broken as broken:
             outcome = answer_to(broken)
-        if isinstance(outcome.body, bytes):
+        if begun:
+            await self._continue(outcome, send)
+        elif isinstance(outcome.body, bytes):
             await send_whole(send, outcome, closes=not self._life.takes_work)
-            return
-        await self._stream(outcome, send)
+        else:
+            await self._stream(outcome, send)
 
-    async def _stream(self, answer: Answer, send: Send) -> None:
+    async def _continue(self, answer: Answer, send: Send) -> None:
+        """Send an answer whose head was sent before it was known."""
+        if isinstance(answer.body, bytes) and answer.status < 400:
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+        if answer.status >= 400:
+            document = answer.body if isinstance(answer.body, bytes) else await _whole(answer.body)
+            event = error_event(answer, document)
+            frame = b"event: error\ndata: %b\n\n" % encode(event)
+            await send({"type": "http.response.body", "body": frame})
+            return
+        await self._stream(answer, send, has_begun=True)
+
+    async def _stream(self, answer: Answer, send: Send, *, has_begun: bool = False) -> None:
         assert not isinstance(answer.body, bytes)
         is_stream = dict(answer.headers).get("content-type", "").startswith(_EVENTS)
         headers = [*answer.headers, UNBUFFERED] if is_stream else list(answer.headers)
-        await send(start_of(answer.status, headers))
+        if not has_begun:
+            await send(start_of(answer.status, headers))
         beat = Beat(send, self._world) if is_stream else None
         try:
             try:
@@ -186,8 +210,7 @@ def admitted(
         check_model(caller.tenant, value_of(members, "model"))
     up = upward_headers(headers, caller.credentials)
     url = caller.url("/responses", query)
-    is_stream = bytes(members.get("stream", b"")) == b"true"
-    limit_s = caller.first_output_s if is_stream else _READ_S
+    limit_s = caller.first_output_s if is_streamed(members) else _READ_S
     keys = [(name, value) for name, value in headers if name == KEY_HEADER]
     call = Call("POST", url, [*up, *keys], body, Timeouts(None, limit_s), generate)
     if caller.is_shared:
@@ -195,6 +218,29 @@ def admitted(
     if not caller.allows_store:
         call = replace(call, body=without_store(body, members))
     return call
+
+
+def is_streamed(members: Mapping[str, Raw]) -> bool:
+    """Whether a request asks for a stream of events."""
+    return bytes(members.get("stream", b"")) == b"true"
+
+
+def error_event(answer: Answer, document: bytes) -> dict[str, Any]:
+    """The ``error`` event for an HTTP answer that is an error.
+
+    Args:
+        answer: the answer.
+        document: its body.
+    """
+    try:
+        error = msgspec.json.decode(document)["error"]
+    except (ValueError, KeyError, TypeError):
+        error = {"type": "server_error", "code": None, "message": f"the upstream answered {answer.status}"}
+    if isinstance(error, dict):
+        named = {name: value for name, value in answer.headers if name in ("retry-after", "x-request-id")}
+        if named:
+            error = {**error, "headers": named}
+    return {"type": "error", "status": answer.status, "error": error}
 
 
 async def forwarded(caller: Caller, call: Call, body: bytes | None) -> Answer:
@@ -217,6 +263,13 @@ async def forwarded(caller: Caller, call: Call, body: bytes | None) -> Answer:
     headers = [(name, value) for name, value in call.headers if name != KEY_HEADER]
     response = await caller.upward.send("POST", call.url, headers, body)
     return Answer(response.status_code, tuple(headers_down(response)), Chunks(chunks_of(response)))
+
+
+async def _whole(body: Body) -> bytes:
+    try:
+        return b"".join([chunk async for chunk in body])
+    finally:
+        await body.aclose()
 
 
 class Chunks:

@@ -119,19 +119,26 @@ async def served(gateway: Gateway) -> AsyncIterator[Served]:
                 os.unlink(configuration.listen.uds)
 
 
-async def serve(configuration: Configuration, announce: Callable[[Served], None]) -> None:
+async def serve(
+    configuration: Configuration,
+    announce: Callable[[Served], None],
+    reread: Callable[[], Configuration | None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once.
+
+    SIGHUP reads the configuration again: see `Gateway.reconfigure`.
 
     Args:
         configuration: the configuration.
         announce: called once the process listens.
+        reread: reads the configuration again; ``None`` from it keeps the present one.
 
     Raises:
         ConfigurationError: an address cannot be listened on.
     """
     gateway = Gateway(configuration)
     async with served(gateway) as found:
-        with _stops(found.ended, gateway):
+        with _stops(found.ended, gateway), _rereads(gateway, reread):
             announce(found)
             await found.ended.wait()
             drain = asyncio.create_task(gateway.drain())
@@ -160,6 +167,29 @@ def _stops(stopped: asyncio.Event, gateway: Gateway) -> Iterator[None]:
         with suppress(NotImplementedError):
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _rereads(gateway: Gateway, reread: Callable[[], Configuration | None] | None) -> Iterator[None]:
+    """SIGHUP reads the configuration again."""
+    loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[None]] = set()
+
+    def on_signal() -> None:
+        configuration = reread() if reread is not None else None
+        if configuration is not None:
+            task = loop.create_task(gateway.reconfigure(configuration))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    hang_up = getattr(signal, "SIGHUP", None)  # there is none on Windows
+    if hang_up is not None:
+        loop.add_signal_handler(hang_up, on_signal)
+    try:
+        yield
+    finally:
+        if hang_up is not None:
+            loop.remove_signal_handler(hang_up)
 
 
 def _server(gateway: Gateway, configuration: Configuration) -> _Server:

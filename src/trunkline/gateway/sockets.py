@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from .caller import Caller
 from .configuration import Bounds
 from .life import Life
 from .refusal import Refused
-from .responses import admitted, forwarded, taken
+from .responses import admitted, error_event, forwarded, taken
 from .screening import members_of, value_of
 
 MAX_NAMES: Final = 32
@@ -37,6 +37,7 @@ _LANE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
 _MARK: Final = ((b"x-trunkline-gateway", b"1"),)
 _GOING_AWAY: Final = 1001
+_REVOKED: Final = 1008
 _TOO_LARGE: Final = 1009
 _TRY_AGAIN: Final = 1013
 _LIMIT: Final = {
@@ -88,6 +89,11 @@ class Sockets:
             self._open.discard(session)
             await session.end()
 
+    async def revoke(self, is_served: Callable[[Caller, Sequence[Header]], bool]) -> None:
+        """Close the sockets of callers that are not served any more."""
+        gone = [each for each in self._open if not is_served(each.caller, each.headers)]
+        await asyncio.gather(*(session.close(_REVOKED) for session in gone), return_exceptions=True)
+
     async def drain(self) -> None:
         """Tell each socket to open another connection, once nothing runs on it."""
         await asyncio.gather(*(session.drain() for session in list(self._open)), return_exceptions=True)
@@ -119,8 +125,8 @@ class _Session:
         life: Life,
         world: World,
     ) -> None:
-        self._caller = caller
-        self._headers = headers
+        self.caller = caller
+        self.headers = headers
         self._query = query
         self._send = send
         self._bounds = bounds
@@ -160,10 +166,10 @@ class _Session:
         await self._write(_LIMIT)
         await self._close(_GOING_AWAY)
 
-    async def close(self) -> None:
+    async def close(self, code: int = _GOING_AWAY) -> None:
         """End what runs, and close."""
         await self.end()
-        await self._close(_GOING_AWAY)
+        await self._close(code)
 
     async def end(self) -> None:
         """Leave what runs: the caller has gone."""
@@ -229,12 +235,12 @@ class _Session:
         generate = bytes(members.get("generate", b"")) != b"false"
         writer = _Writer(self, lane.name, self._world)
         try:
-            with taken(self._caller, self._world):
+            with taken(self.caller, self._world):
                 raw = msgspec.json.encode({"stream": Raw(b"true"), **body})
-                call = admitted(self._caller, self._headers_of_call(), self._query, raw, generate=generate)
-                outcome = await self._caller.door.take(call)
+                call = admitted(self.caller, self._headers_of_call(), self._query, raw, generate=generate)
+                outcome = await self.caller.door.take(call)
                 if isinstance(outcome, Elsewhere):
-                    outcome = await forwarded(self._caller, call, outcome.body)
+                    outcome = await forwarded(self.caller, call, outcome.body)
                 await self._copy(outcome, writer)
         except Refused as refused:
             await self._write(refused.event(), lane.name)
@@ -244,7 +250,7 @@ class _Session:
             writer.end()
 
     def _headers_of_call(self) -> list[Header]:
-        return [*self._headers, ("content-type", "application/json")]
+        return [*self.headers, ("content-type", "application/json")]
 
     async def _copy(self, answer: Answer, writer: _Writer) -> None:
         """Write the events of an answer as frames."""
@@ -260,7 +266,7 @@ class _Session:
             frames, document = parser.end(), parser.document
         await writer.frames(frames)
         if answer.status >= 400:
-            await self._write(_event_of(answer, document), writer.lane)
+            await self._write(error_event(answer, document), writer.lane)
 
     async def _refuse_steer(self, members: Mapping[str, Raw]) -> None:
         steer = {name: value for name, value in members.items() if name in ("previous_response_id", "input")}
@@ -318,19 +324,6 @@ class _Writer:
             beat = self._session.write(self._opening + b'"type":"keepalive"}')
             self._task = asyncio.ensure_future(beat)
         self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
-
-
-def _event_of(answer: Answer, document: bytes) -> dict[str, Any]:
-    """The ``error`` event for an HTTP answer that is an error."""
-    try:
-        error = msgspec.json.decode(document)["error"]
-    except (ValueError, KeyError, TypeError):
-        error = {"type": "server_error", "code": None, "message": f"the upstream answered {answer.status}"}
-    if isinstance(error, dict):
-        named = {name: value for name, value in answer.headers if name in ("retry-after", "x-request-id")}
-        if named:
-            error = {**error, "headers": named}
-    return {"type": "error", "status": answer.status, "error": error}
 
 
 __all__ = ["Sockets"]
