@@ -73,6 +73,12 @@ def test_own_history(emulator: Emulator) -> None:
     assert {line.partition(":")[0] for line in printed} == {"ada", "bob"}
 
 
+def test_cost(emulator: Emulator) -> None:
+    printed = run("cost.py", emulator)
+    page = (EXAMPLES.parent / "docs" / "cost.md").read_text()
+    assert "".join(f"    {line}\n" for line in printed.splitlines()) in page
+
+
 def test_recovery(emulator: Emulator) -> None:
     printed = run("recovery.py", emulator).splitlines()
     assert printed[0] == "forgotten: 2 attempts, because of parent_lost"

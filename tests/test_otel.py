@@ -63,6 +63,10 @@ class Telemetry:
             if isinstance(point, NumberDataPoint)
         }
 
+    def sums(self, name: str, by: str) -> dict[Any, float | int]:
+        """The values of a counter, by an attribute."""
+        return {(point.attributes or {}).get(by): point.value for point in self._points(name)}
+
     def places(self, name: str = "connections") -> list[Mapping[str, Any]]:
         """The attributes of an instrument of the clients."""
         return [point.attributes or {} for point in self._points(f"trunkline.client.{name}")]
@@ -108,6 +112,8 @@ async def test_a_turn_is_a_client_span_by_the_conventions(emulator: Emulator, te
         "gen_ai.usage.input_tokens": usage["input_tokens"],
         "gen_ai.usage.output_tokens": usage["output_tokens"],
         "gen_ai.usage.cache_read.input_tokens": usage["input_tokens_details"]["cached_tokens"],
+        "gen_ai.usage.cache_creation.input_tokens": usage["input_tokens_details"]["cache_write_tokens"],
+        "trunkline.cached_share": metrics.cached_share,
         "openai.api.type": "responses",
         "server.address": "127.0.0.1",
         "server.port": int(emulator.base_url.rsplit(":", 1)[1].partition("/")[0]),
@@ -322,6 +328,28 @@ async def test_dials_fallbacks_recoveries_and_abandoned_tokens_are_counted(
     gc.collect()
     check(expected)  # the counts of clients that are gone stay
     assert telemetry.places("connections") == []
+
+
+async def test_input_tokens_are_counted_by_their_use_of_the_cache(
+    emulator: Emulator, telemetry: Telemetry
+) -> None:
+    async with client_of(emulator, hooks=telemetry.hooks) as client:
+        chat = client.conversation(model="words-7", instructions="Be brief. " * 2000)
+        turns = [(await ask(chat, words)).metrics for words in ("go", "go on")]
+        emulator.faults.add("reject", status=400, times=2)
+        with pytest.raises(trunkline.ResponseRefused):
+            await ask(chat, "no")
+    counted = telemetry.sums("trunkline.input_tokens", "trunkline.cache")
+    read, written = (sum(values) for values in zip(*map(_cache_of, turns), strict=True))
+    total = sum(turn.input_tokens or 0 for turn in turns)
+    assert counted == {"read": read, "write": written, "none": total - read - written}
+    assert read > 1000
+    assert turns[0].cached_share == 0
+    assert turns[1].cached_share == read / (turns[1].input_tokens or 0)
+
+
+def _cache_of(metrics: trunkline.TurnMetrics) -> tuple[int, int]:
+    return metrics.cached_tokens or 0, metrics.cache_write_tokens or 0
 
 
 async def test_hooks_of_the_application_are_called_as_well(emulator: Emulator, telemetry: Telemetry) -> None:

@@ -105,6 +105,6 @@ async def test_a_context_that_cannot_be_sent_shows_no_secret(emulator: Emulator)
 )
 def test_a_refused_argument_shows_no_secret(wrong: dict[str, Any]) -> None:
     given = {"api_key": KEY, "extra_headers": {"x": KEY}, "base_url": "https://service.test/v1", **wrong}
-    with pytest.raises(ValueError, match=".") as failure:
+    with pytest.raises(ValueError, match=r".") as failure:
         trunkline.LLM(model=MODEL, **given)
     assert shown_by(failure.value) == []

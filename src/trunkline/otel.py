@@ -100,6 +100,11 @@ class _Telemetry:
             description="Number of input and output tokens used.",
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
+        self._input_tokens = meter.create_counter(
+            "trunkline.input_tokens",
+            unit="{token}",
+            description="Input tokens, by their use of the service's prompt cache.",
+        )
         # Weak: a turn whose event loop was closed is never finished, and its span would be kept forever.
         self._spans: WeakKeyDictionary[TurnKey, Span] = WeakKeyDictionary()
 
@@ -127,6 +132,8 @@ class _Telemetry:
         self._record(self._first_chunk, metrics.first_output_s, shared, span)
         for kind, tokens in (("input", metrics.input_tokens), ("output", metrics.output_tokens)):
             self._record(self._tokens, tokens, shared | {"gen_ai.token.type": kind}, span)
+        for use, tokens in _uses_of_cache(metrics):
+            self._input_tokens.add(tokens, shared | {"trunkline.cache": use})
 
     def _record(
         self, instrument: Histogram, value: float | None, attributes: _Attributes, span: Span
@@ -134,6 +141,17 @@ class _Telemetry:
         if value is not None:
             # The context of the span makes the measurement an exemplar of it.
             instrument.record(value, attributes, context=set_span_in_context(span))
+
+
+def _uses_of_cache(metrics: TurnMetrics) -> Iterator[tuple[str, int]]:
+    """The input tokens that were read from the cache, written to it, and neither."""
+    total = metrics.input_tokens
+    if total is None:
+        return
+    read, written = metrics.cached_tokens or 0, metrics.cache_write_tokens or 0
+    yield "read", read
+    yield "write", written
+    yield "none", max(0, total - read - written)
 
 
 class _Clients:
@@ -276,8 +294,10 @@ def _known_after(metrics: TurnMetrics) -> Iterator[tuple[str, AttributeValue]]:
         "gen_ai.usage.input_tokens": metrics.input_tokens,
         "gen_ai.usage.output_tokens": metrics.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": metrics.cached_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": metrics.cache_write_tokens,
         "gen_ai.usage.reasoning.output_tokens": metrics.reasoning_tokens,
         "error.type": _error_type(metrics) if metrics.outcome == "failed" else None,
+        "trunkline.cached_share": metrics.cached_share,
         "trunkline.outcome": metrics.outcome,
         "trunkline.mode": metrics.mode,
         "trunkline.transport": metrics.transport,

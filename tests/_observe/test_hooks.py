@@ -158,7 +158,12 @@ async def test_tokens_are_read_from_the_usage(emulator: Emulator, client: trunkl
     assert metrics.usage is not None
     assert metrics.output_tokens == 7
     assert metrics.input_tokens == metrics.usage["input_tokens"]
-    assert metrics.cached_tokens == metrics.usage["input_tokens_details"]["cached_tokens"]
+    details = metrics.usage["input_tokens_details"]
+    assert (metrics.cached_tokens, metrics.cache_write_tokens) == (
+        details["cached_tokens"],
+        details["cache_write_tokens"],
+    )
+    assert metrics.cached_share == details["cached_tokens"] / metrics.usage["input_tokens"] > 0.5
     assert metrics.reasoning_tokens == metrics.usage["output_tokens_details"]["reasoning_tokens"]
 
 
@@ -169,6 +174,7 @@ def test_tokens_that_were_not_counted_are_none(usage: Any) -> None:
     metrics = TurnMetrics(usage=usage)
     assert metrics.input_tokens is None
     assert metrics.cached_tokens is None
+    assert metrics.cached_share is None
 
 
 def test_hooks_may_keep_things_under_a_turn_as_long_as_it_lives() -> None:

@@ -204,3 +204,5 @@ def test_usage_that_is_no_number_is_not_added_up() -> None:
         given: Any = usage
         counters.add_abandoned_usage(given)
     assert counters.snapshot().abandoned_usage == {"total_tokens": 4}
+    counters.add_abandoned_usage({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 5}})
+    assert counters.snapshot().abandoned_usage == {"total_tokens": 4, "input_tokens": 9, "cached_tokens": 5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from .._decisions.recovery import Cause
 
@@ -112,9 +112,32 @@ class TurnMetrics:
         return _count_in(self.usage, "input_tokens_details", "cached_tokens")
 
     @property
+    def cache_write_tokens(self) -> int | None:
+        """The input tokens that were written to the cache of the service, at a higher price."""
+        return _count_in(self.usage, "input_tokens_details", "cache_write_tokens")
+
+    @property
+    def cached_share(self) -> float | None:
+        """The part of the input tokens that came from the cache, from 0 to 1."""
+        if not self.input_tokens or self.cached_tokens is None:
+            return None
+        return self.cached_tokens / self.input_tokens
+
+    @property
     def reasoning_tokens(self) -> int | None:
         """The output tokens that were reasoning."""
         return _count_in(self.usage, "output_tokens_details", "reasoning_tokens")
+
+
+_TOKENS: Final = (
+    ("input_tokens",),
+    ("output_tokens",),
+    ("total_tokens",),
+    ("input_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cache_write_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+)
+"""Where a usage has its numbers."""
 
 
 def _count_in(usage: Any, *path: str) -> int | None:
@@ -138,7 +161,7 @@ class PoolMetrics:
         forks: requests that continued the response of another lane.
         recoveries: further attempts, by cause.
         abandoned: turns that were left before their end.
-        abandoned_usage: the tokens of abandoned answers, by the names of ``usage``.
+        abandoned_usage: the tokens of abandoned answers, by the names of ``usage`` and of its details.
         strays: events that matched no request.
         removed_reasoning: reasoning items that the service removed from contexts, by its reason.
     """
@@ -193,10 +216,10 @@ class PoolCounters:
 
     def add_abandoned_usage(self, usage: dict[str, Any] | None) -> None:
         """Add the tokens of an answer that drained."""
-        for name in ("input_tokens", "output_tokens", "total_tokens"):
-            value = (usage or {}).get(name)
-            if isinstance(value, int):
-                self._abandoned_usage[name] += value
+        for path in _TOKENS:
+            value = _count_in(usage, *path)
+            if value is not None:
+                self._abandoned_usage[path[-1]] += value
 
     def add_removals(self, reasons: Counter[str]) -> None:
         """Count reasoning items that the service removed."""

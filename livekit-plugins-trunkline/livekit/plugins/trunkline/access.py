@@ -98,7 +98,7 @@ class OwnClient:
             raise ClientClosed("this LLM was closed; create a new one")
 
     async def leave(self) -> None:
-        """Do without the client. If no other LLM uses it, its answers end within `DRAIN_S`, and it is closed."""
+        """Do without the client. If no other LLM uses it, it drains for `DRAIN_S`, and is closed."""
         client, shared = self.client, self._shared
         self._is_left = True
         if shared is None or not shared.leave(self):

@@ -204,7 +204,7 @@ class LLM(llm.LLM[Any]):
         super().emit(event, *args)
 
     async def aclose(self) -> None:
-        """Let running answers end for up to 2 s, forget all conversations, close the client unless others use it.
+        """Let answers end for up to 2 s, forget all conversations, close the client unless others use it.
 
         LiveKit does not call it by itself: ``ctx.add_shutdown_callback(llm.aclose)``.
         """
