@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta, field
 
 from ._decisions.baselines import Baseline, Baselines
+from ._decisions.placement import can_continue
 from ._protocol.fields import Fields
 from ._protocol.history import History
 from ._protocol.items import Item
@@ -176,7 +177,9 @@ def restored_conversation(saved: object) -> SavedConversation:
 
 
 def _saved(kind: str, endpoint: str, responses: Iterable[Baseline]) -> JSON:
-    stored = [msgspec.to_builtins(_Response.of(each)) for each in responses if each.stored]
+    stored = [
+        msgspec.to_builtins(_Response.of(each)) for each in responses if each.stored and can_continue(each)
+    ]
     return {"version": VERSION, "kind": kind, "endpoint": endpoint, "responses": stored}
 
 

@@ -161,6 +161,38 @@ def test_a_response_with_the_id_of_the_one_before_it_belongs_to_the_next_request
     assert lanes.strays == 0
 
 
+def test_an_id_is_clear_until_a_second_request_and_again_once_the_server_gave_two_ids() -> None:
+    lanes = Lanes(named=False)
+    lane = new_lane(lanes)
+    assert lanes.has_clear_ids
+    answered(lanes, lane, "r1")
+    assert lanes.has_clear_ids
+    run = sent(lanes, lane)
+    assert not lanes.has_clear_ids
+    lanes.route(created(lane, "r2"))
+    assert lanes.has_clear_ids
+    lanes.route(completed(lane, "r2"))
+    sent(lanes, lane)
+    assert run.is_over
+    assert lanes.has_clear_ids
+
+
+def test_an_id_that_was_given_twice_is_never_clear_again() -> None:
+    lanes = Lanes(named=False)
+    lane = new_lane(lanes)
+    for response_id in ("r1", "r2", "r2", "r3"):
+        answered(lanes, lane, response_id)
+    assert not lanes.has_clear_ids
+
+
+def test_a_server_with_lanes_gives_clear_ids() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    answered(lanes, lane, "r1")
+    sent(lanes, lane)
+    assert lanes.has_clear_ids
+
+
 def test_the_id_of_a_response_may_change_while_it_runs() -> None:
     lanes = named()
     lane = new_lane(lanes)

@@ -74,6 +74,7 @@ def assembled(
         dialler,
         redials,
         named_lanes=endpoint.lanes,
+        repeats_ids=endpoint.repeats_ids,
         limits=limits,
         connect_s=connect_s,
         ping_idle_s=ping_interval_s,

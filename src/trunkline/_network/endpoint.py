@@ -12,6 +12,7 @@ from ..arguments import check_kind
 from ..errors import ConfigurationError
 
 OPENAI_HOST = "api.openai.com"
+_XAI_HOST = "api.x.ai"
 
 _SCHEMES = {"http": ("ws", "http"), "https": ("wss", "https"), "ws": ("ws", "http"), "wss": ("wss", "https")}
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
@@ -60,6 +61,11 @@ class Endpoint:
     def is_openai(self) -> bool:
         """Whether the limits of OpenAI's own service apply."""
         return self.host == OPENAI_HOST
+
+    @property
+    def repeats_ids(self) -> bool:
+        """Whether the server is known to give one id to all responses of a connection: xAI."""
+        return self.host == _XAI_HOST or self.host.endswith(f".{_XAI_HOST}")
 
     def websocket_url_for(self, model: str) -> str:
         """The WebSocket URL for a model.

@@ -61,6 +61,7 @@ class Pool:
         largest_shared: the number of bytes above which a request is not sent on a socket with other turns,
             which would end with it if the server refuses its size.
         connect_s: the time limit of a dial, in seconds.
+        repeats_ids: the server is known to give one id to all responses of a connection.
         counters: where events of the pool are counted.
         notices: what operators are told.
         world: the clock, for ages and drains, and chance, for jitter.
@@ -77,6 +78,7 @@ class Pool:
         connect_s: float | None,
         ping_idle_s: float,
         largest_shared: int = LARGEST_FRAME,
+        repeats_ids: bool = False,
         counters: PoolCounters,
         notices: Notices,
         world: World,
@@ -85,6 +87,7 @@ class Pool:
         self._connect = connect
         self._redials = redials
         self._named_lanes = named_lanes
+        self._repeats_ids = repeats_ids
         self._limits = limits
         self._connect_s = connect_s
         self._counters = counters
@@ -259,6 +262,7 @@ class Pool:
             max_in_flight=self._limits.max_in_flight,
             max_names=self._limits.max_lanes,
         )
+        lanes.repeats_ids = self._repeats_ids
         log = wire_log(f"connection {number}", shows_content=self._log_content)
         if log is not None:
             log.note("dials %s", shown(url))

@@ -22,7 +22,10 @@ class LaneGroup(Protocol):
     is_open: bool
     in_flight: int
     draining: int
-    repeats_ids: bool
+
+    @property
+    def has_clear_ids(self) -> bool:
+        """Whether the id of a response is that of no other one."""
 
     @property
     def has_room(self) -> bool:

@@ -156,7 +156,11 @@ class Lanes:
     """
 
     def __init__(
-        self, *, named: bool, max_in_flight: int = MAX_IN_FLIGHT, max_names: int = MAX_NAMES
+        self,
+        *,
+        named: bool,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        max_names: int = MAX_NAMES,
     ) -> None:
         self.named = named
         self.max_in_flight: int = min(max_in_flight, MAX_IN_FLIGHT) if named else 1
@@ -167,6 +171,8 @@ class Lanes:
         self.is_open: bool = True
         self.announces: bool = False
         self.repeats_ids: bool = False
+        self._tells_ids_apart: bool = named
+        self._requests = 0
         self.delta_sinks: dict[str | None, Callable[[ReceivedEvent], None]] = {}
         self._uses = 0
         self._lanes: dict[str | None, Lane] = {}
@@ -181,6 +187,15 @@ class Lanes:
     def has_room(self) -> bool:
         """Whether one more run may be reserved."""
         return self.is_open and self.in_flight < self.max_in_flight
+
+    @property
+    def has_clear_ids(self) -> bool:
+        """Whether the id of a response is that of no other one.
+
+        A server may give one id to all responses of a connection. It is known not to if it has lanes, or once
+        it gave two ids. Until then, an id is clear as long as no second request was sent.
+        """
+        return not self.repeats_ids and (self._tells_ids_apart or self._requests < 2)
 
     @property
     def may_grow(self) -> bool:
@@ -217,6 +232,7 @@ class Lanes:
         """The request is sent now: the response that the lane remembered can no longer be named."""
         run.state = RunState.SENT
         run.lane.latest = None
+        self._requests += 1
 
     def steering(self, run: Run) -> None:
         """A steer is sent now: the lane stays with the run until its outcome is known."""
@@ -380,8 +396,12 @@ class Lanes:
 
     def _name(self, run: Run, response_id: str) -> None:
         run.response_id = response_id
-        if response_id and any(lane.last_ended == response_id for lane in self._lanes.values()):
-            self.repeats_ids = True
+        for lane in self._lanes.values():
+            if response_id and lane.last_ended:
+                if lane.last_ended == response_id:
+                    self.repeats_ids = True
+                else:
+                    self._tells_ids_apart = True
 
     def _finish(self, run: Run, event: ResponseEvent) -> None:
         """The response has ended; the run with it, unless a steer may bring a successor."""
