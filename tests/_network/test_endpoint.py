@@ -134,3 +134,17 @@ def test_every_base_url_leads_to_one_resource(
     assert url.query.startswith(query)
     if query != "model":
         assert parse_qs(url.query)["model"] == [model]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "repeats"),
+    [
+        ("https://api.x.ai/v1", True),
+        ("https://eu-west-1.api.x.ai/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("https://notapi.x.ai/v1", False),
+        ("http://127.0.0.1:8000", False),
+    ],
+)
+def test_xai_is_known_to_give_all_responses_of_a_connection_one_id(base_url: str, repeats: bool) -> None:
+    assert Endpoint.of(base_url).repeats_ids is repeats

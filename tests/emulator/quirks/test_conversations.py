@@ -15,8 +15,8 @@ import trunkline
 from trunkline.emulator import QUIRKS, Emulator, assert_context
 from trunkline.emulator.quirks import PROXY_LIMIT_BYTES
 
-from ...talk import client_of, first_text
-from ...waiting import soon
+from ...talk import ask, client_of, first_text
+from ...waiting import soon, until
 
 Transport = Literal["auto", "websocket", "http"]
 PROMPTLY = trunkline.Policy(backoff_s=0.01)
@@ -91,6 +91,33 @@ async def test_a_client_that_is_told_of_lanes_says_that_there_are_none(name: str
     async with talking(name, lanes=True) as (client, _):
         with pytest.raises(trunkline.ProtocolViolation, match=r"lanes=False"):
             await soon(client.conversation(model="echo").run("hi"))
+
+
+async def test_a_response_whose_id_may_be_that_of_another_one_is_not_named() -> None:
+    async with talking("xai", transport="websocket") as (client, emulator):
+        gate = emulator.faults.hold(request=2, event=1)
+        one, two = client.conversation(model="echo"), client.conversation(model="echo")
+        await ask(one, "my secret")
+        running = asyncio.ensure_future(two.run("hello"))
+        await until(lambda: gate.held == 1, "the second request is on the socket of the first")
+        assert client.state().sockets == 1
+        stream = await ask(one, "what is it?")  # on another socket
+        assert (stream.metrics.mode, stream.metrics.attempts) == ("full", 1)
+        gate.open()
+        await soon(running)
+        # Now it is known that the server repeats ids.
+        assert (await ask(two, "and now?")).metrics.mode == "full"
+        assert two.save()["responses"] == []
+
+
+async def test_an_id_that_no_other_response_can_have_is_named_after_a_restart() -> None:
+    async with talking("azure", transport="websocket") as (client, emulator):
+        chat = client.conversation(model="echo")
+        await ask(chat, "one")
+        saved = chat.save()
+        async with client_of(emulator, lanes=None) as other:
+            stream = await ask(other.conversation(saved=saved), "two")
+            assert stream.metrics.mode == "delta"
 
 
 @pytest.mark.parametrize("name", ["vllm", "azure", "codex", "litellm", "xai"])
