@@ -337,6 +337,106 @@ threading.Thread(target=loop.run_forever, daemon=True).start()
 client = new()
 task = asyncio.run_coroutine_threadsafe(reading(client), loop).result()
 """),
+    "a client that a forked process inherits": Program(
+        """
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+client = new()
+loop.run_until_complete(ask(client))
+
+def in_child(work):
+    child = os.fork()
+    if not child:
+        work()
+        sys.exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    loop.run_until_complete(ask(client))
+    if TRANSPORT != "http":
+        assert client.metrics.dials == 1, client.metrics
+
+def drop():
+    global client
+    del client
+    gc.collect()
+
+def talk():
+    for run in (asyncio.run, loop.run_until_complete):
+        try:
+            run(ask(client))
+        except trunkline.ClientClosed:
+            pass
+        else:
+            raise AssertionError
+
+def talk_with_another():
+    async def main():
+        async with new() as other:
+            await ask(other)
+    asyncio.run(main())
+
+in_child(drop)
+in_child(lambda: loop.run_until_complete(client.close()))
+in_child(lambda: asyncio.run(client.close()))
+in_child(loop.close)
+in_child(talk)
+in_child(talk_with_another)
+loop.run_until_complete(client.close())
+loop.close()
+""",
+        clients=0,
+    ),
+    "a client that is used first in a forked process": Program(
+        """
+client = new()
+child = os.fork()
+async def main():
+    async with client:
+        await ask(client)
+asyncio.run(main())
+if child:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+""",
+        clients=0,
+    ),
+    "SIGTERM with a handler that drains": Program(
+        """
+async def main():
+    asked, client = asyncio.Event(), new()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+    task = await reading(client)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asked.wait()
+    await client.drain(0.05)
+    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], trunkline.ConnectionLost)
+asyncio.run(main())
+""",
+        clients=0,
+    ),
+    "SIGTERM without a handler": Program(
+        """
+async def main():
+    await reading(new())
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(60)
+asyncio.run(main())
+""",
+        code=-15,
+        clients=0,
+    ),
+    "SIGTERM that a handler turns into an exit": Program(
+        """
+def leave(*_):
+    sys.exit(5)
+signal.signal(signal.SIGTERM, leave)
+async def main():
+    client = new()
+    task = await reading(client)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await task
+asyncio.run(main())
+""",
+        code=5,
+    ),
     "a garbage cycle": Program("""
 async def main():
     class Session: pass
@@ -363,6 +463,10 @@ OVER_HTTP = [
     "Ctrl-C",
     "a client closed in a second run",
     "a stream dropped in another thread",
+    "a client that a forked process inherits",
+    "SIGTERM with a handler that drains",
+    "SIGTERM without a handler",
+    "SIGTERM that a handler turns into an exit",
 ]
 AS_USERS_RUN_IT = [
     "a reader that asyncio.run cancels",

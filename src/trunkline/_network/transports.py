@@ -179,6 +179,8 @@ class Transports:
         Raises:
             ClientClosed: they were closed.
         """
+        if self._lifetime.is_inherited:
+            raise ClientClosed("the client was used before a fork; create a new one in each process")
         if self._admission is Admission.CLOSED:
             raise ClientClosed("the client is closed; create a new one")
 
@@ -324,6 +326,8 @@ class Transports:
     async def close(self, within_s: float) -> None:
         """End every turn and close every connection."""
         self._shut()
+        if self._lifetime.is_inherited:
+            return
         cancel(self._probes)
         try:
             if self._probes:
