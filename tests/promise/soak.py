@@ -2,10 +2,10 @@
 
     python -m tests.promise.soak --minutes 10 --seed 1
 
-The speakers of `world` share one client, and the emulator injects every kind of fault at random. Every turn
-must end in a response or in a typed error. The events of a turn must belong to one response. The model's
-context must equal the speaker's history. The figures are printed at the end; the exit code is 1 unless
-lost, doubled and mixed are all zero.
+The speakers of `world` share one client, and the emulator injects every kind of fault at random; in half of
+the rounds the link to it fails too. Every turn must end in a response or in a typed error. The events of a
+turn must belong to one response. The model's context must equal the speaker's history. The figures are
+printed at the end; the exit code is 1 unless lost, doubled and mixed are all zero.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import trunkline
 
+from ..networks.link import Link
 from ..talk import user
 from .world import MODELS, Speaker, Turn, World
 
@@ -45,6 +46,16 @@ FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fail", {"status": 503}),
     ("connection_limit", {}),
 )
+NETWORK = (
+    "silent peer",
+    "silent for a while",
+    "half open",
+    "cut",
+    "cut on accept",
+    "refuse",
+    "restart",
+)
+"""Faults of the link between client and emulator, in half of the rounds."""
 TEXTS = ("hello", "weather in Oslo and Bergen, and the clock", "go on", "the clock")
 DEADLINES = trunkline.Deadlines(
     connect=2.0, first_event=0.5, first_output=0.5, between_events=0.5, total=20.0
@@ -72,9 +83,12 @@ class Soak:
                 print(self.line(), file=sys.stderr, flush=True)
 
     async def _round(self, dice: random.Random, until: float) -> None:
-        world = World(lanes=dice.random() < 0.8, deadlines=DEADLINES, policy=POLICY)
+        world = World(
+            lanes=dice.random() < 0.8, has_link=dice.random() < 0.5, deadlines=DEADLINES, policy=POLICY
+        )
         world.is_forgetful = True
         await world.open()
+        weather = asyncio.create_task(self._network(world.link, random.Random(dice.random())))
         try:
             for _ in range(dice.randint(4, 20)):
                 dice.choice((world.talker, world.keeper))()
@@ -89,12 +103,42 @@ class Soak:
                 speakers = dice.sample(world.speakers, dice.randint(1, len(world.speakers)))
                 await asyncio.gather(*(self._turn(speaker, dice) for speaker in speakers))
         finally:
+            weather.cancel()
+            await asyncio.gather(weather, return_exceptions=True)
             self.faults.update(str(fired.action) for fired in world.emulator.faults.fired)
             self._count_recoveries(world)
             await world.close()
 
     def _count_recoveries(self, world: World) -> None:
         self.recoveries.update({str(c.value): n for c, n in world.client.metrics.recoveries.items()})
+
+    async def _network(self, link: Link | None, dice: random.Random) -> None:
+        """Faults of the network and of the server as a whole, one after the other."""
+        while link is not None:
+            await asyncio.sleep(dice.uniform(0.1, 1.0))
+            fault = dice.choice(NETWORK)
+            self.faults[fault] += 1
+            if fault == "silent peer":
+                link.fall_silent()
+            elif fault == "silent for a while":
+                link.fall_silent()
+                await asyncio.sleep(dice.uniform(0.1, 1.0))
+                link.speak_again()
+            elif fault == "half open":
+                link.half_open()
+            elif fault == "cut":
+                link.cut()
+            elif fault == "cut on accept":
+                link.cuts = True
+                link.cut()
+                await asyncio.sleep(dice.uniform(0.1, 0.5))
+                link.cuts = False
+            else:  # a refusal, or a restart, which ends the connections too
+                link.refuse()
+                if fault == "restart":
+                    link.cut()
+                await asyncio.sleep(dice.uniform(0.2, 1.5))
+                await link.accept()
 
     async def _turn(self, speaker: Speaker, dice: random.Random) -> None:
         self._disturb(speaker, dice)

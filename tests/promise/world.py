@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import trunkline
 from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
 
+from ..networks.link import Link
 from ..talk import assistant, user
 from .canonical import canonical, text_of
 
@@ -256,12 +257,26 @@ def _rewritten(item: JSON) -> JSON:
 
 
 class World:
-    """One emulator, one client and all speakers."""
+    """One emulator, one client and all speakers.
+
+    Args:
+        lanes: the client uses lanes.
+        tokens_per_second: the pace of the emulator.
+        has_link: the client reaches the emulator by a `Link`, which can fail.
+        settings: further arguments of the client.
+    """
 
     def __init__(
-        self, *, lanes: bool = True, tokens_per_second: float | None = None, **settings: Any
+        self,
+        *,
+        lanes: bool = True,
+        tokens_per_second: float | None = None,
+        has_link: bool = False,
+        **settings: Any,
     ) -> None:
         self.settings = settings
+        self.link: Link | None = None
+        self._has_link = has_link
         self.emulator = Emulator(tokens_per_second=tokens_per_second)
         self.emulator.add_model("interim", interim)
         self.lanes = lanes
@@ -273,11 +288,15 @@ class World:
 
     async def open(self) -> None:
         await self.emulator.start()
+        if self._has_link:
+            self.link = Link(self.emulator.base_url)
+            await self.link.__aenter__()
         self.client = self._new_client()
 
     def _new_client(self) -> trunkline.Client:
+        base_url = self.link.base_url if self.link is not None else self.emulator.base_url
         return trunkline.Client(
-            base_url=self.emulator.base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
+            base_url=base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
         )
 
     async def restart(self) -> None:
@@ -290,6 +309,8 @@ class World:
 
     async def close(self) -> None:
         await self.client.close()
+        if self.link is not None:
+            await self.link.__aexit__(None, None, None)
         await self.emulator.stop()
 
     def talker(self) -> Talker:
