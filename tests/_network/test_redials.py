@@ -192,16 +192,31 @@ async def test_an_answer_ends_the_wait_of_all() -> None:
     assert await server.connect() == "a socket"
 
 
-async def test_a_dial_that_is_not_due_before_its_deadline_raises_the_reason() -> None:
+async def test_a_dial_that_is_not_due_before_its_deadline_raises_the_reason_then() -> None:
     server = Cutting()
     for _ in range(3):
         server.redials.cut("there:1")
     await soon(server.connect())
+    late = server.connect(until=100.5)
+    await server.passes(0.25)
+    assert not late.done()
+    await server.passes(0.5)
     with pytest.raises(ConnectFailed, match=r"there:1 ends connections before it answers") as raised:
-        await soon(server.connect(until=100.5))
+        await soon(late)
     assert raised.value.fault == "cut"
     await server.passes(1)
     assert await soon(server.connect(until=200.0)) == "a socket", "the time was not taken"
+
+
+async def test_an_answer_before_its_deadline_lets_a_dial_begin_that_was_not_due() -> None:
+    server = Cutting()
+    for _ in range(3):
+        server.redials.cut("there")
+    dials = [server.connect(until=102.0) for _ in range(50)]
+    await server.passes(1.5)
+    server.redials.answered()
+    await soon(asyncio.gather(*dials))
+    assert len(server.dials) == 50
 
 
 async def test_a_server_that_cuts_may_also_refuse() -> None:

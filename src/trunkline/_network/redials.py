@@ -143,7 +143,13 @@ class Redials:
         at = max(self._not_before, self._world.clock())
         if until is None or at < until:
             self._not_before = at + redial_s(self._cuts, self._world.random())
-        await self._pause(at, until)
+            await self._pause(at, until)
+            return
+        # Too many dials are due before. Only an answer lets this one begin in time.
+        await self._pause(until, None)
+        if self._cuts:
+            assert self._refusal is not None
+            raise self._refusal
 
     async def _pause(self, at: float, until: float | None) -> None:
         """Wait for this time, unless the deadline is earlier: then the reason is known already."""
