@@ -26,7 +26,7 @@ __all__ = ["complaints", "no_proxy", "opened", "server"]
 
 _HERE = Path(__file__).parent
 _DESCRIPTORS = "/dev/fd"  # on Linux and macOS
-_OWN_WATCH = (_HERE / "emulator",)
+_OWN_WATCH = (_HERE / "emulator", _HERE / "dropin")
 
 
 def pytest_sessionfinish() -> None:

@@ -38,8 +38,8 @@ def asked(
     has_context: bool = False,
 ) -> Asked:
     """A request with these items, instructions and other fields."""
-    other = fields.encode()
-    return Asked(other + b"|" + instructions.encode(), b"*" + other, of(items), parent_id, key, has_context)
+    other = b"fields " + fields.encode()
+    return Asked(other + instructions.encode(), other, of(items), parent_id, key, has_context)
 
 
 @dataclass

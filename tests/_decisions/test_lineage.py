@@ -73,6 +73,12 @@ def test_other_fields_begin_another_conversation(talk: Service, fields: str, ins
     assert second.mode == "full"
 
 
+def test_a_request_without_instructions_does_not_continue_one_with_them(talk: Service) -> None:
+    # The hash of its fields is that of the other fields of the first.
+    talk.turn(asked(FIRST, instructions="a secret"), [said("hi")])
+    assert talk.turn(asked(SECOND), [said("so")]).place.way is Way.NEW
+
+
 @pytest.mark.parametrize(
     "items",
     [

@@ -75,6 +75,21 @@ def test_the_other_key_leaves_instructions_and_tools_aside(fields: JSON) -> None
     assert wanted(**fields).other_fields_key == wanted().other_fields_key
 
 
+def test_a_response_to_compare_the_cache_with_is_no_difference() -> None:
+    options: JSON = {"ttl": "30m"}
+    one = wanted(prompt_cache_options={**options, "comparison_response_id": "resp_1"})
+    assert one.fields_key == wanted(prompt_cache_options=options).fields_key
+    assert b"resp_1" in one.fields.head
+    alone = wanted(prompt_cache_options={"comparison_response_id": "resp_1"})
+    assert alone.fields_key == wanted().fields_key
+    other = wanted(prompt_cache_options={"ttl": "12h", "comparison_response_id": "resp_1"})
+    assert other.fields_key != one.fields_key
+    odd = wanted(prompt_cache_options="comparison_response_id")
+    assert odd.fields_key != wanted().fields_key
+    nested = wanted(prompt_cache_options={"x": {"comparison_response_id": "resp_1"}})
+    assert nested.fields_key != wanted(prompt_cache_options={"x": {}}).fields_key
+
+
 def test_the_request_of_the_lineage() -> None:
     body = Inputs().read(b'{"model":"m","input":"a","previous_response_id":"r"}')
     asked = Wanted.of(body).asked(body, "key")

@@ -33,7 +33,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from .._protocol.history import History
 from .._protocol.items import Item
@@ -160,7 +160,11 @@ class _Recorded:
     used_at: float
     is_continued: bool = False
     is_forgotten: bool = False
-    places: tuple[tuple[bytes, bytes], ...] = ()
+    places: tuple[tuple[_Table, tuple[bytes, bytes]], ...] = ()
+
+
+_Table: TypeAlias = dict[tuple[bytes, bytes], list[_Recorded]]
+"""Responses by the hash of their fields and the mark of their input."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -236,7 +240,9 @@ class Lineage:
         self._trusts_tokens = True
         self._tokens: dict[str, str] = {}
         self._by_id: OrderedDict[str, _Recorded] = OrderedDict()  # the least recently used first
-        self._by_place: dict[tuple[bytes, bytes], list[_Recorded]] = {}
+        # Two tables: without instructions and tools the two hashes of a request are equal.
+        self._by_fields: _Table = {}
+        self._by_other_fields: _Table = {}
         self._by_key: OrderedDict[Hashable, Owner] = OrderedDict()
         self._segments: dict[str, _Segment] = {}
         self._size_bytes = 0
@@ -307,7 +313,7 @@ class Lineage:
             mark = context.mark_of(position)
             continued: _Recorded | None = None
             # 1. Equal fields. A response that nobody continues comes before a fork.
-            for parent in reversed(self._by_place.get((asked.fields, mark), ())):
+            for parent in reversed(self._by_fields.get((asked.fields, mark), ())):
                 if not (remaining := remaining - 1):
                     return None
                 if self._may_continue(parent, context, needs_token=parent.needs_token):
@@ -318,7 +324,7 @@ class Lineage:
                 return self._continue(_way_of(continued), continued, asked, context, now)
             # 2. Other instructions or tools, with a token. A second request with the same token, in a
             #    conversation that diverges, shows that tokens are handed around: it does not count.
-            for parent in reversed(self._by_place.get((asked.other_fields, mark), ())):
+            for parent in reversed(self._by_other_fields.get((asked.other_fields, mark), ())):
                 if not (remaining := remaining - 1):
                     return None
                 if not parent.is_continued and self._may_continue(parent, context, needs_token=True):
@@ -403,9 +409,12 @@ class Lineage:
             segment.parent.children.add(segment)
         if not recorded.is_private and recorded.baseline is not None:
             mark, asked = recorded.context.mark, place.asked
-            recorded.places = ((asked.fields, mark), (asked.other_fields, mark))
-            for where in recorded.places:
-                self._by_place.setdefault(where, []).append(recorded)
+            recorded.places = (
+                (self._by_fields, (asked.fields, mark)),
+                (self._by_other_fields, (asked.other_fields, mark)),
+            )
+            for table, where in recorded.places:
+                table.setdefault(where, []).append(recorded)
 
     def give_up(self, place: Place) -> None:
         """The turn ended without a response to record. The next request takes the same place."""
@@ -440,11 +449,11 @@ class Lineage:
 
     def _forget_one(self, response_id: str) -> None:
         recorded = self._by_id.pop(response_id)
-        for where in recorded.places:
-            others = self._by_place[where]
+        for table, where in recorded.places:
+            others = table[where]
             others.remove(recorded)
             if not others:
-                del self._by_place[where]
+                del table[where]
         for token in recorded.tokens:
             if self._tokens.get(token) == response_id:
                 del self._tokens[token]

@@ -11,13 +11,15 @@ from .._decisions.lineage import Asked
 from .._protocol.fields import Fields
 from .._protocol.frames import http_body
 from .._protocol.items import Item
-from .._protocol.json import decode
+from .._protocol.json import decode, encode
 from .._protocol.quiet import QuietStruct
 
 PARENT: Final = "previous_response_id"
 _OF_HTTP: Final = frozenset({"stream", "stream_options"})
 _ASIDE: Final = _OF_HTTP | {PARENT}
 _INSTRUCTIONS_AND_TOOLS: Final = frozenset({"instructions", "tools"})
+_CACHE_OPTIONS: Final = "prompt_cache_options"
+_COMPARISON: Final = "comparison_response_id"
 _ONLY_HTTP: Final = frozenset({"background", "betas", "generate", "stream_id", "type"})
 """Fields that have another meaning in a frame, or that no frame can have."""
 
@@ -63,9 +65,10 @@ class Wanted(QuietStruct, frozen=True):
         stream_members = b"".join(
             b'"%b":%b,' % (name.encode(), members[name]) for name in sorted(_OF_HTTP & members.keys())
         )
-        others = {name: value for name, value in sent.items() if name not in _INSTRUCTIONS_AND_TOOLS}
+        meant = _without_comparison(sent)
+        others = {name: value for name, value in meant.items() if name not in _INSTRUCTIONS_AND_TOOLS}
         return cls(
-            stream == b"true", parent_id, Fields.received(sent), _hash(sent), _hash(others), stream_members
+            stream == b"true", parent_id, Fields.received(sent), _hash(meant), _hash(others), stream_members
         )
 
     def asked(self, body: Body, key: Hashable) -> Asked:
@@ -85,6 +88,21 @@ class Wanted(QuietStruct, frozen=True):
         For a service that does not store responses: items of earlier ones are sent without ids.
         """
         return http_body(self.fields, items, looks_up=False, opening=self.stream_members)
+
+
+def _without_comparison(members: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """The members without the response with which the service compares its cache.
+
+    It names the latest response of the conversation, so that it differs in each turn. It has no effect on the
+    answer.
+    """
+    options = members.get(_CACHE_OPTIONS)
+    value = decode(options) if options is not None else None
+    if not isinstance(value, dict):
+        return members
+    value.pop(_COMPARISON, None)
+    others = {name: member for name, member in members.items() if name != _CACHE_OPTIONS}
+    return {**others, _CACHE_OPTIONS: encode(value)} if value else others
 
 
 def _hash(members: Mapping[str, bytes]) -> bytes:
