@@ -16,14 +16,15 @@ from trunkline import Deadlines, Policy, PoolLimits
 PAGE = Path(__file__).parents[1] / "docs" / "timeouts.md"
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<default>[^|]+) \|.*\| (?P<per_turn>yes|no) \|$", re.MULTILINE)
 ROWS = {row["name"]: row for row in ROW.finditer(PAGE.read_text())}
-NO_TIMES = {"max_connections", "max_in_flight", "max_lanes", "max_draining", "close_abandoned", "max_keys"}
+OF_CONNECTIONS = ("ping", "doubt", "dead", "keepalive", "unsent", "drain", "max_age", "age", "upkeep")
+"""The beginnings of the names in `PoolLimits` that are times and bounds of connections."""
 
 
 def settings() -> dict[str, Any]:
     given: dict[str, Any] = {}
     for kind in (Deadlines, Policy, PoolLimits):
         for field in fields(kind):
-            if field.name not in NO_TIMES:
+            if kind is not PoolLimits or field.name.startswith(OF_CONNECTIONS):
                 given[f"{kind.__name__}.{field.name}"] = field.default
     interval = inspect.signature(trunkline.Client).parameters["ping_interval_s"]
     return given | {"Client(ping_interval_s=…)": interval.default}
