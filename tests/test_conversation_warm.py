@@ -13,6 +13,7 @@ from .talk import (
     ask,
     assert_kept,
     assistant,
+    client_of,
     record_of,
     texts,
     user,
@@ -44,6 +45,24 @@ async def test_a_warm_up_of_an_empty_history(emulator: Emulator, chat: trunkline
     stream = await ask(chat, "one")
     assert stream.metrics.mode == "delta"
     assert_kept(emulator, chat, stream.response)
+
+
+@pytest.mark.parametrize("items", [[], [user("one"), assistant("two")]])
+async def test_a_warm_up_over_http_makes_no_answer_either(
+    emulator: Emulator, items: list[dict[str, str]]
+) -> None:
+    async with client_of(emulator, transport="http") as client:
+        chat = client.conversation(model="echo", items=items, prompt_cache_options={"ttl": "30m"})
+        response = await chat.warm()
+        assert (response.output, chat.items) == ([], items)
+        first, *_ = emulator.requests
+        assert first.body is not None
+        assert first.body["prompt_cache_options"] == {"ttl": "30m", "prewarm": True}
+        stream = await ask(chat, "three")
+        assert (stream.metrics.mode, stream.metrics.items_sent) == ("delta", 1)
+        assert emulator.requests[1].body is not None
+        assert emulator.requests[1].body["prompt_cache_options"] == {"ttl": "30m"}
+        assert_kept(emulator, chat, stream.response)
 
 
 async def test_heard_is_still_possible_after_a_warm_up(

@@ -366,3 +366,19 @@ def test_an_output_without_a_call_id_answers_a_call_of_its_function(values: list
 def test_an_output_of_another_function_answers_no_call(values: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigurationError, match="without an output: call_1;"):
         checks(user("a"), *values, user("b"))
+
+
+@pytest.mark.parametrize(
+    ("given", "prewarming"),
+    [
+        ({}, {"prewarm": True}),
+        ({"prompt_cache_options": {"ttl": "30m"}}, {"ttl": "30m", "prewarm": True}),
+        ({"prompt_cache_options": None}, {"prewarm": True}),
+    ],
+)
+def test_the_fields_of_a_warm_up_over_http_keep_the_options_of_the_cache(
+    given: dict[str, Any], prewarming: dict[str, Any]
+) -> None:
+    fields = Fields.of({"model": "m", **given})
+    assert fields.prewarming().values() == {"model": "m", "prompt_cache_options": prewarming}
+    assert "prewarm" not in str(fields.values())

@@ -391,8 +391,9 @@ class HttpExchange:
     def send(self, *, looks_up: bool) -> Sent | Failure:
         """Post the request in a new task. Never a failure: the sink gets it."""
         parent, delta = self._plan.parent, self._plan.delta
+        fields = self._request.fields
         body = http_body(
-            self._request.fields,
+            fields if self._request.generate else fields.prewarming(),
             delta,
             previous_response_id=parent.response_id if parent is not None else None,
             looks_up=looks_up,

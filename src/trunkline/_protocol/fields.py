@@ -152,6 +152,12 @@ class Fields:
         include = self.get("include") or []
         return self if entry in include else self.overridden({"include": [*include, entry]})
 
+    def prewarming(self) -> Fields:
+        """These fields for a warm-up over HTTP, which does not have ``generate``."""
+        options = self.get("prompt_cache_options")
+        given = options if isinstance(options, Mapping) else {}
+        return self.overridden({"prompt_cache_options": {**given, "prewarm": True}})
+
     @property
     def brings_context(self) -> bool:
         """Whether the caller names a context on the server. Trunkline does not chain on such a response."""

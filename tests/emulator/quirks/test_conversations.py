@@ -63,8 +63,7 @@ async def test_the_model_sees_the_context_of_each_conversation(
     async with talking(name, transport=transport) as (client, emulator):
         chat = client.conversation(model="mixed", tools=[get_weather], store=store, instructions=instructions)
         other = client.conversation(model="mixed", store=store)
-        if transport == "websocket":
-            await chat.warm()
+        await chat.warm()
         for turn in range(2):
             await take(chat, f"weather in Oslo, {turn}", emulator)
             await take(other, f"weather in Rome, {turn}", emulator)
@@ -145,13 +144,14 @@ async def test_an_unknown_model_on_a_bound_socket_is_a_typed_error() -> None:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
-async def test_a_failure_whose_reason_follows_is_typed_and_concerns_no_later_turn(
+async def test_a_failure_whose_reason_follows_has_the_reason_and_concerns_no_later_turn(
     transport: Transport,
 ) -> None:
     async with talking("azure", transport=transport) as (client, emulator):
         chat = client.conversation(model="echo")
-        with pytest.raises(trunkline.ServiceError):
+        with pytest.raises(trunkline.ServiceError) as failure:
             await soon(chat.run("hi", model="fail-invalid_prompt"))
+        assert failure.value.code == "invalid_prompt"
         assert chat.items == []
         await take(chat, "hi again", emulator)
 
