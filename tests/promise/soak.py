@@ -2,10 +2,10 @@
 
     python -m tests.promise.soak --minutes 10 --seed 1
 
-The speakers of `world` share one client, and the emulator injects every kind of fault at random; in half of
-the rounds the link to it fails too. Every turn must end in a response or in a typed error. The events of a
-turn must belong to one response. The model's context must equal the speaker's history. The figures are
-printed at the end; the exit code is 1 unless lost, doubled and mixed are all zero.
+The speakers of `world` share one client. The emulator deviates as one of `SERVERS`, and injects every kind of
+fault at random; in half of the rounds the link to it fails too. Every turn must end in a response or in a
+typed error. The events of a turn must belong to one response. The model's context must equal the speaker's
+history. The figures are printed at the end; the exit code is 1 unless lost, doubled and mixed are all zero.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import Counter
 from typing import Any
 
 import trunkline
+from trunkline.emulator import QUIRKS
 
 from ..networks.link import Link
 from ..talk import user
@@ -56,6 +57,13 @@ NETWORK = (
     "restart",
 )
 """Faults of the link between client and emulator, in half of the rounds."""
+SERVERS: tuple[tuple[str, ...], ...] = (
+    (),
+    *((name,) for name in QUIRKS),
+    ("proxy", "xai"),
+    ("codex", "vllm"),
+    ("proxy-limit", "azure"),
+)
 TEXTS = ("hello", "weather in Oslo and Bergen, and the clock", "go on", "the clock")
 DEADLINES = trunkline.Deadlines(
     connect=2.0, first_event=0.5, first_output=0.5, between_events=0.5, total=20.0
@@ -84,7 +92,11 @@ class Soak:
 
     async def _round(self, dice: random.Random, until: float) -> None:
         world = World(
-            lanes=dice.random() < 0.8, has_link=dice.random() < 0.5, deadlines=DEADLINES, policy=POLICY
+            lanes=dice.random() < 0.8,
+            has_link=dice.random() < 0.5,
+            quirks=dice.choice(SERVERS),
+            deadlines=DEADLINES,
+            policy=POLICY,
         )
         world.is_forgetful = True
         await world.open()
@@ -143,7 +155,7 @@ class Soak:
     async def _turn(self, speaker: Speaker, dice: random.Random) -> None:
         self._disturb(speaker, dice)
         turn = Turn(
-            dice.choice(MODELS),
+            dice.choice((*MODELS, "interim", "reporting")),
             dice.choice((True, False, None)),
             dice.randint(1, 8) if dice.random() < 0.15 else None,
             dice.randint(0, 12) if dice.random() < 0.1 else None,
@@ -152,7 +164,9 @@ class Soak:
         self.figures["turns"] += 1
         try:
             async with asyncio.timeout(60):
-                await speaker.speak(f"{speaker.token} {dice.choice(TEXTS)}", turn)
+                await speaker.speak(
+                    f"{speaker.token} {dice.choice(TEXTS)}", turn, reports=dice.random() < 0.3
+                )
             self.figures["answered or left"] += 1
         except trunkline.TurnError as error:
             self.errors[type(error).__name__] += 1

@@ -9,12 +9,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from trunkline.emulator import QUIRKS
+
 from ..talk import user
 from .world import MODELS, Keeper, Speaker, Talker, Turn, World
 
 TEXTS = st.sampled_from(
     ["hello", "what is the weather in Oslo", "weather in Oslo and Bergen, and the clock", ""]
 )
+# Not "proxy", whose silent sockets take until a deadline: the soak has it.
+SERVERS = [
+    (),
+    (),
+    *((name,) for name in QUIRKS if name != "proxy"),
+    ("codex", "vllm"),
+    ("proxy-limit", "xai"),
+]
 TOOLS_TEXT = "weather in Oslo and Bergen, and the clock"
 TURNS = st.builds(
     Turn,
@@ -26,13 +36,18 @@ TURNS = st.builds(
 
 
 class Conversations(RuleBasedStateMachine):
-    """Random concurrent conversations on shared connections, with random changes between turns."""
+    """Random concurrent conversations with one server, with random changes between turns."""
 
-    @initialize(lanes=st.booleans(), pace=st.sampled_from([None, 3000.0]), forgets=st.booleans())
-    def begin(self, lanes: bool, pace: float | None, forgets: bool) -> None:
+    @initialize(
+        lanes=st.booleans(),
+        pace=st.sampled_from([None, 3000.0]),
+        forgets=st.booleans(),
+        quirks=st.sampled_from(SERVERS),
+    )
+    def begin(self, lanes: bool, pace: float | None, forgets: bool, quirks: tuple[str, ...]) -> None:
         self.forgets = forgets
         self.runner = asyncio.Runner()
-        self.world = World(lanes=lanes, tokens_per_second=pace)
+        self.world = World(lanes=lanes, tokens_per_second=pace, quirks=quirks)
         self.runner.run(self.world.open())
         self.keys = 0
         self.world.talker()
@@ -137,6 +152,23 @@ class Conversations(RuleBasedStateMachine):
             Turn("interim", store),
         ):
             self.runner.run(speaker.speak(self.text(speaker, "go on"), turn))
+
+    @rule(
+        number=st.integers(0, 5),
+        store=st.sampled_from([True, False, None]),
+        arrangement=st.integers(0, 2),
+        between=TURNS,
+    )
+    def answer_an_async_call_later(
+        self, number: int, store: bool | None, arrangement: int, between: Turn
+    ) -> None:
+        """The call stays open over other turns."""
+        self.world.arrangement = arrangement
+        speaker = self.pick(number)
+        for turn in (Turn("reporting", store), between, between):
+            self.runner.run(speaker.speak(self.text(speaker, "go on"), turn))
+        for _ in range(2):  # the first one may have to answer other calls
+            self.runner.run(speaker.speak(self.text(speaker, "go on"), Turn("echo", store), reports=True))
 
     @rule(number=st.integers(0, 5), store=st.sampled_from([True, False, None]))
     def take_back_a_call(self, number: int, store: bool | None) -> None:

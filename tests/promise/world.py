@@ -2,7 +2,8 @@
 
 Each speaker keeps its own history, independently of the library. After a turn, the emulator's effective
 context must equal that history. The streamed text must equal the text of the emulator's record of this
-response. A parent that was named must be a response of the same speaker or of the one it was forked from.
+response. A parent that was named must be a response of the same speaker or of the one it was forked from, and
+so must be each reasoning item in the context.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import trunkline
-from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
+from trunkline.emulator import QUIRKS, Call, Emulator, Prompt, ResponseRecord, Say, Step, words
+from trunkline.emulator.quirks.deviation import Deviation
 
 from ..networks.link import Link
 from ..talk import assistant, user
@@ -38,6 +40,8 @@ WEATHER = {
     "strict": True,
 }
 CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
+REPORT = {"type": "function", "name": "report", "parameters": {"type": "object"}, "async": True}
+TOOLS = [WEATHER, CLOCK, REPORT]
 MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools")
 
 
@@ -45,6 +49,13 @@ def interim(prompt: Prompt) -> list[Step]:
     """A message and a call; after the output of the call, the same message."""
     said = Say(words("One moment, please."))
     return [said] if prompt.outputs else [said, Call("get_weather", '{"city": "Oslo"}')]
+
+
+def reporting(prompt: Prompt) -> list[Step]:
+    """A message and a call of an async tool; after the output of the call, another message."""
+    if prompt.outputs:
+        return [Say(words(f"The report says {prompt.outputs[-1][1]}."))]
+    return [Say(words("I begin.")), Call("report", "{}"), Call("get_clock", '{"city": "Oslo"}')]
 
 
 @dataclass
@@ -74,6 +85,8 @@ class Speaker:
     responses: set[str] = field(default_factory=set)
     owed: list[JSON] = field(default_factory=list)
     lead: list[JSON] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
+    """Ids and encrypted contents of the reasoning in its responses."""
     keeps_order = True
 
     def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
@@ -94,9 +107,22 @@ class Speaker:
         """Continue in the client that the world has now."""
         raise NotImplementedError
 
-    async def speak(self, text: str, turn: Turn, *, says_nothing: bool = False) -> None:
-        """Take a turn: answer the open calls if any; else send the text, or nothing if ``says_nothing``."""
-        new = self.answers() if self.owed else [] if says_nothing else [user(text)]
+    async def speak(
+        self, text: str, turn: Turn, *, says_nothing: bool = False, reports: bool = False
+    ) -> None:
+        """Take a turn.
+
+        Args:
+            text: the user message, unless a call has to be answered first.
+            says_nothing: send no new item instead.
+            reports: answer the oldest open call of the async tool instead.
+        """
+        if self.owed:
+            new = self.answers(self.owed)
+        elif reports and (begun := self.begun()):
+            new = self.answers(begun[:1])
+        else:
+            new = [] if says_nothing else [user(text)]
         stream = self.stream(new, turn)
         try:
             whole = await self._read(stream, turn)
@@ -124,14 +150,20 @@ class Speaker:
                     return stream.is_ended  # the last event read may have been the final one
         return True
 
-    def answers(self) -> list[JSON]:
+    def answers(self, calls: Sequence[JSON]) -> list[JSON]:
         return [
             {"type": "function_call_output", "call_id": call["call_id"], "output": f"{self.token} sunny"}
-            for call in self.owed
+            for call in calls
         ]
 
+    def begun(self) -> list[JSON]:
+        """The open calls of the async tool."""
+        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
+        calls = [item for item in self.said if item.get("type") == "function_call"]
+        return [call for call in calls if call["name"] == "report" and call["call_id"] not in answered]
+
     def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
-        record = self.world.emulator.responses[stream.response.id]
+        record = self.world.record_of(stream.response)
         held, seen = [*self.lead, *self.said, *new], record.effective_context
         server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
         assert server == application, f"the model saw {server}\nand the application holds {application}"
@@ -145,7 +177,12 @@ class Speaker:
         foreign = {other.token for other in self.world.speakers if other.token != self.token}
         shown = json.dumps(record.effective_context)
         assert not any(token in shown for token in foreign), "text of another speaker is in the context"
-        self.responses.add(record.id)
+        thoughts = [item for item in record.effective_context if item.get("type") == "reasoning"]
+        assert all(self.hidden.intersection(_tags(item)) for item in thoughts), (
+            "reasoning of another speaker is in the context"
+        )
+        self.hidden.update(*(_tags(item) for item in record.output if item["type"] == "reasoning"))
+        self.responses.add(stream.response.id)  # what it names; the record may have an id of its own
 
 
 @dataclass
@@ -168,7 +205,7 @@ class Talker(Speaker):
             stream.heard(heard)
             output = _as_heard(output, heard)
         self.said += output
-        self.owed = [item for item in output if item.get("type") == "function_call"]
+        self.owed = _owed(output)
         assert canonical(self.chat.items) == canonical(self.said)
 
     def fork(self) -> Talker:
@@ -179,6 +216,7 @@ class Talker(Speaker):
             set(self.responses),
             list(self.owed),
             self.lead,
+            set(self.hidden),
             chat=self.chat.fork(),
         )
         self.world.speakers.append(twin)
@@ -209,7 +247,7 @@ class Keeper(Speaker):
             model=turn.model,
             input=[*self.said, *new],
             key=self.key,
-            tools=[WEATHER, CLOCK],
+            tools=TOOLS,
             store=turn.store,
             include=["reasoning.encrypted_content"] if turn.store is False else None,
         )
@@ -223,7 +261,7 @@ class Keeper(Speaker):
         if turn.heard is not None:
             output = _as_heard(output, text[: turn.heard])
         self.said += self.world.arranged(output)
-        self.owed = [item for item in output if item.get("type") == "function_call"]
+        self.owed = _owed(output)
 
     def rewrite(self, said: list[JSON]) -> None:
         self.said[:] = said
@@ -234,6 +272,16 @@ class Keeper(Speaker):
 
     def restore(self, saved: JSON) -> None:
         self.world.client.restore(self.key, saved)
+
+
+def _owed(output: Sequence[JSON]) -> list[JSON]:
+    """The calls that the next turn has to answer: those of async tools may stay open."""
+    return [item for item in output if item.get("type") == "function_call" and item["name"] != "report"]
+
+
+def _tags(reasoning: JSON) -> set[str]:
+    """What tells whose a reasoning item is: its id, or else its encrypted content, which has the id."""
+    return {reasoning[name] for name in ("id", "encrypted_content") if reasoning.get(name)}
 
 
 def _as_heard(output: Sequence[JSON], heard: str) -> list[JSON]:
@@ -260,8 +308,9 @@ class World:
     """One emulator, one client and all speakers.
 
     Args:
-        lanes: the client uses lanes.
+        lanes: the client uses lanes, if the server has them.
         tokens_per_second: the pace of the emulator.
+        quirks: the servers as which the emulator deviates.
         has_link: the client reaches the emulator by a `Link`, which can fail.
         settings: further arguments of the client.
     """
@@ -271,15 +320,19 @@ class World:
         *,
         lanes: bool = True,
         tokens_per_second: float | None = None,
+        quirks: Sequence[str] = (),
         has_link: bool = False,
         **settings: Any,
     ) -> None:
         self.settings = settings
         self.link: Link | None = None
         self._has_link = has_link
-        self.emulator = Emulator(tokens_per_second=tokens_per_second)
+        self.emulator = Emulator(tokens_per_second=tokens_per_second, quirks=quirks)
         self.emulator.add_model("interim", interim)
-        self.lanes = lanes
+        self.emulator.add_model("reporting", reporting)
+        deviations = frozenset().union(*(QUIRKS[name] for name in quirks))
+        self.lanes = lanes and not deviations & {Deviation.LANES_IGNORED, Deviation.HTTP_ONLY}
+        self._one_id = Deviation.ONE_RESPONSE_ID in deviations
         self.speakers: list[Speaker] = []
         self.arrangement = 0
         self.is_forgetful = False
@@ -313,13 +366,24 @@ class World:
             await self.link.__aexit__(None, None, None)
         await self.emulator.stop()
 
+    def record_of(self, response: trunkline.Response) -> ResponseRecord:
+        """The emulator's record of a response that has output."""
+        if not self._one_id:
+            return self.emulator.responses[response.id]
+        item = response.output[0]["id"]
+        return next(
+            record
+            for record in reversed([*self.emulator.responses.values()])
+            if any(each["id"] == item for each in record.output)
+        )
+
     def talker(self) -> Talker:
         """A speaker with a conversation; every other one has instructions, as a message of the context."""
         token = self._token()
         lead = [{"role": "developer", "content": f"{token} is brief."}] if len(self.speakers) % 2 else []
         chat = self.client.conversation(
             model="echo",
-            tools=[WEATHER, CLOCK],
+            tools=TOOLS,
             instructions=lead[0]["content"] if lead else None,
             instructions_placement="message",
         )
