@@ -331,6 +331,8 @@ class ConnectionLost(NetworkError):
     Attributes:
         close_code: the WebSocket close code; ``None`` if no close frame with a code was received.
         reason: the reason in the close frame.
+        suspect: the server ended several connections with this request on them, the last one with no other
+            request, so that the request may be the reason.
     """
 
     def __init__(
@@ -339,6 +341,7 @@ class ConnectionLost(NetworkError):
         *,
         close_code: int | None = None,
         reason: str = "",
+        suspect: bool = False,
         sent: bool = False,
         started: bool = False,
         output_seen: bool = False,
@@ -346,6 +349,7 @@ class ConnectionLost(NetworkError):
         super().__init__(message, sent=sent, started=started, output_seen=output_seen)
         self.close_code = close_code
         self.reason = reason
+        self.suspect = suspect
 
 
 class ProtocolViolation(NetworkError):

@@ -18,6 +18,10 @@ connection lost before the response to a request      HTTP for this turn if allo
 above 1 MiB began
 connection lost, violation, or no first event, twice  HTTP for this turn if allowed: something between
 on sockets that have never brought an event           carries the upgrade and no messages
+connection lost again by a request that was sent      raise
+alone
+connection ended by the peer with other requests on   retry alone, on a new connection
+it, before an event, twice for requests like this
 connection lost, protocol violation                   retry on another connection; delayed from the second
                                                       failure on
 no event in time                                      retry on another connection
@@ -83,6 +87,7 @@ class Cause(Enum):
     UPGRADE = "upgrade"
     TRANSIENT = "transient"
     TOO_LARGE = "too_large"
+    SUSPECT = "suspect"
 
 
 IN_FULL: Final = frozenset({Cause.PARENT_LOST, Cause.PARENT_REFUSED, Cause.PARENT_IGNORED, Cause.ITEM_LOST})
@@ -106,6 +111,8 @@ class Facts:
         jitter: a random number from 0 to 1.
         sent_bytes: the size of the failed attempt's frame or body.
         barren: the number of attempts that failed on a socket which had never brought an event.
+        is_suspect: requests of this shape must be sent alone: see `suspects`.
+        was_alone: the request was sent alone for that reason.
     """
 
     failure: Failure
@@ -120,6 +127,14 @@ class Facts:
     jitter: float = 0.5
     sent_bytes: int = 0
     barren: int = 0
+    is_suspect: bool = False
+    was_alone: bool = False
+
+    @property
+    def lost_alone(self) -> bool:
+        """Whether the request lost its connection again, before an event, although it was sent alone."""
+        failure = self.failure
+        return self.was_alone and failure.kind is FailureKind.LOST and failure.sent and not failure.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +208,10 @@ def _remedy(facts: Facts, policy: Policy) -> Decision:
             return Decision(Action.HTTP, Cause.TOO_LARGE)
         case FailureKind.LOST | FailureKind.VIOLATION if _carries_nothing(facts):
             return Decision(Action.HTTP, Cause.UPGRADE)
+        case FailureKind.LOST if facts.lost_alone:
+            return _RAISE
+        case FailureKind.LOST if facts.is_suspect and failure.neighbours:
+            return Decision(Action.ELSEWHERE, Cause.SUSPECT)
         case FailureKind.LOST | FailureKind.VIOLATION:
             # The first retry is immediate: another connection is usually ready.
             return Decision(Action.ELSEWHERE, Cause.CONNECTION, backoff_s if facts.attempt > 1 else 0.0)
@@ -244,7 +263,7 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
         immediate = (
             remedy.action is Action.HTTP
             or remedy.cause in IN_FULL
-            or remedy.cause is Cause.LIMIT
+            or remedy.cause in (Cause.LIMIT, Cause.SUSPECT)
             or (remedy.cause is Cause.CONNECTION and not remedy.delay_s)
         )
         if not immediate:

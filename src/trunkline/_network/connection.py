@@ -411,10 +411,10 @@ class Connection:
                 self._on_age_limit(event)
                 return
             event = self.lanes.refused_steer(event) or event
+        run = self.lanes.route(event)
         if not self.has_received:
             self.has_received = True
             self._on_change(self)
-        run = self.lanes.route(event)
         if run is None:
             self._on_stray(event)
             return
@@ -433,7 +433,9 @@ class Connection:
         failure = Failure.of(error)
         if not self.has_received and failure.close_code != TOO_LARGE:
             self.was_cut = self.lanes.in_flight > 0
-        self._end(failure)
+        # A connection that was retired or doubted has another reason to end than one of its requests.
+        sent = sum(run.was_sent for run in self.lanes.runs) if self._state is _READY else 0
+        self._end(replace(failure, neighbours=max(0, sent - 1)))
         if self._state is not ConnectionState.CLOSED:
             self._enter(ConnectionState.CLOSED)
             self._on_change(self)

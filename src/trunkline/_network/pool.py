@@ -17,12 +17,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .._decisions.liveness import Patience
-from .._decisions.placement import Asking, Bounds, Placement, assign, first_seat
+from .._decisions.placement import Asking, Bounds, Placement, Seat, assign, first_seat
 from .._decisions.request import Request
 from .._observe.metrics import PoolCounters, PoolState
 from .._observe.notices import Notices
 from .._observe.wirelog import log_rotation, shown, wire_log
 from .._protocol.failure import Failure
+from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
 from .._protocol.sink import Sink
 from ..errors import ClientClosed
@@ -47,6 +48,21 @@ class _Waiting:
     asking: Callable[[], Asking]
     sink: Sink
     placed: asyncio.Future[SocketExchange] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Private:
+    """A connection for one turn alone.
+
+    Attributes:
+        run: the run of that turn.
+        max_in_flight: the number of runs that the connection takes afterwards.
+        settled: called with whether the turn had an event.
+    """
+
+    run: Run
+    max_in_flight: int
+    settled: Callable[[bool], None]
 
 
 class Pool:
@@ -102,6 +118,7 @@ class Pool:
         self._replacing: set[Connection] = set()
         self._queues: dict[str, deque[_Waiting]] = {}
         self._is_placing = False
+        self._private: dict[Connection, _Private] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._upkeep: Timer | None = None
         self._patience = Patience(
@@ -139,6 +156,10 @@ class Pool:
             replacing=len(self._replacing),
         )
 
+    def is_private(self, connection: object) -> bool:
+        """Whether the connection is for one turn alone, which has had no event."""
+        return connection in self._private
+
     def has_room(self, url: str) -> bool:
         """Whether a connection is ready that takes another turn."""
         return any(
@@ -175,6 +196,31 @@ class Pool:
             self._serve_queues()
             raise
 
+    def take_alone(
+        self, request: Request, asking: Callable[[], Asking], sink: Sink, settled: Callable[[bool], None]
+    ) -> SocketExchange:
+        """A place on a new connection, which takes no other turn before the first event of this one.
+
+        Args:
+            request: the request of the turn.
+            asking: what the turn needs once it has the place.
+            sink: the receiver of the events.
+            settled: called once, with whether the turn had an event.
+        """
+        self._check_open()
+        if len(self.connections) >= self._limits.max_connections:
+            least = min(self.connections, key=lambda each: each.lanes.in_flight)
+            self._is_placing = True  # what closes now makes room for this turn, not for one that waits
+            least.retire()
+            self._is_placing = False
+        connection = self._dial(request.url)
+        needs = asking()
+        exchange = self._reserve(first_seat(needs, connection), connection, request, needs, sink)
+        (run,) = connection.lanes.runs
+        self._private[connection] = _Private(run, connection.lanes.max_in_flight, settled)
+        connection.lanes.max_in_flight = 1
+        return exchange
+
     def _place(self, request: Request, asking: Asking, sink: Sink) -> SocketExchange | None:
         url = request.url
         may_dial = len(self.connections) < self._limits.max_connections
@@ -207,6 +253,11 @@ class Pool:
                 return None
             seat = first_seat(asking, dialled)
         connection = next(each for each in self._connections[request.url] if each.lanes is seat.group)
+        return self._reserve(seat, connection, request, asking, sink)
+
+    def _reserve(
+        self, seat: Seat, connection: Connection, request: Request, asking: Asking, sink: Sink
+    ) -> SocketExchange:
         lane = seat.lane or connection.lanes.new_lane()
         assert lane is not None, "placement adds lanes only where a name is left"
         run = connection.lanes.reserve(lane, sink, fork_of=seat.fork_of)
@@ -287,6 +338,8 @@ class Pool:
         """A place became free, or a connection became ready, received its first event, retired or ended."""
         if connection.has_received:
             self._redials.answered()
+        if self._private:
+            self._settle(connection)
         if connection.is_leaving:
             refused_bytes = connection.refused_bytes
             # A server that refuses a small message has another reason than its size.
@@ -301,6 +354,17 @@ class Pool:
             self._closing = [each for each in self._closing if each.is_closing]
         if self._queues:
             self._serve_queues()
+
+    def _settle(self, connection: Connection) -> None:
+        """Let other turns onto a connection for one turn alone, once that turn has an event or has ended."""
+        private = self._private.get(connection)
+        if private is None:
+            return
+        run = private.run
+        if run.has_started or run.is_over or connection.is_leaving:
+            del self._private[connection]
+            connection.lanes.max_in_flight = private.max_in_flight
+            private.settled(run.has_started or (run.was_sent and not connection.is_leaving))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = in_background(work, "trunkline pool")

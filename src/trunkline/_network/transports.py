@@ -15,6 +15,7 @@ from .._decisions.breaker import Breaker
 from .._decisions.placement import Asking, Candidate
 from .._decisions.request import Request
 from .._decisions.retention import Retention
+from .._decisions.suspects import Suspects
 from .._observe.metrics import PoolCounters, PoolState
 from .._observe.notices import Notices
 from .._observe.removals import Removals
@@ -23,7 +24,7 @@ from .._protocol.sink import Sink
 from ..errors import ClientClosed
 from ..options import Due, Phase
 from .background import cancel, in_background
-from .exchange import Exchange, NotOpened
+from .exchange import Exchange, NotOpened, SocketExchange
 from .http import HttpTransport
 from .lifetime import Lifetime
 from .pool import Pool
@@ -70,6 +71,7 @@ class Transports:
         http: the HTTP transport.
         counters: the counters of the client.
         removals: the reasoning that the service removed from contexts.
+        suspects: the shapes of requests that lost sockets.
         wakeups: resumes the readers of streams.
         world: clock, chance and network.
     """
@@ -93,6 +95,8 @@ class Transports:
         self.world = world
         self._mode = mode
         self._notices = notices
+        self.suspects: Suspects = Suspects()
+        self._isolation = asyncio.Lock()
         self._retention = Retention()
         self._breaker = Breaker()
         self._numbers = count(1)
@@ -219,6 +223,7 @@ class Transports:
         patient: bool,
         due: Due | None,
         label: str,
+        suspect: str | None = None,
     ) -> Exchange | NotOpened:
         """An exchange that is ready to send the request.
 
@@ -233,6 +238,7 @@ class Transports:
             patient: wait while dials are repeated.
             due: the deadline of the wait for a connection.
             label: the name of an exchange over HTTP in the log.
+            suspect: the shape of a request that must be sent alone.
         """
 
         def plans() -> list[Plan]:
@@ -242,13 +248,19 @@ class Transports:
                 return request.plans(keeps_responses=True)
             return request.plans(keeps_responses=self.keeps_responses) if self.may_chain else []
 
+        if suspect is not None and self.may_fall_back:
+            over_http = over_http or self.suspects.is_isolated(suspect, self.world.clock())
         if over_http or self._goes_over_http(request.url):
             return self.http.exchange(request, plans(), sink, label, patient=patient)
 
         def asking() -> Asking:
             return Asking(request.owner, request.asked, plans(), avoiding)
 
-        exchange = self.pool.take(request, asking, sink)
+        exchange: SocketExchange | None = None
+        if suspect is not None:
+            exchange = await self._take_alone(request, asking, sink, suspect, due)
+        if exchange is None:
+            exchange = self.pool.take(request, asking, sink)
         if exchange is None:
             placed = await self._within(due, self.pool.wait_for_place(request, asking, sink))
             if isinstance(placed, Failure):
@@ -268,6 +280,35 @@ class Transports:
                 return NotOpened(failure, exchange.connection)
         self._breaker.opened()
         return exchange
+
+    async def _take_alone(
+        self,
+        request: Request,
+        asking: Callable[[], Asking],
+        sink: Sink,
+        shape: str,
+        due: Due | None,
+    ) -> SocketExchange | None:
+        """A connection for a suspect request alone, one suspect after the other.
+
+        ``None`` if another request of its shape was answered meanwhile.
+        """
+        waited = await self._within(due, self._isolation.acquire())
+        release = self._isolation.release if waited is True else lambda: None
+        if not self.suspects.is_suspect(shape, self.world.clock()):
+            release()
+            return None
+
+        def settled(is_answered: bool) -> None:
+            if is_answered:
+                self.suspects.answered(shape)
+            release()
+
+        try:
+            return self.pool.take_alone(request, asking, sink, settled)
+        except BaseException:
+            release()
+            raise
 
     async def _within(self, due: Due | None, wait: Awaitable[T]) -> T | Failure:
         """The result of a wait, or the failure of the deadline that passed first."""

@@ -76,6 +76,8 @@ class Failure:
         waited_s: DEADLINE: the limit of that phase, in seconds.
         close_code: LOST, TOO_LARGE: the WebSocket close code.
         reason: LOST: the reason sent with the close code.
+        neighbours: LOST: the number of other requests that were lost because the peer ended the connection.
+        suspect: LOST: the request may be the reason: it was sent alone, and lost its connection again.
         status: UPGRADE, REFUSED: the HTTP status.
         headers: UPGRADE: the headers of the HTTP response, names in lower case.
         body: UPGRADE: the beginning of the body of the HTTP response.
@@ -102,6 +104,8 @@ class Failure:
     waited_s: float = 0.0
     close_code: int | None = None
     reason: str = ""
+    neighbours: int = 0
+    suspect: bool = False
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -228,6 +232,14 @@ class Failure:
         """The same failure of a connection, for one of its requests."""
         return replace(self, sent=sent, started=started)
 
+    def of_suspect(self) -> Failure:
+        """The same failure of a request that was sent alone because it had lost connections before."""
+        problem = (
+            f"{self.message}; the server has ended each connection with this request on it, the last time "
+            "with no other request, so check the types of its fields"
+        )
+        return replace(self, message=problem, suspect=True)
+
     def exception(self, *, output_seen: bool = False) -> TurnError:
         """A new exception with these facts.
 
@@ -254,7 +266,11 @@ class Failure:
                 )
             case FailureKind.LOST | FailureKind.TOO_LARGE:
                 return ConnectionLost(
-                    self.message, close_code=self.close_code, reason=self.reason, **progress
+                    self.message,
+                    close_code=self.close_code,
+                    reason=self.reason,
+                    suspect=self.suspect,
+                    **progress,
                 )
             case FailureKind.VIOLATION | FailureKind.IGNORED:
                 return ProtocolViolation(self.message, **progress)

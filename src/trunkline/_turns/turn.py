@@ -23,6 +23,7 @@ from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
 from .._decisions.recovery import IN_FULL, Action, Cause, Decision, Facts, decide
 from .._decisions.request import Request
+from .._decisions.suspects import shape_of
 from .._network.endpoint import server_of
 from .._network.exchange import Exchange, NotOpened, Sent
 from .._network.transports import Transports
@@ -94,6 +95,7 @@ class Turn:
         "_exchange",
         "_first_event_at",
         "_in_full",
+        "_is_suspect",
         "_key",
         "_outcome",
         "_over_http",
@@ -125,6 +127,7 @@ class Turn:
         self._barren = 0
         self._over_http = False
         self._in_full = False
+        self._is_suspect = False  # and therefore alone
         self._without_socket: Failure | None = None  # why it goes over HTTP
         self._again_at = 0.0
         # The current attempt.
@@ -222,6 +225,8 @@ class Turn:
         is_stored = final.response.store
         if is_stored is False and self.request.fields.store is not False:
             self._transports.not_stored()
+        if not self._transports.suspects.is_clear and not self._over_http:
+            self._transports.suspects.answered(shape_of(self.request.fields.values()))
         if self._recoveries and Cause.PARENT_REFUSED in self._recoveries:
             self._transports.parent_refused()
         if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
@@ -356,6 +361,7 @@ class Turn:
             patient=settings.policy.waits,
             due=settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at),
             label=f"http turn {self._key.number}.{self._attempts}",
+            suspect=self._suspect_shape() if not transports.suspects.is_clear else None,
         )
         if isinstance(exchange, NotOpened):
             if exchange.connection is not None:
@@ -366,6 +372,8 @@ class Turn:
             return None
         if exchange.connection is not None:
             self._connected_at = self._clock()
+        if self._is_suspect:  # unless another request of its shape was answered meanwhile
+            self._is_suspect = exchange.connection is None or transports.pool.is_private(exchange.connection)
         self._exchange = exchange
         # A service that does not have the parent does not have the reasoning of earlier responses either.
         sent = exchange.send(looks_up=not self._in_full and transports.looks_up)
@@ -383,6 +391,27 @@ class Turn:
             counters.add("forks")
         return None
 
+    def _suspect_shape(self) -> str | None:
+        """The shape of the request if it must be sent alone."""
+        shape = shape_of(self.request.fields.values())
+        self._is_suspect = self._transports.suspects.is_suspect(shape, self._clock())
+        return shape if self._is_suspect else None
+
+    def _judge_shape(self, failure: Failure) -> bool:
+        """Record what a failure says of the shape of the request. Returns whether it is suspect now."""
+        suspects, now = self._transports.suspects, self._clock()
+        is_alone = self._is_suspect
+        if failure.kind is not FailureKind.LOST or not (failure.neighbours or is_alone):
+            return False
+        shape = shape_of(self.request.fields.values())
+        if failure.started:
+            suspects.answered(shape)
+        elif failure.sent and is_alone:
+            suspects.lost_alone(shape, now)
+        elif failure.sent and self._sent is not None and self._sent.connection is not None:
+            suspects.lost(shape, self._sent.connection, now)
+        return suspects.is_suspect(shape, now)
+
     def _prepare_again(self, failure: Failure) -> None:
         """Do what recovery decides, up to the moment of the next attempt."""
         inbox, exchange = self.inbox, self._exchange
@@ -392,13 +421,14 @@ class Turn:
             self._judge(exchange, failure)
         if inbox is not None:
             inbox.leave()
-        decision = decide(self._facts(failure, parent), self._settings.policy)
+        facts = self._facts(failure, parent, is_suspect=self._judge_shape(failure))
+        decision = decide(facts, self._settings.policy)
         if failure.kind is FailureKind.IGNORED:
             self._transports.parent_ignored()
         if parent is not None and decision.forget_parent:
             self._forget(parent, lost=decision.cause is Cause.PARENT_LOST)
         if decision.action is Action.RAISE or decision.cause is None:
-            self._raise(failure)
+            self._raise(failure.of_suspect() if facts.lost_alone else failure)
         if decision.cause in IN_FULL:
             # At once and surely: older parents may be gone as well.
             self._in_full = True
@@ -432,11 +462,12 @@ class Turn:
             self._bytes_received += inbox.received_bytes
             self._first_event_at = self._first_event_at or inbox.reception.first_event_at
         self.inbox = None
+        self._is_suspect = False
         self._attempts += 1
         self._again_at = self._clock() + decision.delay_s
         self._state = _ASKING
 
-    def _facts(self, failure: Failure, parent: Baseline | None) -> Facts:
+    def _facts(self, failure: Failure, parent: Baseline | None, *, is_suspect: bool) -> Facts:
         inbox, settings = self.inbox, self._settings
         total_s = settings.deadlines.total
         acts = self.request.fields.acts and not settings.replay_actions
@@ -452,6 +483,8 @@ class Turn:
             in_full=self._in_full,
             sent_bytes=self._sent.size_bytes if self._sent is not None else 0,
             barren=self._barren,
+            is_suspect=is_suspect,
+            was_alone=self._is_suspect,
             http_allowed=self._transports.may_fall_back and not self._over_http,
             jitter=self._transports.world.random(),
         )
