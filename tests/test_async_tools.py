@@ -10,7 +10,7 @@ import trunkline
 from trunkline.emulator import Call, Emulator, Prompt, Say, Step, words
 
 from .promise.canonical import canonical
-from .talk import ask, output_for, record_of
+from .talk import ask, assert_kept, output_for, record_of
 
 REPORT = {"type": "function", "name": "report", "parameters": {"type": "object"}, "async": True}
 
@@ -43,6 +43,54 @@ async def test_the_output_of_an_async_call_comes_turns_later(
     seen = [item for item in record_of(emulator, stream).effective_context if "tools" not in item]
     held = [item for item in chat.items[:-1] if "tools" not in item]
     assert canonical(seen) == canonical(held)
+
+
+def prepares(prompt: Prompt) -> list[Step]:
+    """Begin a report and look at the weather; then say what has come in."""
+    if prompt.outputs:
+        return [Say(words(f"Got {len(prompt.outputs)}."))]
+    return [Say(words("Let me see.")), Call("report", "{}"), Call("get_weather", '{"city": "Oslo"}')]
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_run_goes_on_with_an_async_call_open(
+    emulator: Emulator, client: trunkline.Client, store: bool
+) -> None:
+    executed: list[str] = []
+
+    async def get_weather(city: str) -> str:
+        """The weather in a city."""
+        executed.append(city)
+        return "rain"
+
+    emulator.add_model("prepares", prepares)
+    chat = client.conversation(model="prepares", store=store, tools=[REPORT, get_weather])
+    run = chat.run("the report and the weather")
+    response = await run
+    assert response.output_text.startswith("Got")
+    assert (executed, len(run.metrics)) == (["Oslo"], 2)
+    [call] = [item for item in chat.items if item.get("name") == "report"]
+    # The call is open in a later run as well, whose tools are executed.
+    response = await chat.run("and the weather?", model="tools")
+    assert len(executed) >= 1
+    response = await chat.run([output_for(call, "all is well")], model="echo")
+    assert_kept(emulator, chat, response)
+    answered = [item["call_id"] for item in chat.items if item["type"] == "function_call_output"]
+    assert answered[-1] == call["call_id"]
+
+
+async def test_a_run_ends_with_a_call_that_the_application_answers(
+    emulator: Emulator, client: trunkline.Client
+) -> None:
+    async def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return "rain"
+
+    emulator.add_model("prepares", prepares)
+    chat = client.conversation(model="prepares", tools=[{**REPORT, "async": False}, get_weather])
+    run = chat.run("the report and the weather")
+    response = await run
+    assert ([call["name"] for call in response.tool_calls], len(run.metrics)) == (["report"], 1)
 
 
 async def test_a_call_of_another_tool_is_owed(emulator: Emulator, client: trunkline.Client) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from msgspec.structs import replace
 
 from ._decisions.placement import Owner
-from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls
+from ._protocol.fields import ENCRYPTED_REASONING, Fields, check_calls, owed_calls
 from ._protocol.history import History
 from ._protocol.items import Item, ItemInput, TurnInput, items_of
 from ._protocol.json import JSON
@@ -210,7 +210,8 @@ class Conversation:
         The calls of one response run concurrently. If a tool raises, times out, or gets arguments that do not
         fit its signature, the model gets an error as the result; the logger ``trunkline.tools`` gets the
         traceback. A response that calls a tool without a Python function ends the run: send the output with
-        the next turn.
+        the next turn. A call of an async tool (``async: true``) without one may stay open: the run goes on,
+        and its output may come with any later turn.
 
         Leaving the block early, or cancelling the task that awaits the run, is barge-in: the answer ends, and
         running calls are cancelled and reported to the model as cancelled.
@@ -256,6 +257,7 @@ class Conversation:
             send,
             tools,
             partial(tools.call, timeout_s=tool_timeout_s, on_error=on_tool_error, threads=self._threads),
+            lambda: bool(owed_calls(self._transcript.history, settled)),
             max_turns=max_turns,
             on_event=on_event,
         )

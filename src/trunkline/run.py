@@ -95,6 +95,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         send: makes the stream of the next turn, under the claim of the run.
         tools: the tools of the model.
         call_tool: executes one call.
+        owes: whether the history has calls without an output, other than those of async tools.
         max_turns: the number of responses above which the run fails.
         on_event: called with each event.
 
@@ -112,6 +113,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         send: Callable[[Claim], ResponseStream],
         tools: Toolbox,
         call_tool: CallTool,
+        owes: Callable[[], bool],
         *,
         max_turns: int,
         on_event: EventHook | None,
@@ -120,6 +122,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
         self._send = send
         self._tools = tools
         self._call_tool = call_tool
+        self._owes = owes
         self._max_turns = max_turns
         self._on_event = on_event
         self._state = _State.NEW
@@ -349,7 +352,7 @@ class ConversationRun(Coroutine[Any, Any, Response], AsyncIterator[ServerEvent])
             calls.cancel()
             self._state = _State.ENDED
             raise fault
-        elif self._transcript.history.open_calls:  # the application answers the other calls
+        elif self._transcript.history.open_calls and self._owes():  # the application answers the others
             calls.response.answer(calls.ids)
             self._conclude(calls.response)
         elif len(self._metrics) >= self._max_turns:

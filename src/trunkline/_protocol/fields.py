@@ -222,6 +222,14 @@ def brings_context(fields: Mapping[str, Any]) -> bool:
     return any(fields.get(name) is not None for name in _OWN_CONTEXT)
 
 
+def owed_calls(asked: History, fields: Fields) -> frozenset[str]:
+    """The ids of calls that need an output before the next request: not those of async tools."""
+    owed = asked.open_calls
+    if owed:
+        owed -= _async_calls(asked, fields)
+    return owed - _answered_by_name(asked) if owed else owed
+
+
 def check_calls(asked: History, fields: Fields) -> None:
     """Refuse an input with tool calls without an output, or with outputs without a call.
 
@@ -236,10 +244,7 @@ def check_calls(asked: History, fields: Fields) -> None:
     # A reference may stand for the missing call or output.
     if any(item.kind == "item_reference" for item in asked):
         return
-    owed = asked.open_calls - _async_calls(asked, fields) if asked.open_calls else asked.open_calls
-    if owed:
-        owed -= _answered_by_name(asked)
-    if owed:
+    if owed := owed_calls(asked, fields):
         _refuse(
             "input",
             f"the input has tool calls without an output: {', '.join(sorted(owed))}; add an item "
