@@ -58,6 +58,26 @@ class Page:
         await self._call("Page.navigate", url=url)
         await soon(self._loaded.wait(), within_s=30)
 
+    async def go(self, url: str) -> None:
+        """Open a URL in the same tab, and wait until it is loaded."""
+        self._loaded.clear()
+        await self._call("Page.navigate", url=url)
+        await soon(self._loaded.wait(), within_s=30)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the page the size of a screen."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    async def prefer(self, scheme: str) -> None:
+        """Prefer a colour scheme, ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await self._call("Emulation.setEmulatedMedia", features=features)
+
+    async def type_text(self, text: str) -> None:
+        """Type into the focused element."""
+        await self._call("Input.insertText", text=text)
+
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
         answer = await self._call(
