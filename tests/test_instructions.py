@@ -181,6 +181,9 @@ async def test_a_saved_conversation_keeps_its_placement(emulator: Emulator, clie
     saved = json.loads(json.dumps(chat.save()))
     assert saved["fields"]["instructions"] == TEXT
     assert len(saved["items"]) == 2
+    assert saved["instructions_placement"] == "message"
+    # Another endpoint decides for itself unless the application has decided.
+    assert client.conversation(model="echo", instructions=TEXT).save()["instructions_placement"] == "auto"
     restored = client.conversation(saved=saved)
     stream = await ask(restored, "two")
     assert stream.metrics.mode == "delta"

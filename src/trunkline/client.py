@@ -225,16 +225,16 @@ class Client:
             **{name: value for name, value in given.items() if value is not None},
             "tools": toolbox.definitions or None,
         }
-        place = placement_of(placement, is_openai=self._endpoint.is_openai)
+        is_message = placement_of(placement, is_openai=self._endpoint.is_openai) == "message"
         lead = None
         text = values.get("instructions")
-        if place == "message" and isinstance(text, str) and text and not brings_context(values):
+        if is_message and isinstance(text, str) and text and not brings_context(values):
             lead = self._leading(text)
             values["instructions"] = None
             history = [lead, *history]
         fields_of_all = self._shared(values)
         return Conversation(
-            self._turns, fields_of_all, toolbox, History.of(history), owner, placement=place, lead=lead
+            self._turns, fields_of_all, toolbox, History.of(history), owner, placement=placement, lead=lead
         )
 
     @discreet

@@ -20,7 +20,7 @@ from ._turns.settings import check_turn
 from ._turns.turn import Turn
 from .arguments import check_count, check_function, check_kind, check_number
 from .errors import ConfigurationError, UsageError
-from .instructions import Placement
+from .instructions import InstructionsPlacement
 from .options import Deadlines, Policy
 from .request_fields import TurnFields, with_extra
 from .run import ConversationRun
@@ -106,7 +106,7 @@ class Conversation:
         history: History,
         owner: Owner | None = None,
         *,
-        placement: Placement,
+        placement: InstructionsPlacement,
         lead: Item | None = None,
     ) -> None:
         self._turns = turns

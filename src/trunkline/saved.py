@@ -28,7 +28,7 @@ from ._protocol.items import Item
 from ._protocol.json import JSON, copy_json, encode
 from ._protocol.quiet import QuietStruct
 from .errors import ConfigurationError
-from .instructions import Placement
+from .instructions import InstructionsPlacement
 
 VERSION: Final = 1
 
@@ -116,12 +116,12 @@ class SavedConversation(_Saved, frozen=True):
     Attributes:
         fields: the fields of its requests, the instructions included.
         items: its history.
-        instructions_placement: the placement of its instructions.
+        instructions_placement: the placement of its instructions, as it was given.
     """
 
     fields: JSON
     items: list[JSON]
-    instructions_placement: Placement = "field"
+    instructions_placement: InstructionsPlacement = "auto"
 
 
 def saved_key(endpoint: str, responses: Iterable[Baseline]) -> JSON:
@@ -136,7 +136,7 @@ def saved_conversation(
     responses: Iterable[Baseline],
     *,
     lead: int,
-    placement: Placement,
+    placement: InstructionsPlacement,
 ) -> JSON:
     """A conversation as plain JSON. Responses to a context that is not its beginning are left out.
 
@@ -146,7 +146,7 @@ def saved_conversation(
         history: its history.
         responses: the responses that may be stored.
         lead: the number of items at the beginning of the history that hold instructions.
-        placement: the placement of instructions.
+        placement: the placement of instructions, as it was given.
     """
     current = [each for each in responses if history.position_of(each.mark, near=each.length) is not None]
     own, _ = copy_json(fields.values(), "fields")
