@@ -36,10 +36,23 @@ def test_trust_returns_after_a_time() -> None:
     assert retention.is_trusted(1.0 + DISTRUST_S)
 
 
+def test_reasoning_is_lost_where_responses_are_not_stored_or_not_found() -> None:
+    retention = Retention()
+    retention.not_stored(1.0, lost_reasoning=False)
+    assert not retention.loses_reasoning(2.0)
+    retention.not_stored(2.0, lost_reasoning=True)
+    retention.not_stored(3.0, lost_reasoning=False)
+    assert retention.loses_reasoning(4.0)
+    assert not retention.loses_reasoning(3.0 + DISTRUST_S)
+    silent = Retention()
+    silent.not_found(kept_at=0.0, now=1.0)
+    assert silent.loses_reasoning(2.0)
+
+
 def test_items_are_looked_up_until_a_response_was_not_stored() -> None:
     retention = Retention()
     assert retention.looks_up(0.0)
-    retention.not_stored(now=1.0)
+    retention.not_stored(now=1.0, lost_reasoning=False)
     assert not retention.looks_up(DISTRUST_S)
     assert retention.is_trusted(DISTRUST_S)
     assert retention.looks_up(1.0 + DISTRUST_S)
@@ -151,6 +164,23 @@ async def test_a_history_with_reasoning_ids_can_be_sent_in_full(zdr: Any, transp
                 await hang_up(emulator, client)
         context = record_of(emulator, stream).effective_context
     assert texts(context) == texts(history[:-2])
+
+
+async def test_announced_zdr_brings_reasoning_back_once_some_was_lost() -> None:
+    async with Emulator(zdr=True) as emulator, client_of(emulator) as client:
+        plain = client.conversation(model="echo")
+        await ask(plain, "one")
+        await ask(plain, "two")
+        body = emulator.requests[-1].body
+        assert body is not None
+        assert "include" not in body
+        chat = client.conversation(model="reason")
+        await ask(chat, "one")
+        await ask(chat, "two")
+        await hang_up(emulator, client)
+        stream = await ask(chat, "three")
+        kinds = [item.get("type") for item in record_of(emulator, stream).effective_context]
+        assert kinds.count("reasoning") == 1, "a full resend carries the reasoning of the second turn"
 
 
 async def test_a_parent_lost_by_a_lane_keeps_the_trust(emulator: Emulator) -> None:

@@ -174,3 +174,13 @@ async def test_nothing_is_told_of_turns_that_go_well_where_the_root_logger_is_at
             await until(lambda: client.metrics.rotations > 0, "a connection is replaced")
     told = [record for record in caplog.records if record.name.partition(".")[0] in ("trunkline", "picows")]
     assert told == []
+
+
+def test_a_server_without_parents_is_reported(notices: Notices, caplog: pytest.LogCaptureFixture) -> None:
+    notices.unchained("it ignores previous_response_id")
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "turns to service.test:8443 carry the whole context: the server keeps no parents, "
+        "it ignores previous_response_id"
+    )

@@ -124,7 +124,9 @@ SERVERS: dict[str, tuple[Answer, list[Cause]]] = {
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
 @pytest.mark.parametrize("name", SERVERS)
-async def test_every_turn_sees_the_whole_context(name: str, transport: str) -> None:
+async def test_every_turn_sees_the_whole_context(
+    name: str, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
     answer, causes = SERVERS[name]
     async with serving(answer, transport) as (strange, client):
         chat, other = client.conversation(model="m"), client.conversation(model="m")
@@ -135,6 +137,8 @@ async def test_every_turn_sees_the_whole_context(name: str, transport: str) -> N
     # One turn finds out for all.
     assert [turn.metrics.recoveries for turn in turns] == [[], causes, [], [], []]
     assert len(strange.requests) == len(turns) + len(causes)
+    reported = [each for each in caplog.records if "keeps no parents" in each.getMessage()]
+    assert len(reported) == len(causes)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])

@@ -31,6 +31,7 @@ class Retention:
         self._distrusted_until: float | None = None
         self._unchained_until: float | None = None
         self._unstored_until: float | None = None
+        self._lost_reasoning = False
 
     def is_trusted(self, now: float) -> bool:
         """Whether responses reported as stored can be relied on."""
@@ -51,10 +52,20 @@ class Retention:
         """Whether the service finds items of earlier responses by their ids."""
         return self.is_trusted(now) and (self._unstored_until is None or now >= self._unstored_until)
 
-    def not_stored(self, now: float) -> None:
-        """Record that the service did not store a response, although the request allowed it."""
+    def loses_reasoning(self, now: float) -> bool:
+        """Whether the service loses the reasoning of responses, unless requests bring it back."""
+        return not self.is_trusted(now) or (self._lost_reasoning and not self.looks_up(now))
+
+    def not_stored(self, now: float, *, lost_reasoning: bool) -> None:
+        """Record that the service did not store a response, although the request allowed it.
+
+        Args:
+            now: the time.
+            lost_reasoning: the response has reasoning without encrypted content.
+        """
         self.is_clear = False
         self._unstored_until = now + DISTRUST_S
+        self._lost_reasoning = self._lost_reasoning or lost_reasoning
 
     def may_chain(self, now: float) -> bool:
         """Whether requests may name a parent."""

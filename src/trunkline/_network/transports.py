@@ -162,6 +162,12 @@ class Transports:
         return retention.is_clear or retention.is_trusted(self.world.clock())
 
     @property
+    def loses_reasoning(self) -> bool:
+        """Whether the service loses the reasoning of responses, unless requests bring it back."""
+        retention = self._retention
+        return not retention.is_clear and retention.loses_reasoning(self.world.clock())
+
+    @property
     def looks_up(self) -> bool:
         """Whether the service finds items of earlier responses by their ids."""
         retention = self._retention
@@ -200,16 +206,24 @@ class Transports:
         """A response that was stored at that time, according to the service, is not there."""
         self._retention.not_found(kept_at, self.world.clock())
 
-    def not_stored(self) -> None:
-        """The service did not store a response, although the request allowed it."""
-        self._retention.not_stored(self.world.clock())
+    def not_stored(self, *, lost_reasoning: bool) -> None:
+        """The service did not store a response, although the request allowed it.
+
+        Args:
+            lost_reasoning: the response has reasoning without encrypted content.
+        """
+        self._retention.not_stored(self.world.clock(), lost_reasoning=lost_reasoning)
 
     def parent_ignored(self) -> None:
         """A response was made without the parent that its request named."""
+        if self.may_chain:
+            self._notices.unchained("it ignores previous_response_id")
         self._retention.parent_ignored()
 
     def parent_refused(self) -> None:
         """A request was refused with its parent, and answered without it."""
+        if self.may_chain:
+            self._notices.unchained("it refuses previous_response_id")
         self._retention.parent_refused(self.world.clock())
 
     async def open(

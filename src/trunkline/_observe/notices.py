@@ -48,6 +48,12 @@ class Notices:
             self._is_over_http = False
             _logger.warning("turns to %s go over WebSocket again", self._place)
 
+    def unchained(self, reason: str) -> None:
+        """Turns name no parent from now on. Called at most once an hour."""
+        _logger.warning(
+            "turns to %s carry the whole context: the server keeps no parents, %s", self._place, reason
+        )
+
     def dead(self, connection: int, reason: str) -> None:
         """A connection takes no more turns, because its server is silent."""
         now = self._clock()

@@ -63,7 +63,7 @@ class TurnFactory:
         """
         self.loop.check()
         settings = self.settings.varied(deadlines, policy)
-        if not self.transports.keeps_responses:  # reasoning that the service loses comes back from the caller
+        if self.transports.loses_reasoning:  # it comes back from the caller
             fields = fields.including(ENCRYPTED_REASONING)
         url = self.endpoint.websocket_url_for(fields.model)
         return Turn(self.transports, Request(url, fields, history, owner, generate, lead), settings)

@@ -35,6 +35,7 @@ from .._protocol.failure import Failure, FailureKind
 from .._protocol.frames import size_in_full
 from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
+from .._protocol.json import JSON
 from .._protocol.response import Response
 from .._protocol.steers import no_running_response, steer_items
 from ..errors import ClientClosed
@@ -224,7 +225,7 @@ class Turn:
             self._transports.socket_answered()
         is_stored = final.response.store
         if is_stored is False and self.request.fields.store is not False:
-            self._transports.not_stored()
+            self._transports.not_stored(lost_reasoning=any(map(_is_bare_reasoning, final.response.output)))
         if not self._transports.suspects.is_clear and not self._over_http:
             self._transports.suspects.answered(shape_of(self.request.fields.values()))
         if self._recoveries and Cause.PARENT_REFUSED in self._recoveries:
@@ -579,6 +580,10 @@ def _removed_from(response: Response | None) -> int:
     if response is None or not response.has_transformed_input:
         return 0
     return len(response.input_transformations)
+
+
+def _is_bare_reasoning(item: JSON) -> bool:
+    return item.get("type") == "reasoning" and not item.get("encrypted_content")
 
 
 def _output_of(response: Response) -> tuple[Item, ...]:
