@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -721,7 +722,9 @@ async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_la
     """If ``is_late``, the service accepts it afterwards all the same."""
     clock = FakeClock()
     world = trunkline.World(clock=clock, call_later=clock.call_later)
-    async with wired(server, world=world) as (chat, wire), chat.send("hello") as stream:
+    limits = trunkline.PoolLimits(dead_after_s=math.inf)  # the clock runs faster than the server answers pings
+    wiring = wired(server, world=world, limits=limits)
+    async with wiring as (chat, wire), chat.send("hello") as stream:
         await wire.receive()
         wire.send(begin("resp_1", "Hello"))
         await first_text(stream)

@@ -219,7 +219,8 @@ class Client:
             placement = instructions_placement or restored.instructions_placement
             owner = Owner(restored.parents(endpoint_of(self._endpoint.http_url)))
         toolbox = Toolbox.of((own.get("tools") if tools is None else tools) or ())
-        given = with_extra({"model": model, "instructions": instructions, **fields}, extra_fields)
+        named = {"model": model, "instructions": instructions, "tools": None, **fields}
+        given = with_extra(named, extra_fields)
         values = {
             **own,
             **{name: value for name, value in given.items() if value is not None},

@@ -142,3 +142,22 @@ def test_an_answered_question_restores_the_time_limit() -> None:
 def test_looks_are_never_more_frequent_than_a_hundred_times_a_second() -> None:
     patience = Patience(ping_after_s=0.001, ping_idle_s=0.001, doubt_s=0.001, dead_s=0.001)
     assert patience.look_s == patience.idle_look_s == 0.01
+
+
+def test_a_time_in_which_the_process_did_not_run_proves_nothing() -> None:
+    peer = Peer()
+    assert peer.until(Verdict.PING, OPENED_AT) == OPENED_AT + 2
+    peer.now += 100
+    peer.observe()
+    peer.liveness.pardon(100 - peer.next_s)
+    assert peer.liveness.judge(peer.now, OPENED_AT)[0] is Verdict.PINGED
+    pinged_at = OPENED_AT + 2 + 100 - PATIENCE.look_s
+    assert peer.until(Verdict.DEAD, OPENED_AT) == pinged_at + PATIENCE.dead_s
+
+
+def test_silence_before_such_a_time_still_counts() -> None:
+    peer = Peer()
+    peer.now += 101
+    peer.observe()
+    peer.liveness.pardon(100)
+    assert peer.until(Verdict.PING, OPENED_AT + 100) == OPENED_AT + 102

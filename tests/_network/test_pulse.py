@@ -120,6 +120,18 @@ async def test_a_dead_peer_is_left_after_five_seconds_and_the_turn_is_answered_e
         assert stream.metrics.recoveries == [Cause.CONNECTION]
 
 
+async def test_a_process_that_was_stopped_gives_its_peers_time_to_answer() -> None:
+    async with talk() as told:
+        turn = await told.asks()
+        told.sockets[0].answers_pings = False
+        await told.passes(2)
+        assert told.sockets[0].pings == 1
+        told.clock.now += 3600  # no timer ran
+        await told.passes(0.25)
+        assert told.sockets[0].is_open
+        assert (await told.is_answered(turn, told.sockets[0])).metrics.attempts == 1
+
+
 async def test_a_doubted_connection_takes_no_new_turns() -> None:
     async with talk() as told:
         first = await told.asks("first")

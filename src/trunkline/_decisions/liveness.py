@@ -128,6 +128,12 @@ class Liveness:
             self.departed_at = now
         self._looked_at = now
 
+    def pardon(self, seconds: float) -> None:
+        """Leave out a time in which this process did not run: silence in it proves nothing."""
+        self.heard_at += seconds
+        if self._pinged_at is not None:
+            self._pinged_at += seconds
+
     def question(self, now: float) -> bool:
         """Require a sign of life within ``doubt_s``. Returns whether a PING has to be sent."""
         self._within_s = min(self._within_s, self._patience.doubt_s)

@@ -281,8 +281,11 @@ class Connection:
 
     # The life of the peer.
 
-    def look(self) -> tuple[Verdict, float] | None:
+    def look(self, late_s: float = 0.0) -> tuple[Verdict, float] | None:
         """Judge whether the peer lives, and send a PING that is due.
+
+        A look that comes late is one of a process that did not run, because it was stopped or the machine is
+        busy: the answer to a PING may wait to be read.
 
         Returns the verdict and the time until the next look, in seconds; ``None`` if the socket is not open.
         A dead connection is left to the caller: see `give_up`.
@@ -290,6 +293,8 @@ class Connection:
         liveness, socket = self._observe()
         if liveness is None or socket is None:
             return None
+        if late_s:
+            liveness.pardon(late_s)
         verdict, next_s = liveness.judge(self._clock(), self._waiting_since())
         if verdict is Verdict.PING:
             socket.ping()

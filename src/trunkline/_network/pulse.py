@@ -27,12 +27,14 @@ class Pulse:
         self._connections = connections
         self._patience = patience
         self._call_later = world.call_later
+        self._clock = world.clock
         self._timer: Timer | None = None
+        self._due_at = 0.0
 
     def begin(self) -> None:
         """Look at the connections from now on. May be called again."""
         if self._timer is None:
-            self._timer = self._call_later(self._patience.idle_look_s, self._look)
+            self._look_after(self._patience.idle_look_s)
 
     def end(self) -> None:
         """Look no more."""
@@ -40,21 +42,26 @@ class Pulse:
             self._timer.cancel()
             self._timer = None
 
+    def _look_after(self, seconds: float) -> None:
+        self._due_at = self._clock() + seconds
+        self._timer = self._call_later(seconds, self._look)
+
     def _look(self) -> None:
         self._timer = None
+        late_s = max(0.0, self._clock() - self._due_at)
         connections = list(self._connections())
         if not connections:
             return
         next_s = self._patience.idle_look_s
         dead = []
         for connection in connections:
-            seen = connection.look()
+            seen = connection.look(late_s)
             if seen is None:
                 continue
             if seen[0] is Verdict.DEAD:
                 dead.append(connection)
             next_s = min(next_s, seen[1])
-        self._timer = self._call_later(next_s, self._look)
+        self._look_after(next_s)
         if dead:
             # What has cut one connection off may have cut the others off as well. They are doubted before
             # the turns of the dead one look for another connection.
