@@ -122,6 +122,8 @@ class Builder:
         return next(iter(cls)) if issubclass(cls, Enum) else self.build(cls)
 
     def _container(self, cls: Any, args: tuple[Any, ...], name: str) -> Any:
+        if any(arg in self._running for arg in args):  # of the class that is being built
+            return () if inspect.isabstract(cls) else cls()
         filled: Any = [self.value(args[0], name)]
         if issubclass(cls, abc.Mapping):
             filled = {

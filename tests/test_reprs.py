@@ -50,6 +50,7 @@ SHOWN = {
     "_Lane.waiting": "of a type variable: its values have their own `repr`",
     "Settings.faults": "the path of a file",
     "Settings.quirks": "names of servers",
+    "Settings.uds": "the path of a socket",
     "Settings.allowed_origins": "origins of web pages",
     "Settings.api_key_env": "the name of a variable",
 }

@@ -722,7 +722,7 @@ async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_la
     """If ``is_late``, the service accepts it afterwards all the same."""
     clock = FakeClock()
     world = trunkline.World(clock=clock, call_later=clock.call_later)
-    limits = trunkline.PoolLimits(dead_after_s=math.inf)  # the clock runs faster than the server answers pings
+    limits = trunkline.PoolLimits(dead_after_s=math.inf)  # no PING is answered in no time
     wiring = wired(server, world=world, limits=limits)
     async with wiring as (chat, wire), chat.send("hello") as stream:
         await wire.receive()

@@ -433,6 +433,8 @@ class ResponseStream:
         # The default binds the function now: the interpreter clears modules when it exits.
         if self._state is _State.NEW or self._state is _State.ENDED or is_finalizing():
             return
+        if self._turn.loop.is_closed():  # nothing is left of the answer, and the client reports itself
+            return
         message = f"{self!r} was neither read to its end nor left"
         try:
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)  # a filter may raise it

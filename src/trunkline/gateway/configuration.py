@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .._network.endpoint import Endpoint, server_of
+from .._protocol.quiet import QuietStruct
 from ..errors import ConfigurationError
 
 CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
@@ -38,7 +39,7 @@ _Port = Annotated[int, Meta(ge=0, le=65535)]
 _TableT = TypeVar("_TableT", bound=Struct)
 
 
-class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+class Listen(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """Where the gateway listens, and who may address it.
 
     Attributes:
@@ -66,7 +67,7 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
         return self.uds is not None or is_loopback(self.host)
 
 
-class Admin(Struct, frozen=True, forbid_unknown_fields=True):
+class Admin(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """The listener of ``/metrics`` and of the live page.
 
     Attributes:
@@ -78,7 +79,7 @@ class Admin(Struct, frozen=True, forbid_unknown_fields=True):
     port: _Port | Literal[False] = 8788
 
 
-class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
+class Upstream(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """A service that answers.
 
     Attributes:
@@ -97,7 +98,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     project: str | None = None
 
 
-class Tenant(Struct, frozen=True, forbid_unknown_fields=True):
+class Tenant(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """Callers with the same keys and limits.
 
     Attributes:
@@ -121,7 +122,7 @@ class Tenant(Struct, frozen=True, forbid_unknown_fields=True):
     first_output_s: Annotated[float, Meta(gt=0)] = 120.0
 
 
-class Drain(Struct, frozen=True, forbid_unknown_fields=True):
+class Drain(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """The end of the process.
 
     Attributes:
@@ -133,7 +134,7 @@ class Drain(Struct, frozen=True, forbid_unknown_fields=True):
     within_s: _Seconds = 120.0
 
 
-class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
+class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     """Bounds of requests and memory.
 
     Attributes:
@@ -153,7 +154,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     upstream_sockets: _Count = 256
 
 
-class Configuration(Struct, frozen=True):
+class Configuration(QuietStruct, frozen=True):
     """The whole configuration.
 
     Attributes:
@@ -173,9 +174,6 @@ class Configuration(Struct, frozen=True):
     drain: Drain
     bounds: Bounds
     keys: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return f"<Configuration of {len(self.tenants)} tenants, {len(self.upstreams)} upstreams>"
 
     @property
     def remarks(self) -> list[str]:
