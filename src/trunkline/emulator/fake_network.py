@@ -29,7 +29,8 @@ class FakeClock:
     """A clock that stands still until it is moved on, and timers that follow it.
 
     Attributes:
-        now: the time, in seconds.
+        now: the time, in seconds. Added to, it is a time in which the process does not run: calls that
+            became due in it are made late, by `advance`.
     """
 
     def __init__(self, now: float = 1000.0) -> None:
@@ -51,7 +52,8 @@ class FakeClock:
         """Let time pass, and make the calls that were planned for it, each at its time."""
         end = self.now + seconds
         while self._timers and self._timers[0][0] <= end:
-            self.now, _, timer = heappop(self._timers)
+            due_at, _, timer = heappop(self._timers)
+            self.now = max(self.now, due_at)
             timer.fire()
         self.now = end
 
