@@ -126,7 +126,7 @@ async def test_a_process_that_was_stopped_gives_its_peers_time_to_answer() -> No
         told.sockets[0].answers_pings = False
         await told.passes(2)
         assert told.sockets[0].pings == 1
-        told.clock.now += 3600  # no timer ran
+        told.clock.now += 60  # no timer ran
         await told.passes(0.25)
         assert told.sockets[0].is_open
         assert (await told.is_answered(turn, told.sockets[0])).metrics.attempts == 1
