@@ -42,6 +42,7 @@ def build(target: Path) -> Path:
     Raises:
         SystemExit: a link leads nowhere, or the generator has a warning.
     """
+    print("Collecting the pages …", flush=True)
     shutil.rmtree(target, ignore_errors=True)
     pages = target / "pages"
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("_site", "__pycache__"))
@@ -57,6 +58,7 @@ def build(target: Path) -> Path:
         )
     config = (OWN / "mkdocs.yml").read_text().replace("SOURCES", str(ROOT / "src"))
     (target / "mkdocs.yml").write_text(config + _more(config, pages))
+    print("Building the site and the reference, about ten seconds …", flush=True)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", "mkdocs.yml"]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
     if done.returncode or "No issues found" not in done.stdout + done.stderr:

@@ -161,6 +161,12 @@ def test_an_upgrade_that_is_not_answered_ends_in_time(emulator: Emulator) -> Non
     assert "--timeout-s" in report.advice[0]
 
 
+def test_a_check_that_takes_long_is_announced_in_a_pipe_too(emulator: Emulator) -> None:
+    emulator.faults.add("ignore_upgrade", times=None)
+    report = examined(emulator, "--timeout-s", "3")
+    assert "TLS: skipped; the next check takes longer …" in report.errors
+
+
 def test_an_endpoint_without_lanes_is_usable_and_that_is_said(emulator: Emulator) -> None:
     emulator.faults.add("omit", fields=("stream_id",), times=None)
     report = examined(emulator)

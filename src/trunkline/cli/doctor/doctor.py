@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Self
 
 from rich import box
 from rich.console import Console
@@ -27,6 +29,7 @@ from .service import HTTP_TURN, WEBSOCKET_TURN, Service, service
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
 _LONG_KEY = 16
+_PATIENCE_S = 2.0
 _OF_THE_SERVICE = ("upgrade", "key", "lanes", "warm-up", WEBSOCKET_TURN, HTTP_TURN)
 
 
@@ -59,10 +62,11 @@ async def _run(settings: Settings, out: Console, err: Console) -> int:
         report = _Report(key, out)
         err.out(report.shown(f"Checking {settings.model} at {place}."), style="dim", highlight=False)
         with err.status("") if err.is_terminal else nullcontext() as status:
-            async for finding in _findings(replace(settings, base_url=base_url), key, endpoint):
-                report.add(finding)
-                if status is not None:
-                    status.update(f"{finding.name}: {finding.verdict.value}")
+            shown = status.update if status is not None else partial(err.out, highlight=False)
+            with _Progress(shown, is_live=status is not None) as progress:
+                async for finding in _findings(replace(settings, base_url=base_url), key, endpoint):
+                    report.add(finding)
+                    progress.note(f"{finding.name}: {finding.verdict.value}")
         if settings.as_json:
             report.print_json(settings.model, place)
         else:
@@ -93,6 +97,36 @@ def _service(settings: Settings, key: str) -> Service:
         project=os.environ.get("OPENAI_PROJECT_ID"),
     )
     return Service(settings.base_url or DEFAULT_BASE_URL, key, settings.model, headers, settings.within_s)
+
+
+class _Progress:
+    """The latest result: at once in a terminal, elsewhere if the next one takes long. A context manager."""
+
+    def __init__(self, show: Callable[[str], object], *, is_live: bool) -> None:
+        self._show = show
+        self._is_live = is_live
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, result: str) -> None:
+        """Take a result."""
+        if self._is_live:
+            self._show(result)
+        else:
+            self._wait(f"{result}; the next check takes longer …")
+
+    def _wait(self, text: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._show, text)
+
+    def __enter__(self) -> Self:
+        if not self._is_live:
+            self._wait("The first check takes longer …")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Report:
