@@ -175,7 +175,8 @@ class Soak:
         except AssertionError as broken:
             kind = "mixed" if "another speaker" in str(broken) else "doubled"
             self.figures[kind] += 1
-            print(f"seed {self.seed}: {broken}", file=sys.stderr, flush=True)
+            where = f"seed {self.seed}, quirks {speaker.world.quirks}, lanes {speaker.world.lanes}"
+            print(f"{where}: {broken}", file=sys.stderr, flush=True)
 
     def _disturb(self, speaker: Speaker, dice: random.Random) -> None:
         """Sometimes rewrite the history, as an application may between turns."""

@@ -331,6 +331,7 @@ class World:
         self.emulator.add_model("interim", interim)
         self.emulator.add_model("reporting", reporting)
         deviations = frozenset().union(*(QUIRKS[name] for name in quirks))
+        self.quirks = tuple(quirks)
         self.lanes = lanes and not deviations & {Deviation.LANES_IGNORED, Deviation.HTTP_ONLY}
         self._one_id = Deviation.ONE_RESPONSE_ID in deviations
         self.speakers: list[Speaker] = []
