@@ -11,12 +11,15 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/.ready
+DROPIN := .venv-dropin
+DROPIN_READY := $(DROPIN)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
 # Tests with a target of their own.
-OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels
+OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels \
+	--ignore tests/dropin
 
-.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels
+.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin
 .PHONY: soak soak-emulator bench bench-guard changelog dist release-check clean
 
 demo: $(READY)
@@ -79,6 +82,10 @@ test-wheels: $(READY)
 # The clients of others against the emulator: many dependencies, so not part of `make test`.
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
+
+# Frameworks on the openai SDK, each with and without the drop-in.
+test-dropin: $(DROPIN_READY)
+	$(DROPIN)/bin/pytest -W default -p no:hypothesispytest tests/dropin
 
 # The client and its LiveKit plugin against the servers of others; needs Node.js 20. tests/servers has their versions.
 test-servers: $(SERVERS_READY)
@@ -148,5 +155,13 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 	npm install --prefix $(SERVERS)/npm --no-package-lock --no-audit --no-fund --silent
 	@touch $(SERVERS_READY)
 
+$(DROPIN_READY): pyproject.toml
+	$(PYTHON) -m venv $(DROPIN)
+	$(DROPIN)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
+	$(DROPIN)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" langchain-openai \
+		litellm livekit-agents livekit-plugins-openai pipecat-ai
+	touch $(DROPIN_READY)
+
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(OLDEST) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(DROPIN) $(OLDEST) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
