@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +22,9 @@ from ..waiting import soon, until
 
 CONFIGURATION = """
 daemon off;
-master_process off;
+master_process {master};
+worker_shutdown_timeout 200ms;
+{user}
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{}}
@@ -47,14 +51,29 @@ http {{
 
 
 class Nginx:
-    """An nginx of one process, in front of a server on a port of this machine."""
+    """An nginx in front of a server on a port of this machine.
 
-    def __init__(self, folder: Path, upstream: int) -> None:
+    Args:
+        folder: for its files.
+        upstream: the port of the server.
+        has_master: it has a master process, so that it can be reloaded.
+    """
+
+    def __init__(self, folder: Path, upstream: int, *, has_master: bool = False) -> None:
         with socket.create_server(("127.0.0.1", 0)) as reserved:
             self.port: int = reserved.getsockname()[1]
         self._log = folder / "error.log"
         self._configuration = folder / "nginx.conf"
-        self._configuration.write_text(CONFIGURATION.format(folder=folder, port=self.port, upstream=upstream))
+        self._configuration.write_text(
+            CONFIGURATION.format(
+                folder=folder,
+                port=self.port,
+                upstream=upstream,
+                master="on" if has_master else "off",
+                user="user root;" if has_master and os.geteuid() == 0 else "",
+            )
+        )
+        self._has_master = has_master
 
     @property
     def base_url(self) -> str:
@@ -67,9 +86,17 @@ class Nginx:
         self._process = await asyncio.create_subprocess_exec(program, *arguments)
         await until(self._accepts, "nginx accepts connections", describe=self._log_text)
 
+    async def reload(self) -> None:
+        """Begin with new workers. The old ones end their connections after a moment."""
+        self._process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.5)
+
     async def stop(self) -> None:
         """Ends the process at once: nginx closes no connection in order."""
-        self._process.kill()
+        if self._has_master:
+            self._process.terminate()  # a fast shutdown, of the workers too
+        else:
+            self._process.kill()
         await soon(self._process.wait())
 
     def _accepts(self) -> bool:
