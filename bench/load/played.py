@@ -58,6 +58,7 @@ class Messages:
     """Stands in for an open WebSocket: answers each request with whole messages, without framing."""
 
     is_open = True
+    is_gateway = False
     buffered_bytes = 0
 
     def __init__(self, receiver: Any, script: Script) -> None:

@@ -225,6 +225,25 @@ async def test_our_client_moves_on_when_a_gateway_drains(emulator: Emulator) -> 
             assert_context(emulator.effective_context(response.id), chat.items[:-1])
 
 
+@pytest.mark.parametrize(("lanes", "sockets"), [(None, 2), (True, 1), (False, 8)])
+async def test_our_client_speaks_lanes_without_being_told(
+    emulator: Emulator, lanes: bool | None, sockets: int
+) -> None:
+    gate = emulator.faults.hold(event_type="response.completed", times=None)
+    async with running(emulator) as gateway, gateway.client(lanes=lanes) as client:
+        await client.warm(model="echo")
+        turns = [asyncio.create_task(say(client, f"turn {number}")) for number in range(8)]
+        await until(lambda: len(emulator.requests) == 8, "all run")
+        assert client.state().sockets == sockets
+        gate.open()
+        assert await asyncio.gather(*turns) == [f"turn {number}" for number in range(8)]
+
+
+async def say(client: trunkline.Client, text: str) -> str:
+    async with client.conversation(model="echo").send(text) as stream:
+        return (await stream.finish()).output_text
+
+
 async def test_upgrades_are_admitted_like_requests(emulator: Emulator) -> None:
     async with with_tenants(emulator) as gateway:
         for key, headers, status in (("sk-wrong", {}, 401), (KEYS["voice"], {"Origin": "https://evil"}, 403)):

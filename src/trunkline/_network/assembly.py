@@ -74,6 +74,7 @@ def assembled(
         dialler,
         redials,
         named_lanes=endpoint.lanes,
+        detects_lanes=not endpoint.lanes_were_told,
         repeats_ids=endpoint.repeats_ids,
         limits=limits,
         connect_s=connect_s,

@@ -169,6 +169,11 @@ class Connection:
         return self._state <= _READY
 
     @property
+    def is_gateway(self) -> bool:
+        """Whether the server has named itself a gateway with lanes."""
+        return self._socket is not None and self._socket.is_gateway
+
+    @property
     def is_open(self) -> bool:
         """Whether the socket is open, and turns may be placed here now or later."""
         return self._state is _READY or self._state is _DOUBTED

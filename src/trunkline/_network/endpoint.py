@@ -26,6 +26,7 @@ class Endpoint:
         websocket_url: the ``ws`` or ``wss`` URL, without a model.
         http_url: the URL of the same resource for ``POST``.
         lanes: whether the server supports ``stream_id``.
+        lanes_were_told: the caller has said so, or that it does not.
         host: the host in lower case, without the port.
     """
 
@@ -33,6 +34,7 @@ class Endpoint:
     http_url: str = field(repr=False)
     lanes: bool
     host: str
+    lanes_were_told: bool = False
 
     @classmethod
     def of(cls, base_url: str, *, lanes: bool | None = None) -> Endpoint:
@@ -55,7 +57,8 @@ class Endpoint:
             parts._replace(scheme=scheme, path=path).geturl() for scheme in _SCHEMES[parts.scheme]
         )
         host = parts.hostname or ""
-        return cls(websocket, http, lanes if lanes is not None else host == OPENAI_HOST, host)
+        has_lanes = host == OPENAI_HOST if lanes is None else lanes
+        return cls(websocket, http, has_lanes, host, lanes_were_told=lanes is not None)
 
     @property
     def is_openai(self) -> bool:

@@ -72,6 +72,7 @@ class Pool:
         connect: gives, for a URL, the function that dials it.
         redials: is told whether the server answers on the connections that it accepts.
         named_lanes: the endpoint has lanes.
+        detects_lanes: lanes are used once a server has named itself a gateway.
         limits: the bounds.
         ping_idle_s: the silence of an idle connection after which a PING is sent, in seconds.
         largest_shared: the number of bytes above which a request is not sent on a socket with other turns,
@@ -90,6 +91,7 @@ class Pool:
         redials: Redials,
         *,
         named_lanes: bool,
+        detects_lanes: bool = False,
         limits: PoolLimits,
         connect_s: float | None,
         ping_idle_s: float,
@@ -103,6 +105,7 @@ class Pool:
         self._connect = connect
         self._redials = redials
         self._named_lanes = named_lanes
+        self._detects_lanes = detects_lanes and not named_lanes
         self._repeats_ids = repeats_ids
         self._limits = limits
         self._connect_s = connect_s
@@ -328,11 +331,17 @@ class Pool:
             log,
         )
         self._connections.setdefault(url, []).append(connection)
-        self._in_background(connection.dial(self._connect(url), self._connect_s))
+        self._in_background(self._make(connection, url))
         if self._upkeep is None:
             self._plan_upkeep()
         self._pulse.begin()
         return connection
+
+    async def _make(self, connection: Connection, url: str) -> None:
+        await connection.dial(self._connect(url), self._connect_s)
+        if self._detects_lanes and connection.is_gateway:
+            # This connection keeps to its default lane: named ones are never mixed with it.
+            self._named_lanes, self._detects_lanes = True, False
 
     def _on_change(self, connection: Connection) -> None:
         """A place became free, or a connection became ready, received its first event, retired or ended."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Final
 
 from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
@@ -30,6 +31,10 @@ from .wakeups import Wakeups
 _SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
 
 
+GATEWAY_MARK: Final = "x-trunkline-gateway"
+"""The header with which a trunkline gateway answers upgrades and requests."""
+
+
 class WebSocket:
     """An open connection, made by `dial`.
 
@@ -41,6 +46,7 @@ class WebSocket:
         self._listener = listener
         self._wire = transport
         self._tcp = transport.underlying_transport
+        self.is_gateway: bool = GATEWAY_MARK in transport.response.headers
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._written_bytes = 0

@@ -17,7 +17,13 @@ from .receiver import Receiver
 
 
 class Socket(Protocol):
-    """An open WebSocket."""
+    """An open WebSocket.
+
+    Attributes:
+        is_gateway: the answer to the upgrade named the server as a trunkline gateway, which has lanes.
+    """
+
+    is_gateway: bool
 
     @property
     def is_open(self) -> bool:

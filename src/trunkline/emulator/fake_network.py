@@ -97,6 +97,7 @@ class FakeSocket:
         self.headers: dict[str, str] = dict(headers)
         self.sent: list[dict[str, Any]] = []
         self.is_open: bool = True
+        self.is_gateway: bool = False
         self.pings: int = 0
         self.answers_pings: bool = True
         self._received = 0
