@@ -20,7 +20,7 @@ OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fle
 	--ignore tests/dropin
 
 .PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin
-.PHONY: soak soak-emulator bench bench-guard changelog dist release-check clean
+.PHONY: soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -74,6 +74,10 @@ bench:
 
 bench-guard:
 	$(PYTHON) bench/guard.py $(BENCH)
+
+# From each fault of the network or the server to the answer or the error; writes docs/benchmarks/faults.md
+bench-faults:
+	$(PYTHON) bench/faults.py $(BENCH)
 
 # Both distributions, built and installed in clean environments, on the oldest allowed dependencies too.
 test-wheels: $(READY)

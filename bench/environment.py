@@ -46,7 +46,7 @@ def make(*, refresh: bool = False) -> None:
     (PLACE / ".gitignore").write_text("*\n")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--upgrade"]
     subprocess.run([*pip, "pip>=25.1"], check=True)
-    subprocess.run([*pip, "--editable", str(ROOT), *PACKAGES], check=True)
+    subprocess.run([*pip, "--editable", f"{ROOT}[emulator]", *PACKAGES], check=True)
 
 
 def go_there() -> None:

@@ -232,6 +232,16 @@ def test_a_dial_that_times_out_is_replaced_by_another_or_by_http() -> None:
     assert after(failure, http_allowed=True) == Decision(Action.HTTP, Cause.UPGRADE)
 
 
+@pytest.mark.parametrize("failure", [SILENT, Failure.deadline("connect", 1.0), NO_ROUTE])
+def test_a_server_that_never_answers_is_given_up(failure: Failure) -> None:
+    for http in (True, False):
+        assert after(failure, silent_s=20.1, http_allowed=http).action is not Action.RAISE
+        assert after(failure, silent_s=25.0, http_allowed=http).action is Action.RAISE
+        patient = after(failure, silent_s=61.0, first_event_s=60.0, http_allowed=http)
+        assert patient.action is not Action.RAISE
+    assert after(lost(), silent_s=100.0).action is Action.ELSEWHERE, "a large request may have left slowly"
+
+
 def test_the_total_deadline_and_a_slow_consumer_end_the_turn() -> None:
     assert after(Failure.deadline("total", 5.0, sent=True)) == RAISED
     assert after(SLOW) == RAISED

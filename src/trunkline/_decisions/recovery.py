@@ -37,7 +37,8 @@ upgrade refused                                       HTTP for this turn if allo
 429, 5xx, overloaded                                  retry after a delay; forget an unstored parent
 other 4xx                                             raise; forget an unstored parent
 deadline ``total``, slow consumer                     raise
-attempts or time used up                              raise
+attempts or time used up; no event in time, and none  raise
+in more than twice that time since the start
 ====================================================  ==================================================
 """
 
@@ -54,6 +55,10 @@ from ..options import Phase, Policy
 _TOO_MANY_REQUESTS: Final = 429
 _NO_WEBSOCKET: Final = 501
 _BARREN_SOCKETS: Final = 2
+_SILENCES: Final = frozenset({FailureKind.CONNECT, FailureKind.DEADLINE})
+_FIRST_EVENT_S: Final = 10.0
+_SILENT: Final = 2.4
+"""How many times the deadline ``first_event`` a server may be silent and be asked again."""
 LARGE_BYTES: Final = 2**20
 """The size of a request from which its size may be the reason why a server ends the socket."""
 
@@ -103,6 +108,8 @@ class Facts:
         output_seen: an item or delta has reached the caller.
         attempt: the number of the attempt, from 1.
         remaining_s: the time until the turn's total deadline, in seconds; ``None`` without one.
+        silent_s: the time since the start of the turn without any event, in seconds; 0 after an event.
+        first_event_s: the deadline ``first_event``, in seconds; ``None`` without one.
         may_replay: the request may be sent twice, because it has no side effects.
         names_parent: the request named a ``previous_response_id`` chosen by trunkline.
         parent_is_stored: the service stores that response.
@@ -125,6 +132,8 @@ class Facts:
     in_full: bool = False
     http_allowed: bool = False
     jitter: float = 0.5
+    silent_s: float = 0.0
+    first_event_s: float | None = None
     sent_bytes: int = 0
     barren: int = 0
     is_suspect: bool = False
@@ -258,7 +267,13 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
     # 3. The total deadline would end the turn during the delay.
     if facts.remaining_s is not None and remedy.delay_s >= facts.remaining_s:
         return False
-    # 4. Callers with retries of their own want immediate ones only.
+    # 4. With the deadlines of a client, a server that never answers is given up after 30 s: an attempt that
+    #    begins now would end later.
+    if failure.kind in _SILENCES:
+        longest_s = _SILENT * max(_FIRST_EVENT_S, facts.first_event_s or 0.0)
+        if facts.silent_s >= longest_s:
+            return False
+    # 5. Callers with retries of their own want immediate ones only.
     if not policy.waits:
         immediate = (
             remedy.action is Action.HTTP
@@ -268,7 +283,7 @@ def _permits(facts: Facts, policy: Policy, remedy: Decision) -> bool:
         )
         if not immediate:
             return False
-    # 5. The number of attempts is limited. A failure because of a parent or an item does not count: the next
+    # 6. The number of attempts is limited. A failure because of a parent or an item does not count: the next
     #    attempt is sent in full, so that it cannot happen twice.
     return facts.attempt < policy.max_attempts or remedy.cause in IN_FULL
 

@@ -488,7 +488,18 @@ class Turn:
             was_alone=self._is_suspect,
             http_allowed=self._transports.may_fall_back and not self._over_http,
             jitter=self._transports.world.random(),
+            silent_s=self._silent_s(),
+            first_event_s=settings.deadlines.first_event,
         )
+
+    def _silent_s(self) -> float:
+        """The time since the start of the turn, if no attempt has received an event."""
+        inbox = self.inbox
+        if self._first_event_at is not None:
+            return 0.0
+        if inbox is not None and inbox.reception.first_event_at is not None:
+            return 0.0
+        return self._clock() - self._started_at
 
     # Baselines.
 
