@@ -303,7 +303,7 @@ def main() -> None:
     head, _, rest = PAGE.read_text().partition("<!-- table -->\n")
     _, _, foot = rest.partition("<!-- end -->\n")
     note = (
-        f"Made by `make bench-faults` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
+        f"Made by `{'python bench/faults.py --here' if given.here else 'make bench-faults'}` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
         f"{made['system']}, " + ", ".join(f"{name} {versions[name]}" for name in shown) + "."
     )
     table = "\n".join(lines)
