@@ -302,8 +302,9 @@ def main() -> None:
     shown = ("openai", "livekit-plugins-openai", "openai-agents", "pydantic-ai-slim")
     head, _, rest = PAGE.read_text().partition("<!-- table -->\n")
     _, _, foot = rest.partition("<!-- end -->\n")
+    command = "python bench/faults.py --here" if given.here else "make bench-faults"
     note = (
-        f"Made by `{'python bench/faults.py --here' if given.here else 'make bench-faults'}` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
+        f"Made by `{command}` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
         f"{made['system']}, " + ", ".join(f"{name} {versions[name]}" for name in shown) + "."
     )
     table = "\n".join(lines)
