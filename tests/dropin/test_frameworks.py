@@ -4,8 +4,8 @@ Each row is a conversation in the words of one framework. It is held over plain 
 stored, then through the drop-in, stored and under zero data retention. The contexts of all responses must be
 equal, and every request after the first of a conversation must be a delta.
 
-They bring many dependencies, so each row is skipped where its framework is not installed. ``make test-dropin``
-makes an environment with all of them.
+They bring many dependencies, so each row is skipped where its framework is not installed.
+``make test-dropin`` makes an environment with all of them.
 """
 
 from __future__ import annotations
