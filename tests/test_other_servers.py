@@ -315,3 +315,38 @@ async def test_the_head_of_a_stream_names_the_wait(transport: str, ends: str) ->
         with pytest.raises(trunkline.ServiceError) as failed:
             await client.conversation(model="m").run("hi")
         assert failed.value.retry_after_s == (7.0 if transport == "http" else None)
+
+
+BEGUN = [
+    event("output_item.added", item=call(arguments="", id="fc_1"), output_index=0),
+    event("function_call_arguments.delta", delta='{"place":', item_id="fc_1", output_index=0),
+    event("function_call_arguments.delta", delta='"Oslo"}', item_id="fc_1", output_index=0),
+]
+
+
+@pytest.mark.parametrize("said", [[], [delta("One moment. ")]], ids=["alone", "after text"])
+@pytest.mark.parametrize("output", [[], [message("One moment. ")]], ids=["no output", "text only"])
+async def test_a_call_that_only_begins_is_executed_once(
+    transport: str, said: list[JSON], output: list[JSON]
+) -> None:
+    places: list[str] = []
+
+    def look(place: str) -> str:
+        """Look."""
+        places.append(place)
+        return "rain"
+
+    events = [created(), *said, *BEGUN, completed(*output)]
+    async with talking(transport, events, answer("Rain.")) as (client, server):
+        chat = client.conversation(model="m", tools=[look])
+        assert (await chat.run("hi")).output_text == "Rain."
+    assert places == ["Oslo"]
+    kinds = [item["type"] for item in server.bodies[-1]["input"]]
+    assert kinds[-2:] == ["function_call", "function_call_output"]
+    assert kinds.count("function_call") == 1
+
+
+async def test_a_call_that_is_cut_off_is_not_executed(transport: str) -> None:
+    async with talking(transport, [created(), *BEGUN[:2], completed()]) as (client, _):
+        response = await client.conversation(model="m", tools=[]).run("hi")
+        assert not response.tool_calls

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trunkline._protocol.decoding import decode
-from trunkline._protocol.open_items import OpenItems, are_slow, without_item
+from trunkline._protocol.open_items import OpenItems, are_slow, calls_in, without_item
 
 
 def after(*steps: tuple[str, str, int | None]) -> OpenItems:
@@ -41,3 +41,47 @@ def test_what_the_model_writes_is_not_slow(kind: str) -> None:
 def test_nothing_open_is_not_slow() -> None:
     assert not are_slow(())
     assert not are_slow(after(("done", "reasoning", 0)))
+
+
+def call_events(*rows: dict[str, Any]) -> tuple[OpenItems, list[Any]]:
+    events: list[Any] = [decode(json.dumps(row).encode()) for row in rows]
+    items = tuple(each for each in events if each.wire_type == "response.output_item.added")
+    return items, [each for each in events if each not in items]
+
+
+def added(index: int | None, **item: Any) -> dict[str, Any]:
+    return {
+        "type": "response.output_item.added",
+        "output_index": index,
+        "item": {"type": "function_call", "name": "f", **item},
+    }
+
+
+def part(text: str, kind: str = "function_call_arguments.delta", **at: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "delta": text, "arguments": text, **at}
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments"),
+    [
+        ([added(0), part('{"a"', output_index=0), part(":1}", output_index=0)], ['{"a":1}']),
+        ([added(0), part("{", output_index=0), part("{}", "function_call_arguments.done")], ["{}"]),
+        ([added(0, id="x"), part("1", item_id="x"), added(1, id="y"), part("2", item_id="y")], ["1", "2"]),
+        ([added(0), part("1", output_index=0), added(1), part("2", output_index=1)], ["1", "2"]),
+        ([added(None), part("{}")], ["{}"]),
+        ([added(None, arguments='{"b":2}')], ['{"b":2}']),
+        ([added(0)], ["{}"]),
+        ([added(0), part('{"cut', output_index=0)], []),
+        ([added(0, type="message")], []),
+        ([added(0, arguments={"b": 2})], [{"b": 2}]),
+    ],
+)
+def test_calls_that_only_begin_are_put_together(rows: list[dict[str, Any]], arguments: list[Any]) -> None:
+    assert [call["arguments"] for call in calls_in(*call_events(*rows))] == arguments
+
+
+def test_the_input_of_a_custom_tool_is_any_text() -> None:
+    row = added(0, type="custom_tool_call", arguments=None)
+    items, parts = call_events(row, part("let's go", "custom_tool_call_input.delta", output_index=0))
+    [call] = calls_in(items, parts)
+    assert (call["input"], call["status"]) == ("let's go", "completed")

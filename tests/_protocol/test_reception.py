@@ -357,3 +357,19 @@ def test_without_a_reason_the_failure_of_the_response_is_kept() -> None:
         assert reception.failure is not None
         assert reception.failure.kind is FailureKind.FAILED
         assert "gave no reason" in reception.failure.message
+
+
+def test_a_call_of_the_final_response_is_not_put_together_as_well() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    begun = event("response.output_item.added", item={**call, "arguments": ""}, output_index=0)
+    reception, _ = received(life("created"), begun, life("completed", output=[call]))
+    assert reception.final is not None
+    assert reception.final.response.tool_calls == [call]
+
+
+def test_a_call_that_only_begins_counts_in_a_completed_response_alone() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": ""}
+    begun = event("response.output_item.added", item=call, output_index=0)
+    reception, _ = received(life("created"), begun, life("incomplete", output=[]))
+    assert reception.final is not None
+    assert reception.final.response.output == []

@@ -6,15 +6,26 @@ limit applies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from .events import OutputItemAdded, OutputItemDone
+from .calls import CALLS_TO_ANSWER, is_call_to_answer
+from .events import (
+    CustomToolCallInputDelta,
+    FunctionCallArgumentsDelta,
+    FunctionCallArgumentsDone,
+    OutputItemAdded,
+    OutputItemDone,
+)
+from .json import JSON, decode
 from .quiet import QuietStruct
 
 OpenItems: TypeAlias = tuple[OutputItemAdded, ...]
 """The events that began them. A tuple, because most responses have at most one open item."""
+
+CallPart: TypeAlias = FunctionCallArgumentsDelta | FunctionCallArgumentsDone | CustomToolCallInputDelta
 
 _WRITTEN: Final = frozenset(
     {
@@ -51,4 +62,42 @@ def are_slow(items: OpenItems) -> bool:
     return bool(items) and all(_decode_head(item.encoded_item).type not in _WRITTEN for item in items)
 
 
-__all__ = ["OpenItems", "are_slow", "without_item"]
+def calls_in(items: OpenItems, parts: Sequence[CallPart]) -> list[JSON]:
+    """The calls among the items, put together from their parts, for a response that has completed.
+
+    Some servers announce a call when it begins, send its arguments, and repeat neither. A call whose
+    arguments are not JSON was cut off, and is left out.
+    """
+    calls = [item for item in items if is_call_to_answer(item.item)]
+    return [call for each in calls if (call := _put_together(each, parts, alone=len(calls) == 1)) is not None]
+
+
+def _put_together(added: OutputItemAdded, parts: Sequence[CallPart], *, alone: bool) -> JSON | None:
+    item = added.item
+    field = CALLS_TO_ANSWER[item["type"]]
+    written = ""
+    for part in parts:
+        if not _is_part_of(part, added, alone=alone):
+            continue
+        written = part.arguments if isinstance(part, FunctionCallArgumentsDone) else written + part.delta
+    if not written and item.get(field):
+        written = item[field]
+    if field == "arguments" and isinstance(written, str):
+        written = written or "{}"
+        try:
+            decode(written.encode())
+        except (ValueError, RecursionError):
+            return None
+    return {**item, field: written, "status": "completed"}
+
+
+def _is_part_of(part: CallPart, added: OutputItemAdded, *, alone: bool) -> bool:
+    if part.output_index is not None and added.output_index is not None:
+        return bool(part.output_index == added.output_index)
+    name = added.item.get("id")
+    if part.item_id is not None and name is not None:
+        return bool(part.item_id == name)
+    return alone
+
+
+__all__ = ["CallPart", "OpenItems", "are_slow", "calls_in", "without_item"]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, auto
-from typing import Final
+from typing import Final, get_args
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -52,7 +52,7 @@ from .events import (
 from .failure import Failure
 from .items import Item, TurnInput
 from .json import decode, encode
-from .open_items import OpenItems, without_item
+from .open_items import CallPart, OpenItems, calls_in, without_item
 from .ordering import Ordering
 from .refusals import explained, failed_response, is_unexplained, refusal
 from .response import Response
@@ -85,6 +85,7 @@ _FAILED: Final = EventKind.FAILED
 _REASONS: Final = frozenset({EventKind.FAILED, EventKind.ERROR})
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
+_CALL_PARTS: Final = frozenset(get_args(CallPart))
 _MAY_HOLD_TEXT: Final = frozenset({OutputTextDone, OutputItemDone, UnknownOutputEvent})
 
 
@@ -110,6 +111,7 @@ class Reception:
     """
 
     __slots__ = (
+        "_call_parts",
         "_calls",
         "_done_items",
         "_ended",
@@ -154,6 +156,7 @@ class Reception:
         self._done_items: list[Raw] | None = None
         self._whole_texts: WholeTexts | None = None
         self._calls: Calls | None = None
+        self._call_parts: list[CallPart] | None = None
         self._unannounced: Sequence[OutputItemDone] = ()
         self._unexplained: Failure | None = None
         # The response has ended, and a steer may bring a successor.
@@ -281,6 +284,7 @@ class Reception:
             visible[:0] = self._announcements()
             self.is_speaking = False
             self.open_items = ()
+            self._call_parts = None
         return visible + self._pass_on(event, now)
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
@@ -311,8 +315,13 @@ class Reception:
             self.open_items += (event,)  # type: ignore[operator]
         elif kind is OutputItemDone:
             self.open_items = without_item(self.open_items, event)  # type: ignore[arg-type]
+            if not self.open_items:
+                self._call_parts = None
             done = self._done(event)  # type: ignore[arg-type]
             return [*told, done] if done is not None else told
+        elif kind in _CALL_PARTS and self.open_items:
+            self._call_parts = self._call_parts or []
+            self._call_parts.append(event)  # type: ignore[arg-type]
         return [*told, event]
 
     def _told(self, event: ServerEvent, now: float) -> list[ServerEvent]:
@@ -388,7 +397,11 @@ class Reception:
         if begun is not None and response.store is None and begun.store is not None:
             response = response.with_store(begun.store)
             event = replace(event, response=response)
-        # 1. Some gateways leave the output out of the final event.
+        # 1. Some gateways leave the output out of the final event, and some the ends of calls as well.
+        begun_only = self._begun_calls(event)
+        if begun_only:
+            items = response.encoded_output or self._done_items or ()
+            response = response.with_output([*items, *begun_only])
         if not response.encoded_output:
             return (
                 replace(event, response=response.with_output(self._done_items)) if self._done_items else event
@@ -420,6 +433,14 @@ class Reception:
                 if call["call_id"] in answered
             ]
         return replace(event, response=response)
+
+    def _begun_calls(self, event: ResponseCompleted | ResponseIncomplete) -> list[Raw]:
+        """The calls that have begun and whose end no event reports."""
+        if not self.open_items or not isinstance(event, ResponseCompleted):
+            return []
+        if any(map(is_call_to_answer, event.response.output)):
+            return []
+        return [Raw(encode(call)) for call in calls_in(self.open_items, self._call_parts or ())]
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete, now: float) -> list[ServerEvent]:
         self.final = final
