@@ -19,7 +19,7 @@ _ALL = (
     "pipecat",
 )
 _READING = ("floor-task", "trunkline-push")  # with different ways of reading, for the cases about reading
-_HTTP = ("openai-http", "openai-http-chained")
+_HTTP = ("openai-http", "openai-http-chained", "openai-dropin", "openai-dropin-chained")
 
 
 def _without(*names: str) -> tuple[str, ...]:
@@ -49,13 +49,17 @@ class Case:
 
 
 CASES = {
-    "delta-one": Case(deltas.one_stream, (*_READING, *_ALL, "openai-http", "trunkline-http"), "cpu_us"),
+    "delta-one": Case(
+        deltas.one_stream, (*_READING, *_ALL, "openai-http", "openai-dropin", "trunkline-http"), "cpu_us"
+    ),
     "delta-64": Case(deltas.many_lanes, (*_READING, *_ALL), "cpu_us"),
     "paced": Case(deltas.paced, (*_READING, *_without("trunkline-keyed")), "cpu_us"),
-    "turn-grows": Case(turns.grows, (*_ALL, "openai-lane-full", "openai-http"), "cpu_ms_2000"),
+    "turn-grows": Case(
+        turns.grows, (*_ALL, "openai-lane-full", "openai-http", "openai-dropin"), "cpu_ms_2000"
+    ),
     "turn-fresh": Case(
         turns.fresh,
-        ("trunkline-keyed", "livekit", "openai-lane-full", "openai-http", "pydantic-ai"),
+        ("trunkline-keyed", "livekit", "openai-lane-full", "openai-http", "openai-dropin", "pydantic-ai"),
         "cpu_ms_2000",
     ),
     "bytes": Case(

@@ -18,6 +18,8 @@ NAMES = {
     "openai-lane-full": "openai_lane:OpenaiLaneFull",
     "openai-http": "openai_http:OpenaiHttp",
     "openai-http-chained": "openai_http:OpenaiHttpChained",
+    "openai-dropin": "openai_dropin:OpenaiDropin",
+    "openai-dropin-chained": "openai_dropin:OpenaiDropinChained",
     "openai-agents": "openai_agents:OpenaiAgents",
     "pydantic-ai": "pydantic_agent:PydanticAgent",
     "pipecat": "pipecat_service:Pipecat",

@@ -64,13 +64,20 @@ class Crowd:
         emulator: the service.
         client: the SDK, which all callers share.
         chance: the source of randomness.
+        causes: what reasoning was made of; earlier crowds left theirs.
     """
 
-    def __init__(self, emulator: Emulator, client: AsyncOpenAI, chance: random.Random) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        client: AsyncOpenAI,
+        chance: random.Random,
+        causes: dict[str, Cause],
+    ) -> None:
         self.emulator = emulator
         self.client = client
         self.chance = chance
-        self.causes: dict[str, Cause] = {}
+        self.causes = causes
         self.counts: Counter[str] = Counter()
         self.callers = [self._caller(number) for number in range(8)]
 
@@ -201,9 +208,9 @@ async def test_no_context_is_wrong_or_foreign(retention: Any) -> None:
     seed = int(os.environ.get("TRUNKLINE_DROPIN_SEED", "1"))
     chance = random.Random(f"{seed} {retention}")
     async with Emulator(zdr=retention) as emulator, dropin(emulator, max_retries=RETRIES) as client:
-        turns = 0
+        turns, causes = 0, dict[str, Cause]()
         while turns < TURNS:
-            crowd = Crowd(emulator, client, chance)
+            crowd = Crowd(emulator, client, chance, causes)
             for _ in range(min(TURNS, 150) // 5):
                 if chance.random() < 0.3:
                     crowd.fault()
