@@ -17,7 +17,6 @@ TESTED_IN = {
     "_face.answering": "openai/test_async_transport.py",
     "_face.door": "openai/test_async_transport.py",
     "_face.outcome": "_face/test_refusals.py",
-    "_face.upstream": "openai/test_async_transport.py",
     "_network.assembly": "_network/test_transports.py",
     "_network.dialler": "_network/test_credentials.py",
     "_network.exchange": "_turns/test_turn.py",

@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
             Default: callers with equal headers.
         limits: the bounds of the sockets.
         deadlines: ``connect``, ``first_event`` and ``total`` bound those of each request; the other limits
-            are the read timeout of the request.
+            are the read timeout of the request. Default: no ``total`` for streams.
         hooks: functions called when turns begin and end.
         ssl_context: the TLS context of WebSocket and HTTP connections.
         proxy: the URL of a proxy, or an empty string for none. Default: that of the environment.
@@ -77,7 +77,8 @@ def door_of(options: Options, *, has_inner: bool) -> Door:
     settings = Settings(
         lanes=options.get("lanes"),
         limits=limits or PoolLimits(),
-        deadlines=deadlines or Deadlines(),
+        # As over HTTP, a stream goes on as long as events arrive.
+        deadlines=deadlines or Deadlines(total=None),
         hooks=hooks or Hooks(),
         ssl_context=ssl_context,
         proxy=options.get("proxy"),
