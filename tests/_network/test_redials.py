@@ -180,6 +180,22 @@ async def test_the_first_dial_after_a_cut_does_not_wait() -> None:
     assert second.done()
 
 
+async def test_a_dial_that_waits_tells_the_reason() -> None:
+    server = Cutting()
+    server.redials.cut("there:1")
+    told: list[ConnectFailed] = []
+    waiting = [
+        asyncio.create_task(
+            server.redials.connect(server.dial, None, repeats=UNREACHED, on_refusal=told.append)
+        )
+        for _ in range(2)
+    ]
+    await settle()
+    assert [str(each) for each in told] == ["there:1 ends connections before it answers a request"]
+    await server.passes(1)
+    await asyncio.gather(*waiting)
+
+
 async def test_an_answer_ends_the_wait_of_all() -> None:
     server = Cutting()
     server.redials.cut("there")

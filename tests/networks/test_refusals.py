@@ -64,7 +64,7 @@ async def test_a_server_that_accepts_upgrades_and_cuts_is_dialled_a_few_times_a_
             asyncio.gather(*(ask(chat, "hello") for chat in chats), return_exceptions=True), 60
         )
         lasted_s = loop.time() - begun
-        assert all(isinstance(failure, trunkline.NetworkError) for failure in failures)
+        assert [each for each in failures if not isinstance(each, trunkline.NetworkError)] == []
         at_once = 1 if lanes else TURNS
         assert link.dials <= at_once + 2 + 4 * lasted_s
 
@@ -96,5 +96,5 @@ async def test_a_server_that_cuts_every_connection_is_asked_a_few_times_a_second
             asyncio.gather(*(ask(chat, "hello") for chat in chats), return_exceptions=True), 60
         )
         lasted_s = loop.time() - begun
-        assert all(isinstance(failure, trunkline.NetworkError) for failure in failures)
+        assert [each for each in failures if not isinstance(each, trunkline.NetworkError)] == []
         assert link.dials <= 1 + TURNS + 2 + 4 * lasted_s

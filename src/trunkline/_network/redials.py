@@ -77,14 +77,14 @@ class Redials:
             dial: one dial.
             until: the time on the clock of the world at which the last refusal is raised; ``None`` for never.
             repeats: the faults after which the dial is repeated; others are raised at once.
-            on_refusal: called for each failure that is followed by another dial.
+            on_refusal: called with each failure that another dial follows, and with the reason of a wait.
 
         Raises:
             NetworkError: the dial failed in a way that a repetition does not mend, or until the end.
         """
         while True:
             if self._cuts:
-                await self._queue_up(until)
+                await self._queue_up(until, on_refusal)
                 result = await self._once(dial, repeats, on_refusal)
             elif not self._refusals:
                 result = await self._once(dial, repeats, on_refusal)
@@ -138,9 +138,12 @@ class Redials:
         except TimeoutError:
             return False
 
-    async def _queue_up(self, until: float | None) -> None:
+    async def _queue_up(self, until: float | None, on_refusal: Callable[[ConnectFailed], None]) -> None:
         """Take the next time at which a dial may begin, and wait for it, but not after an answer."""
-        at = max(self._not_before, self._world.clock())
+        now = self._world.clock()
+        at = max(self._not_before, now)
+        if at > now and self._refusal is not None:  # the reason, if the caller waits for less long
+            on_refusal(self._refusal)
         if until is None or at < until:
             self._not_before = at + redial_s(self._cuts, self._world.random())
             await self._pause(at, until)
