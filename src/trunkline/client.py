@@ -63,8 +63,9 @@ class Client:
         max_buffered_events: the number of unread events of one stream above which it fails with
             `SlowConsumer`.
         max_buffered_bytes: the size of its unread events above which a stream fails with `SlowConsumer`.
-        replay_actions: also repeat failed requests whose hosted tools act (``mcp``), though an action may
-            happen twice.
+        replay_actions: also repeat failed requests that may have acted, though an action may happen twice:
+            those with a ``conversation``, a ``prompt``, or a hosted tool that may change something, such as
+            ``mcp``, ``code_interpreter``, ``shell``, ``computer``, and each unknown one.
         transport: ``websocket``, ``http``, or ``auto``: WebSocket, and HTTP while WebSocket is unavailable.
         ping_interval_s: the interval of PINGs on an idle socket, in seconds; a socket that does not answer
             within ``limits.dead_after_s - limits.ping_after_s`` is closed. At most that time and this

@@ -164,6 +164,14 @@ class ResponseStream:
         return self._turn.metrics
 
     @property
+    def may_act(self) -> bool:
+        """Whether its request may change something on the service's side: repeated, it may do so twice.
+
+        It names a ``conversation`` or a ``prompt``, or has a hosted tool that is not known to be harmless.
+        """
+        return self._turn.request.acts
+
+    @property
     def waiting(self) -> int:
         """The number of events that can be read without waiting."""
         return len(self._events)

@@ -110,3 +110,17 @@ def test_its_repr_shows_neither_the_url_nor_content() -> None:
     shown = repr(request_of(None, "secret", instructions="secret"))
     assert "example.test" not in shown
     assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("tools", "acts"),
+    [
+        ([{"type": "function", "name": "f"}], False),
+        ([{"type": "mcp", "server_label": "s"}], True),
+        (None, False),
+    ],
+)
+def test_tools_that_an_item_adds_may_act(tools: Any, acts: bool) -> None:
+    item = Item.of({"type": "additional_tools", "role": "developer", "tools": tools})
+    asked = of("hello").extended([item])
+    assert Request("wss://example.test", Fields.of({"model": "m"}), asked, None).acts is acts

@@ -323,7 +323,13 @@ def test_a_context_of_the_servers_is_noticed(
         ({}, False),
         ({"tools": [WEATHER, {"type": "web_search"}]}, False),
         ({"tools": [WEATHER, {"type": "mcp", "server_label": "s"}]}, True),
+        ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, True),
+        ({"tools": [{"type": "of_next_year"}]}, True),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [WEATHER]}]}, False),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "shell"}]}]}, True),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": ["odd"]}]}, True),
         ({"conversation": "conv_1"}, True),
+        ({"prompt": {"id": "pmpt_1"}}, True),
         ({"previous_response_id": "resp_1"}, False),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._protocol.fields import Fields
+from .._protocol.fields import Fields, adds_acting_tools
 from .._protocol.history import History
 from .._protocol.quiet import QuietStruct
 from .baselines import Baseline, Plan
@@ -29,6 +29,11 @@ class Request(QuietStruct, frozen=True):
     owner: Owner | None
     generate: bool = True
     lead: int = 0
+
+    @property
+    def acts(self) -> bool:
+        """Whether a response may have side effects on the server, also by tools that an item adds."""
+        return self.fields.acts or any(adds_acting_tools(item) for item in self.asked)
 
     @property
     def remembers(self) -> bool:

@@ -101,7 +101,7 @@ class Exchange:
     @property
     def may_have_acted(self) -> bool:
         """Whether the request had side effects, if the service got it."""
-        return self._turn.request.fields.acts
+        return self._turn.request.acts
 
     def has_silent_socket(self, error: TurnError) -> bool:
         """Whether the failure is a reason for HTTP: no socket of this upstream has brought an event yet."""

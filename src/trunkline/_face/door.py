@@ -11,6 +11,7 @@ from typing import Final
 
 from .._network.background import running_loop
 from .._observe.metrics import PoolCounters, PoolMetrics, PoolState, total_metrics, total_state
+from .._protocol.fields import adds_acting_tools
 from .._protocol.json import decode
 from ..errors import TrunklineError
 from .answering import answer
@@ -79,10 +80,12 @@ class Door:
         assert call.body is not None
         upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
         try:
-            wanted, _ = upstream.memory.read(call.body)
+            wanted, body = upstream.memory.read(call.body)
         except (TrunklineError, ValueError, RecursionError):
             return False
-        return wanted.fields.acts
+        # Few requests have such items: their histories are not searched.
+        has_tools = b"additional_tools" in call.body
+        return wanted.fields.acts or (has_tools and any(adds_acting_tools(item) for item in body.items))
 
     def knows(self, call: Call, response_id: str) -> bool:
         """Whether a response was delivered to those who share what is remembered with a call."""

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import ConfigurationError
 from .history import History
+from .items import Item
 from .json import JSON, copy_json, decode_strictly, encode
 
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
@@ -41,8 +42,24 @@ _OPTION_OBJECTS: Final = frozenset(
     }
 )
 _KEPT_AS_GIVEN: Final = frozenset({"schema", "variables", "metadata"})
+_ACTING_FIELDS: Final = frozenset({"conversation", "prompt"})
 _OWN_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
-_ACTING_TOOLS: Final = frozenset({"mcp"})
+_HARMLESS_TOOLS: Final = frozenset(
+    {
+        "apply_patch",
+        "custom",
+        "file_search",
+        "function",
+        "image_generation",
+        "local_shell",
+        "tool_search",
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    }
+)
+"""Tools that change nothing on the service's side: the caller executes them, or they only read or draw."""
 _NAMED_TOOLS: Final = frozenset({"function", "custom"})
 
 
@@ -170,10 +187,11 @@ class Fields:
 
     @property
     def acts(self) -> bool:
-        """Whether a response may have side effects on the server, so that a retry may repeat them."""
-        return "conversation" in self._fields or any(
-            tool.get("type") in _ACTING_TOOLS for tool in self.get("tools") or ()
-        )
+        """Whether a response may have side effects on the server, so that a retry may repeat them.
+
+        A ``prompt`` may bring tools of its own.
+        """
+        return not _ACTING_FIELDS.isdisjoint(self._fields) or tools_act(self.get("tools"))
 
     def get(self, name: str) -> Any:
         """The value of a field as plain JSON; ``None`` if it is unset."""
@@ -215,6 +233,23 @@ class Fields:
 
     def __repr__(self) -> str:
         return f"<Fields {self.model}: {', '.join(self._fields)}>"  # names only, no values
+
+
+def tools_act(tools: object) -> bool:
+    """Whether one of the tools may have side effects on the server: all that are not known to have none."""
+    return isinstance(tools, list) and any(_acts(tool) for tool in tools)
+
+
+def _acts(tool: object) -> bool:
+    if not isinstance(tool, dict):
+        return True
+    kind = tool.get("type")
+    return tools_act(tool.get("tools")) if kind == "namespace" else kind not in _HARMLESS_TOOLS
+
+
+def adds_acting_tools(item: Item) -> bool:
+    """Whether an item adds tools to the context that may have side effects on the server."""
+    return item.kind == "additional_tools" and tools_act(item.json().get("tools"))
 
 
 def brings_context(fields: Mapping[str, Any]) -> bool:

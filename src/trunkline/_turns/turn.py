@@ -471,7 +471,7 @@ class Turn:
     def _facts(self, failure: Failure, parent: Baseline | None, *, is_suspect: bool) -> Facts:
         inbox, settings = self.inbox, self._settings
         total_s = settings.deadlines.total
-        acts = self.request.fields.acts and not settings.replay_actions
+        acts = self.request.acts and not settings.replay_actions
         was_steered = inbox is not None and bool(inbox.reception.steers.all)
         return Facts(
             failure=failure,

@@ -193,5 +193,4 @@ class LLMStream(llm.LLMStream):
 
     def _acts(self) -> bool:
         """Whether tools of the service may have side effects, which makes a retry unsafe."""
-        tools = self._fields.get("tools") or self._access.definitions.of(self._tools)
-        return "conversation" in self._fields or any(tool.get("type") == "mcp" for tool in tools)
+        return self._answer is not None and self._answer.may_act
