@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from trunkline import Deadlines
-from trunkline._face.upstream import Settings, limited
+from trunkline._face.upstream import Settings, limited, unread_bytes
+from trunkline._protocol.fields import Fields
 
 BASE = Deadlines(connect=10.0, first_event=10.0, total=None)
 
@@ -36,3 +37,10 @@ def test_the_shorter_limit_counts() -> None:
 
 def test_nothing_of_the_settings_is_shown() -> None:
     assert "secret" not in repr(Settings(proxy="http://user:secret@proxy:1"))
+
+
+def test_the_fields_that_the_service_repeats_need_no_reader() -> None:
+    small = unread_bytes(1000, Fields.of({"model": "m"}))
+    assert 1000 < small < 1200
+    assert unread_bytes(1000, Fields.of({"model": "m", "instructions": "i" * 5000})) > small + 2 * 5000
+    assert unread_bytes(1000, Fields.of({"model": "m", "tools": [{"type": "image_generation"}]})) > 16_000

@@ -136,6 +136,33 @@ async def test_a_caller_that_leaves_ends_its_answer(emulator: Emulator) -> None:
         assert b"trunkline_callers_left_total 1.0" in gateway.gateway.measures.text()
 
 
+async def test_a_caller_that_does_not_read_loses_its_answer_alone(emulator: Emulator) -> None:
+    emulator.expect("much").says(f"{'x' * 100_000} " * 160)
+    async with running(emulator, bounds={"unread_bytes": 100_000}) as gateway, gateway.openai() as client:
+        host, port = gateway.served.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
+        body = b'{"model":"echo","input":"much","stream":true}'
+        writer.write(
+            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"content-type: application/json\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (gateway.api_key.encode(), len(body), body)
+        )
+        await until(lambda: statuses(emulator) == ["completed"], "the answer was sent", within_s=60)
+        assert (await client.responses.create(model="echo", input="hi")).output_text == "hi"
+        answer = await soon(reader.read(), within_s=60)
+        writer.close()
+    *_, last = answer.split(b"event: ")
+    assert last.startswith(b"error\n")
+    event = msgspec.json.decode(last.partition(b"data: ")[2].partition(b"\n")[0])
+    assert (event["type"], event["code"]) == ("error", "slow_consumer")
+    assert 100_000 < int(event["message"].partition(" ")[0].replace(",", "")) < 1_000_000
+    assert b"response.completed" not in answer
+
+
+def statuses(emulator: Emulator) -> list[str]:
+    return [str(record.status) for record in emulator.responses.values()]
+
+
 # Tenants.
 
 

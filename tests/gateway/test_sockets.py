@@ -272,3 +272,63 @@ async def test_too_many_sockets_are_refused(emulator: Emulator) -> None:
     async with running(emulator, bounds={"sockets_inward": 1}) as gateway, opened(gateway):
         with pytest.raises(websockets.InvalidStatus):
             await opened(gateway).__aenter__()
+
+
+async def test_a_caller_that_does_not_read_loses_that_answer_alone(emulator: Emulator) -> None:
+    emulator.expect("much").says(f"{'x' * 100_000} " * 160)
+    async with (
+        running(emulator, bounds={"unread_bytes": 100_000}) as gateway,
+        opened(gateway) as socket,
+        opened(gateway) as neighbour,
+    ):
+        await send(socket, "much", "a")
+        await until(lambda: "completed" in statuses(emulator), "the answer was sent", within_s=60)
+        await send(neighbour, "hi")
+        assert (await ended(neighbour))["type"] == "response.completed"
+        event = await ended(socket)
+        assert (event["type"], event["stream_id"], event["error"]["code"]) == ("error", "a", "slow_consumer")
+        unread = int(event["error"]["message"].partition(" ")[0].replace(",", ""))
+        assert 100_000 < unread < 1_000_000
+        await send(socket, "on", "a")
+        assert (await ended(socket))["type"] == "response.completed"
+
+
+def statuses(emulator: Emulator) -> list[str]:
+    return [str(record.status) for record in emulator.responses.values()]
+
+
+async def test_too_many_requests_that_wait_are_refused(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with running(emulator, bounds={"waiting_frames": 2}) as gateway, opened(gateway) as socket:
+        await send(socket, "runs", "a")
+        await until(lambda: len(emulator.requests) == 1, "it runs")
+        for number in range(3):
+            await send(socket, f"waits {number}", "a")
+        event = await ended(socket)
+        assert (event["status"], event["stream_id"]) == (429, "a")
+        assert event["error"]["code"] == "too_many_waiting_requests"
+        gate.open()
+        said = [(await ended(socket))["response"]["output"][0]["content"][0]["text"] for _ in range(3)]
+        assert said == ["runs", "waits 0", "waits 1"]
+
+
+async def test_the_memory_of_frames_is_bounded_and_given_back(emulator: Emulator) -> None:
+    gate = emulator.faults.hold(event_type="response.completed")
+    async with running(emulator, bounds={"bodies_bytes": 5000}) as gateway:
+        async with opened(gateway) as leaving:
+            await send(leaving, "x" * 1000, "a")
+            await send(leaving, "x" * 3000, "a")
+            await until(lambda: len(emulator.requests) == 1, "one runs, one waits")
+            async with opened(gateway) as socket:
+                await send(socket, "x" * 2000)
+                event = await ended(socket)
+                assert (event["status"], event["error"]["message"]) == (
+                    503,
+                    "the gateway has no memory left for this request",
+                )
+        await until(lambda: gateway.gateway.life.running == 0, "the caller has left")
+        gate.open()
+        async with opened(gateway) as socket:
+            for _ in range(2):
+                await send(socket, "x" * 4000)
+                assert (await ended(socket))["type"] == "response.completed"

@@ -36,6 +36,11 @@ POLICY: Final = Policy(waits=False, max_attempts=3)
 """The caller has retries of its own. The third attempt is one over HTTP, or after a full connection."""
 
 
+_IMAGES: Final = 16
+_REPEATS: Final = 4
+"""Two events repeat the fields, perhaps with more escapes than the request."""
+
+
 class OverHttp(Exception):
     """The turn goes over HTTP."""
 
@@ -65,6 +70,7 @@ class Settings:
         proxy: as for `Client`.
         ping_interval_s: as for `Client`.
         log_content: as for `Client`.
+        max_buffered_bytes: as for `Client`.
         lineage: the bounds of what is remembered.
         world: as for `Client`.
     """
@@ -77,6 +83,7 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
     ping_interval_s: float = 20.0
     log_content: bool = False
+    max_buffered_bytes: int = 2**24
     lineage: LineageLimits | None = None
     world: World = field(default_factory=World)
 
@@ -91,6 +98,7 @@ class Settings:
             self.proxy,
             self.ping_interval_s,
             self.log_content,
+            self.max_buffered_bytes,
             self.world,
         )
 
@@ -181,7 +189,11 @@ class Upstream:
         """
         self.used_at = self._settings.world.clock()
         settings = TurnSettings(
-            deadlines=deadlines, policy=POLICY, hooks=hooks, log_content=self._settings.log_content
+            deadlines=deadlines,
+            policy=POLICY,
+            max_buffered_bytes=unread_bytes(self._settings.max_buffered_bytes, fields),
+            hooks=hooks,
+            log_content=self._settings.log_content,
         )
         url = self._endpoint.websocket_url_for(fields.model)
         return Turn(self._transports, Request(url, fields, context, owner, generate), settings)
@@ -197,6 +209,18 @@ class Upstream:
     def end(self) -> None:
         """Drop its sockets now. May be called when the event loop is closed."""
         self._transports.end()
+
+
+def unread_bytes(bound: int, fields: Fields) -> int:
+    """The size of the unread events above which a turn fails.
+
+    Args:
+        bound: the size for answers of text.
+        fields: the fields of the request. The service repeats them in the events before the output.
+    """
+    if b'"image_generation"' in fields.head:
+        bound *= _IMAGES  # one image is one event, and the next ones follow at once
+    return bound + _REPEATS * len(fields.head)
 
 
 def limited(base: Deadlines, connect: float | None, read: float | None, *, is_streamed: bool) -> Deadlines:
@@ -225,4 +249,4 @@ def _shorter(one: float | None, other: float | None) -> float | None:
     return min(one, other)
 
 
-__all__ = ["OverHttp", "Settings", "Upstream", "limited"]
+__all__ = ["OverHttp", "Settings", "Upstream", "limited", "unread_bytes"]

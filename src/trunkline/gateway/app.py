@@ -72,7 +72,7 @@ class Gateway:
         bodies = Bodies(configuration.bounds)
         self._bodies = bodies
         self._responses = Responses(bodies, self.life, world)
-        self._sockets = Sockets(configuration.bounds, self.life, world)
+        self._sockets = Sockets(configuration.bounds, bodies, self.life, world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""

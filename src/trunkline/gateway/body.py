@@ -34,13 +34,25 @@ class Bodies:
         Raises:
             Refused: there is none left.
         """
-        if self._held + size > self._bounds.bodies_bytes:
-            raise Refused(503, "the gateway has no memory left for this request", retry_after_s=1.0)
-        self._held += size
+        self.take(size)
         try:
             yield
         finally:
-            self._held -= size
+            self.give_back(size)
+
+    def take(self, size: int) -> None:
+        """Reserve memory until `give_back`.
+
+        Raises:
+            Refused: there is none left.
+        """
+        if self._held + size > self._bounds.bodies_bytes:
+            raise Refused(503, "the gateway has no memory left for this request", retry_after_s=1.0)
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Release memory."""
+        self._held -= size
 
     async def read(self, receive: Receive, coding: str) -> bytes:
         """Read and decompress a body.

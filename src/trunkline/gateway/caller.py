@@ -12,7 +12,7 @@ from .._network.world import World
 from .._observe.hooks import Hooks
 from ..options import Deadlines, PoolLimits
 from .allowance import Allowance
-from .configuration import Configuration, Tenant, Upstream
+from .configuration import Bounds, Configuration, Tenant, Upstream
 from .upward import Upward
 
 ANYONE = ""
@@ -27,7 +27,7 @@ class Caller:
         tenant: its settings; ``None`` for everyone.
         upstream: its upstream.
         key: the key for the upstream; ``None`` if callers show it.
-        upstream_sockets: the bound of its sockets to the upstream.
+        bounds: the bounds of its sockets to the upstream, and of its unread answers.
         hooks: called when its turns begin and end.
         world: clock, chance and network.
 
@@ -48,12 +48,18 @@ class Caller:
         upstream: Upstream,
         key: str | None,
         *,
-        upstream_sockets: int,
+        bounds: Bounds,
         hooks: Hooks,
         world: World,
     ) -> None:
         self.name: str = name
-        self.settings: tuple[object, ...] = (tenant, upstream, key, upstream_sockets)
+        self.settings: tuple[object, ...] = (
+            tenant,
+            upstream,
+            key,
+            bounds.upstream_sockets,
+            bounds.unread_bytes,
+        )
         self.tenant: Tenant | None = tenant
         self.upward: Upward = Upward()
         self.allowance: Allowance = Allowance(
@@ -64,9 +70,10 @@ class Caller:
         self.door: Door = Door(
             Settings(
                 lanes=None if upstream.lanes == "auto" else upstream.lanes,
-                limits=PoolLimits(max_connections=upstream_sockets),
+                limits=PoolLimits(max_connections=bounds.upstream_sockets),
                 deadlines=Deadlines(),
                 hooks=hooks,
+                max_buffered_bytes=bounds.unread_bytes,
                 world=world,
             ),
             tenancy=("gateway", name) if key is not None else None,
@@ -119,7 +126,6 @@ def callers_of(
         hooks: the hooks of a caller.
         world: clock, chance and network.
     """
-    bound = configuration.bounds.upstream_sockets
 
     def caller(name: str, tenant: Tenant | None, upstream: str) -> Caller:
         return Caller(
@@ -127,7 +133,7 @@ def callers_of(
             tenant,
             configuration.upstreams[upstream],
             configuration.keys.get(upstream),
-            upstream_sockets=bound,
+            bounds=configuration.bounds,
             hooks=hooks(name),
             world=world,
         )

@@ -140,8 +140,10 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         body_bytes: the size of a body or a frame, decoded.
         body_s: the time in which a body must arrive, in seconds.
-        bodies_bytes: the bytes of all bodies that are being read or answered.
-        unread_bytes: the bytes of an answer that its caller has not read.
+        bodies_bytes: the bytes of all bodies and frames that wait or are being answered.
+        unread_bytes: the bytes of an answer that its caller has not read, beyond the buffers of its
+            connection. Then this answer fails.
+        waiting_frames: the number of frames that wait on the lanes of one WebSocket of a caller.
         sockets_inward: the number of WebSockets of callers.
         upstream_sockets: the number of sockets to one upstream with one credential.
     """
@@ -150,6 +152,7 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     body_s: Annotated[float, Meta(gt=0)] = 15.0
     bodies_bytes: _Count = 512 * 2**20
     unread_bytes: _Count = 2**20
+    waiting_frames: _Count = 256
     sockets_inward: _Count = 4096
     upstream_sockets: _Count = 256
 

@@ -20,6 +20,7 @@ from .._face.outcome import Answer, Break, Broken, Elsewhere
 from .._face.outcome import Chunks as Body
 from .._network.world import Timer, World
 from .._protocol.json import encode
+from ..errors import SlowConsumer
 from .admission import check_model
 from .asgi import Disconnected, Receive, Send, send_whole, start_of
 from .body import Bodies
@@ -183,7 +184,8 @@ class Beat:
         if silent_s >= BEAT_S:
             self.skip()
             silent_s = 0.0
-            self._task = asyncio.ensure_future(self._beat())
+            if self._task is None or self._task.done():  # one that is not read is enough
+                self._task = asyncio.ensure_future(self._beat())
         self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
 
     async def _beat(self) -> None:
@@ -295,9 +297,21 @@ def answer_to(broken: Broken) -> Answer:
     return Refused(status, str(broken), code=code).answer()
 
 
+def reason_of(broken: Broken) -> tuple[str, str]:
+    """The code and the message of the error that ends a stream."""
+    cause = broken.__cause__
+    if isinstance(cause, SlowConsumer):
+        return "slow_consumer", (
+            f"{cause.buffered_bytes:,} bytes of the answer were not read, and bounds.unread_bytes allows "
+            "fewer; read faster, or raise it"
+        )
+    return "upstream_failed", str(broken)
+
+
 def event_of(broken: Broken) -> bytes:
     """The event that ends a stream whose connection broke after its head."""
-    error = {"type": "error", "code": "upstream_failed", "message": str(broken), "param": None}
+    code, message = reason_of(broken)
+    error = {"type": "error", "code": code, "message": message, "param": None}
     return b"event: error\ndata: %b\n\n" % encode(error)
 
 
@@ -325,4 +339,4 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-__all__ = ["BEAT_S", "Beat", "Responses", "admitted", "taken"]
+__all__ = ["BEAT_S", "Beat", "Responses", "admitted", "reason_of", "taken"]

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -22,11 +23,12 @@ from .._network.world import Timer, World
 from .._protocol.json import encode
 from .._protocol.sse import EventParser
 from .asgi import Receive, Send
+from .body import Bodies
 from .caller import Caller
 from .configuration import Bounds
 from .life import Life
 from .refusal import Refused
-from .responses import admitted, error_event, forwarded, taken
+from .responses import admitted, error_event, forwarded, reason_of, taken
 from .screening import members_of, value_of
 
 MAX_NAMES: Final = 32
@@ -57,12 +59,14 @@ class Sockets:
 
     Args:
         bounds: the bounds of requests and sockets.
+        bodies: the memory for frames.
         life: the stage of the process.
         world: the clock and its timers.
     """
 
-    def __init__(self, bounds: Bounds, life: Life, world: World) -> None:
+    def __init__(self, bounds: Bounds, bodies: Bodies, life: Life, world: World) -> None:
         self._bounds = bounds
+        self._bodies = bodies
         self._life = life
         self._world = world
         self._open: set[_Session] = set()
@@ -76,7 +80,7 @@ class Sockets:
             return
         await receive()
         await send({"type": "websocket.accept", "headers": list(_MARK)})
-        session = _Session(caller, headers, query, send, self._bounds, self._life, self._world)
+        session = _Session(caller, headers, query, send, self._bounds, self._bodies, self._life, self._world)
         self._open.add(session)
         try:
             while True:
@@ -103,12 +107,20 @@ class Sockets:
         await asyncio.gather(*(session.close() for session in list(self._open)), return_exceptions=True)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Frame:
+    """One ``response.create``: its members, and its size in bytes."""
+
+    members: dict[str, Raw]
+    size: int
+
+
 class _Lane:
     """One lane of a caller's socket: its requests run one after another."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.waiting: deque[dict[str, Raw]] = deque()
+        self.waiting: deque[_Frame] = deque()
         self.task: asyncio.Task[None] | None = None
 
 
@@ -122,6 +134,7 @@ class _Session:
         query: str,
         send: Send,
         bounds: Bounds,
+        bodies: Bodies,
         life: Life,
         world: World,
     ) -> None:
@@ -130,6 +143,7 @@ class _Session:
         self._query = query
         self._send = send
         self._bounds = bounds
+        self._bodies = bodies
         self._life = life
         self._world = world
         self._lanes: dict[str | None, _Lane] = {}
@@ -153,7 +167,7 @@ class _Session:
             elif self._drains or not self._life.takes_work:
                 await self._write(_LIMIT)
             else:
-                self._begin(self._lane(name), members)
+                self._begin(self._lane(name), _Frame(members, len(frame)))
         except Refused as refused:
             await self._write(refused.event(), name)
 
@@ -175,7 +189,8 @@ class _Session:
         """Leave what runs: the caller has gone."""
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for lane in self._lanes.values():
-            lane.waiting.clear()
+            while lane.waiting:
+                self._bodies.give_back(lane.waiting.popleft().size)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -209,8 +224,18 @@ class _Session:
             found = self._lanes[name] = _Lane(name)
         return found
 
-    def _begin(self, lane: _Lane, members: dict[str, Raw]) -> None:
-        lane.waiting.append(members)
+    def _begin(self, lane: _Lane, frame: _Frame) -> None:
+        bound = self._bounds.waiting_frames
+        if sum(len(each.waiting) for each in self._lanes.values()) >= bound:
+            raise Refused(
+                429,
+                f"{bound} requests wait on this WebSocket, and bounds.waiting_frames allows no more; "
+                "wait for answers, or use another connection",
+                code="too_many_waiting_requests",
+                retry_after_s=1.0,
+            )
+        self._bodies.take(frame.size)
+        lane.waiting.append(frame)
         if lane.task is None:
             lane.task = asyncio.get_running_loop().create_task(self._run(lane), name="trunkline lane")
 
@@ -221,12 +246,13 @@ class _Session:
                 async with self._places:
                     if not lane.waiting:
                         return
-                    members = lane.waiting.popleft()
+                    frame = lane.waiting.popleft()
                     self._life.begin()
                     try:
-                        await self._respond(lane, members)
+                        await self._respond(lane, frame.members)
                     finally:
                         self._life.end()
+                        self._bodies.give_back(frame.size)
         finally:
             lane.task = None
 
@@ -245,7 +271,8 @@ class _Session:
         except Refused as refused:
             await self._write(refused.event(), lane.name)
         except Broken as broken:
-            await self._write(Refused(502, str(broken), code="upstream_failed").event(), lane.name)
+            code, message = reason_of(broken)
+            await self._write(Refused(502, message, code=code).event(), lane.name)
         finally:
             writer.end()
 
@@ -321,8 +348,9 @@ class _Writer:
         if silent_s >= BEAT_S:
             self._wrote_at = self._world.clock()
             silent_s = 0.0
-            beat = self._session.write(self._opening + b'"type":"keepalive"}')
-            self._task = asyncio.ensure_future(beat)
+            if self._task is None or self._task.done():  # one that is not read is enough
+                beat = self._session.write(self._opening + b'"type":"keepalive"}')
+                self._task = asyncio.ensure_future(beat)
         self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
 
 
