@@ -388,3 +388,22 @@ def test_the_fields_of_a_warm_up_over_http_keep_the_options_of_the_cache(
     fields = Fields.of({"model": "m", **given})
     assert fields.prewarming().values() == {"model": "m", "prompt_cache_options": prewarming}
     assert "prewarm" not in str(fields.values())
+
+
+def test_received_fields_keep_their_bytes() -> None:
+    fields = Fields.received({"model": b'"m"', "top_p": b"1e0", "user": b"null", "reasoning": b'{"a":null}'})
+    assert fields.head == b'"model":"m","top_p":1e0,"reasoning":{}'
+    assert fields.get("top_p") == 1.0
+    named = fields.naming("resp_1")
+    assert named.names_parent
+    assert named.head == fields.head + b',"previous_response_id":"resp_1"'
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{}, {"model": b"7"}, {"model": b'"m"', "x": b"{"}, {"model": b'"m"', "x": b'{"a":1,"a":1}'}],
+    ids=["no model", "no name", "no JSON", "a key twice"],
+)
+def test_received_fields_that_no_frame_can_have_are_refused(members: dict[str, bytes]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - callers send the request elsewhere
+        Fields.received(members)

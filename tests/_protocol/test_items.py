@@ -309,3 +309,16 @@ def test_an_item_is_encoded_once() -> None:
 
 def test_a_repr_shows_no_content() -> None:
     assert repr(Item.of(message("user", "secret"))) == "<Item message 51 bytes>"
+
+
+def test_a_received_item_keeps_its_bytes() -> None:
+    encoded = b'{"role": "user", "content":"\\u0041"}'
+    item = Item.received(encoded)
+    assert item.encoded == encoded
+    assert item == Item.of({"role": "user", "content": "A"})
+
+
+@pytest.mark.parametrize("encoded", [b"", b"1", b"{}", b'{"type":7}', b'{"role":"user","role":"user"}'])
+def test_received_bytes_that_are_no_item_are_refused(encoded: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - callers send the request elsewhere
+        Item.received(encoded)
