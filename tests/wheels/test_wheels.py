@@ -94,6 +94,17 @@ class Environment:
     def run(self, program: str, *arguments: str) -> str:
         return run(self._bin / program, *arguments, cwd=self._bin)  # not in the repository
 
+    def first_line(self, program: str, *arguments: str) -> str:
+        """Start a server, and return the first line of its output."""
+        command = [self._bin / program, *arguments]
+        server = subprocess.Popen(command, cwd=self._bin, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            return server.stdout.readline()
+        finally:
+            server.kill()
+            server.communicate()
+
     def fail(self, program: str) -> str:
         """Run a program that must fail, and return its errors."""
         done = subprocess.run(
@@ -153,7 +164,8 @@ def test_the_wheel_works_in_a_clean_environment(dist: Path, tmp_path: Path, vers
     assert environment.run("python", "-c", PROGRAM).splitlines() == ["two 1", "two 1"]
     assert environment.run("trunkline", "chat", "--prompt", "Hello") == "You said: Hello\n"
     assert "--emulator" in environment.run("trunkline", "doctor", "--help")
-    assert "--port" in environment.run("trunkline", "serve", "--help")
+    listening = environment.first_line("trunkline", "serve", "--port", "0", "--admin-port", "0")
+    assert listening.startswith("The gateway listens at http://")
     assert "All checks passed." in environment.run("python", "-m", "trunkline", "doctor", "--emulator")
 
 
