@@ -96,7 +96,7 @@ class Environment:
 
     def first_line(self, program: str, *arguments: str) -> str:
         """Start a server, and return the first line of its output."""
-        command = [self._bin / program, *arguments]
+        command = [str(self._bin / program), *arguments]
         server = subprocess.Popen(command, cwd=self._bin, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
