@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 import trunkline
+import trunkline.openai
 from trunkline.emulator import Emulator, assert_context
 from trunkline.gateway import sockets
 
@@ -19,8 +21,10 @@ from .running import KEYS, Running, running, with_tenants
 
 
 @asynccontextmanager
-async def opened(gateway: Running, key: str | None = None, **headers: str) -> AsyncIterator[ClientConnection]:
-    url = gateway.base_url.replace("http", "ws") + "/responses"
+async def opened(
+    gateway: Running, key: str | None = None, query: str = "", **headers: str
+) -> AsyncIterator[ClientConnection]:
+    url = gateway.base_url.replace("http", "ws") + "/responses" + query
     headers = {"Authorization": f"Bearer {key or gateway.api_key}", **headers}
     async with connect(url, additional_headers=headers, proxy=None) as socket:
         yield socket
@@ -237,6 +241,49 @@ async def test_our_client_speaks_lanes_without_being_told(
         assert client.state().sockets == sockets
         gate.open()
         assert await asyncio.gather(*turns) == [f"turn {number}" for number in range(8)]
+
+
+@pytest.mark.parametrize(("lanes", "sockets"), [(None, 2), (True, 1), (False, 9)])
+async def test_the_drop_in_speaks_lanes_without_being_told(
+    emulator: Emulator, lanes: bool | None, sockets: int
+) -> None:
+    turns: list[trunkline.TurnMetrics] = []
+    hooks = trunkline.Hooks(turn_finished=turns.append)
+    transport = trunkline.openai.AsyncTransport(lanes=lanes, hooks=hooks)
+    http = httpx2.AsyncClient(transport=transport)
+    async with running(emulator) as gateway, gateway.openai(http_client=http) as client:
+        gate = emulator.faults.hold(event_type="response.completed", times=None)
+        first = asyncio.create_task(client.responses.create(model="echo", input="first"))
+        await until(lambda: len(emulator.requests) == 1, "the first one runs")
+        more = [
+            asyncio.create_task(client.responses.create(model="echo", input=f"turn {number}"))
+            for number in range(8)
+        ]
+        await until(lambda: len(emulator.requests) == 9, "all run")
+        assert transport.state().sockets == sockets
+        gate.open()
+        assert (await first).output_text == "first"
+        assert [answer.output_text for answer in await asyncio.gather(*more)] == [
+            f"turn {number}" for number in range(8)
+        ]
+    assert {(turn.transport, turn.attempts) for turn in turns} == {("websocket", 1)}
+
+
+async def test_what_is_remembered_does_not_depend_on_the_model_in_the_url(emulator: Emulator) -> None:
+    """Clients name the model in the URL of the upgrade too."""
+    async with running(emulator) as gateway:
+        async with opened(gateway, query="?model=echo&version=1") as socket:
+            await send(socket, "one", store=False)
+            first = (await ended(socket))["response"]
+        async with opened(gateway, query="?version=1&model=reason") as socket:
+            await send(socket, "two", store=False, model="reason", previous_response_id=first["id"])
+            second = (await ended(socket))["response"]
+    said = [
+        {"type": "message", "role": "user", "content": "one"},
+        {"type": "message", "role": "assistant", "content": "one"},
+        {"type": "message", "role": "user", "content": "two"},
+    ]
+    assert_context(emulator.effective_context(second["id"]), said)
 
 
 async def say(client: trunkline.Client, text: str) -> str:

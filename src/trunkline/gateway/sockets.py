@@ -140,7 +140,9 @@ class _Session:
     ) -> None:
         self.caller = caller
         self.headers = headers
-        self._query = query
+        # Clients name a model in the URL too. Each frame has its own, which the upgrades of the gateway name.
+        # With the caller's query, each model would have sockets and a memory of its own.
+        self._query = _without_model(query)
         self._send = send
         self._bounds = bounds
         self._bodies = bodies
@@ -352,6 +354,12 @@ class _Writer:
                 beat = self._session.write(self._opening + b'"type":"keepalive"}')
                 self._task = asyncio.ensure_future(beat)
         self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
+
+
+def _without_model(query: str) -> str:
+    parts = query.removeprefix("?").split("&")
+    kept = "&".join(part for part in parts if part.partition("=")[0] != "model")
+    return f"?{kept}" if kept else ""
 
 
 __all__ = ["Sockets"]
