@@ -270,7 +270,7 @@ async def _refuse_upgrade(scope: Scope, send: Send, refused: Refused) -> None:
         return
     answer = refused.answer()
     assert isinstance(answer.body, bytes)
-    start = start_of(answer.status, [*answer.headers, ("content-length", str(len(answer.body)))])
+    start = start_of(answer.status, [*answer.headers, MARK, ("content-length", str(len(answer.body)))])
     await send({**start, "type": "websocket.http.response.start"})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 

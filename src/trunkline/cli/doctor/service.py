@@ -18,6 +18,7 @@ from ...conversation import Conversation
 from ...errors import ConnectionLost, ProtocolViolation, UpgradeRefused
 from ...options import Policy
 from .findings import Finding, Found, Verdict, advice_for, examine, skipped
+from .gateway import GATEWAY, UPSTREAM, is_gateway, readiness, upstream
 
 WEBSOCKET_TURN = "first token, WebSocket"
 HTTP_TURN = "first token, HTTP"
@@ -52,6 +53,8 @@ async def service(asked: Service) -> AsyncIterator[Finding]:
         yield await examine(HTTP_TURN, desk.http, within_s=asked.within_s, needed=False)
     else:
         yield skipped(HTTP_TURN, "the key was refused")
+    if key_is_good and desk.is_gateway:
+        yield await examine(UPSTREAM, desk.upstream, within_s=asked.within_s, needed=False)
 
 
 class _Desk:
@@ -62,11 +65,15 @@ class _Desk:
         self._endpoint = Endpoint.of(asked.base_url)
         self._has_socket = False
         self._has_lanes = False
+        self._is_gateway = False
         self._refusal: UpgradeRefused | None = None
 
     async def upgraded(self) -> AsyncIterator[Finding]:
         """Check the upgrade, the key and the lanes."""
         yield await examine("upgrade", self._upgrade, within_s=self._asked.within_s)
+        if self._is_gateway:
+            url = self._endpoint.http_url
+            yield await examine(GATEWAY, lambda: readiness(url), within_s=self._asked.within_s, needed=False)
         if self._refusal is not None:
             advice = advice_for(self._refusal)
             yield Finding("key", Verdict.FAILED, str(self._refusal), None, advice)
@@ -100,16 +107,28 @@ class _Desk:
         async with self._client("http") as client:
             return await _answer(client.conversation(model=self._asked.model, store=False))
 
+    @property
+    def is_gateway(self) -> bool:
+        """Whether the upgrade was answered by a trunkline gateway."""
+        return self._is_gateway
+
+    async def upstream(self) -> Found:
+        """Check how a gateway sends a turn upstream."""
+        request = {"model": self._asked.model, "input": _WORDS, "store": False}
+        return await upstream(self._endpoint.http_url, self._asked.headers, request)
+
     async def _upgrade(self) -> Found:
         try:
             socket = await self._dial(_Inbox())
         except UpgradeRefused as error:
+            self._is_gateway = is_gateway(error.headers)
             if error.status not in (401, 403):
                 raise
             self._refusal = error
             return Found("not checked: the key was refused", verdict=Verdict.SKIPPED)
         await _ended(socket)
         self._has_socket = True
+        self._is_gateway = socket.is_gateway
         return Found("the server speaks WebSocket")
 
     async def _lanes(self) -> Found:
@@ -129,7 +148,11 @@ class _Desk:
         finally:
             await _ended(socket)
         self._has_lanes = True
-        hint = "" if self._endpoint.host == OPENAI_HOST else ": enable it with Client(lanes=True)"
+        hint = ": enable it with Client(lanes=True)"
+        if self._is_gateway:
+            hint = " to the gateway; Client uses lanes without being told"
+        elif self._endpoint.host == OPENAI_HOST:
+            hint = ""
         return Found(f"turns can share a socket{hint}")
 
     async def _warm_up(self, client: Client, chat: Conversation) -> Found:
