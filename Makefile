@@ -83,7 +83,7 @@ bench-faults:
 test-wheels: $(READY)
 	$(BIN)/pytest -n 2 tests/wheels
 
-# The clients of others against the emulator: many dependencies, so not part of `make test`.
+# The clients of others against the emulator and the gateway: many dependencies, so not part of `make test`.
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
 

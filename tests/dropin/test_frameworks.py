@@ -12,7 +12,6 @@ They bring many dependencies, so each row is skipped where its framework is not 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -26,9 +25,9 @@ from openai import AsyncOpenAI, OpenAI
 import trunkline
 import trunkline.openai
 from trunkline.emulator import Emulator
-from trunkline.emulator.testing import normalised
 from trunkline.openai.options import Options
 
+from ..contexts import shown
 from ..gateway.running import running
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -484,31 +483,6 @@ PACKAGES = {
     "pipecat": "pipecat",
 }
 """The package of each row, by the beginning of its name."""
-
-
-def shown(emulator: Any) -> list[list[dict[str, Any]]]:
-    """The contexts of all responses, with the ids of calls by their order."""
-    names: dict[str, str] = {}
-    numbers = itertools.count()
-
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                name: names.setdefault(part, f"call {next(numbers)}") if name == "call_id" else named(part)
-                for name, part in value.items()
-            }
-        return [named(part) for part in value] if isinstance(value, list) else value
-
-    return [named(canonical(record.effective_context)) for record in emulator.responses.values()]
-
-
-def canonical(items: Any) -> list[dict[str, Any]]:
-    """Items without what is no part of their meaning, such as the white space of arguments."""
-    found = normalised(items)
-    for item in found:
-        if item["type"] == "function_call":
-            item["arguments"] = json.loads(item["arguments"])
-    return [{name: value for name, value in item.items() if value is not None} for item in found]
 
 
 async def held(row: Row, *, is_dropin: bool, zdr: bool) -> Emulator:

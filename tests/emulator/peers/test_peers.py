@@ -1,9 +1,11 @@
-"""The clients of others have tool-calling conversations with the emulator.
+"""The clients of others have tool-calling conversations with the emulator, and with a gateway in front of it.
+
+The gateway is known by its base URL alone. The service must see the same contexts through it.
 
 They bring many dependencies, so each test is skipped where its client is not installed. In an environment
 of its own::
 
-    pip install -e ".[emulator]" pytest pytest-asyncio pytest-timeout hypothesis trustme
+    pip install -e ".[emulator,gateway]" pytest pytest-asyncio pytest-timeout hypothesis trustme
     pip install "openai[realtime]" openai-agents "pydantic-ai-slim[openai]" livekit-plugins-openai pipecat-ai
     pytest tests/emulator/peers
 """
@@ -11,11 +13,16 @@ of its own::
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import pytest
 
 from trunkline.emulator import Emulator
+
+from ...contexts import shown
+from ...gateway.running import running
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -31,20 +38,25 @@ def get_weather(city: str) -> str:
     return f"12 degrees in {city}"
 
 
-def check(emulator: Emulator, answer: str) -> None:
-    """The answer came from the tool's output, over the socket, with no request refused."""
-    assert "12 degrees in Oslo" in answer
-    assert [request.error for request in emulator.requests if request.error] == []
-    assert {request.transport for request in emulator.requests} == {"websocket"}
-    assert len(emulator.responses) >= 2
+@dataclass(frozen=True)
+class Server:
+    """What a client knows of its server.
+
+    Attributes:
+        base_url: the URL of the emulator, or of the gateway.
+        api_key: the key.
+    """
+
+    base_url: str
+    api_key: str
 
 
-async def test_openai_agents(emulator: Emulator) -> None:
+async def openai_agents(server: Server) -> str:
     agents = pytest.importorskip("agents")
     from openai import AsyncOpenAI
 
     agents.set_tracing_disabled(True)
-    async with AsyncOpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+    async with AsyncOpenAI(base_url=server.base_url, api_key=server.api_key) as client:
         from agents.models.openai_responses import (  # type: ignore[import-not-found,unused-ignore]
             OpenAIResponsesWSModel,
         )
@@ -53,32 +65,32 @@ async def test_openai_agents(emulator: Emulator) -> None:
         agent = agents.Agent(name="weather", model=model, tools=[agents.function_tool(get_weather)])
         result = await agents.Runner.run(agent, QUESTION)
         await model.close()
-    check(emulator, str(result.final_output))
+    return str(result.final_output)
 
 
-async def test_pydantic_ai(emulator: Emulator) -> None:
-    pydantic_ai = pytest.importorskip("pydantic_ai")
+async def pydantic_ai(server: Server) -> str:
+    ai = pytest.importorskip("pydantic_ai")
     models = pytest.importorskip("pydantic_ai.models.openai")
     providers = pytest.importorskip("pydantic_ai.providers.openai")
-    provider = providers.OpenAIProvider(base_url=emulator.base_url, api_key=emulator.api_key)
+    provider = providers.OpenAIProvider(base_url=server.base_url, api_key=server.api_key)
     model = models.OpenAIResponsesModel("gpt-6-astra", provider=provider)
     settings = models.OpenAIResponsesModelSettings(openai_transport="websocket")
-    agent = pydantic_ai.Agent(model, tools=[get_weather], model_settings=settings)
+    agent = ai.Agent(model, tools=[get_weather], model_settings=settings)
     async with agent:
         result = await agent.run(QUESTION)
         again = await agent.run("And the weather in Oslo now?", message_history=result.all_messages())
-    check(emulator, str(result.output))
-    assert "12 degrees in Oslo" in str(again.output)
+    assert "12 degrees in Oslo" in str(result.output)
+    return str(again.output)
 
 
-async def test_livekit(emulator: Emulator) -> None:
+async def livekit(server: Server) -> str:
     agents: Any = pytest.importorskip("livekit.agents")
     responses: Any = pytest.importorskip("livekit.plugins.openai.responses")
     llm: Any = agents.llm
     context_of_http = agents.utils.http_context.open()
     async with context_of_http:
         model = responses.LLM(
-            model="gpt-6-astra", base_url=f"{emulator.base_url}/responses", api_key=emulator.api_key
+            model="gpt-6-astra", base_url=f"{server.base_url}/responses", api_key=server.api_key
         )
         tool = llm.function_tool(get_weather)
         context = llm.ChatContext.empty()
@@ -92,7 +104,7 @@ async def test_livekit(emulator: Emulator) -> None:
         )
         answered = await _said(model, context, tool)
         await model.aclose()
-    check(emulator, answered.text)
+    return str(answered.text)
 
 
 async def _said(model: Any, context: Any, tool: Any) -> Any:
@@ -100,7 +112,7 @@ async def _said(model: Any, context: Any, tool: Any) -> Any:
         return await stream.collect()
 
 
-async def test_pipecat(emulator: Emulator) -> None:
+async def pipecat(server: Server) -> str:
     pytest.importorskip("pipecat")
     service: Any = pytest.importorskip("pipecat.services.openai.responses.llm")
     aggregators: Any = pytest.importorskip("pipecat.processors.aggregators.llm_response_universal")
@@ -123,9 +135,9 @@ async def test_pipecat(emulator: Emulator) -> None:
         required=["city"],
     )
     llm = service.OpenAIResponsesLLMService(
-        api_key=emulator.api_key,
-        base_url=emulator.base_url,
-        ws_url=emulator.base_url.replace("http", "ws") + "/responses",
+        api_key=server.api_key,
+        base_url=server.base_url,
+        ws_url=server.base_url.replace("http", "ws") + "/responses",
         settings=service.OpenAIResponsesLLMService.Settings(model="gpt-6-astra"),
     )
     llm.register_function("get_weather", weather)
@@ -154,4 +166,45 @@ async def test_pipecat(emulator: Emulator) -> None:
         await done.wait()
     await task.cancel()
     await running
-    check(emulator, "".join(said))
+    return "".join(said)
+
+
+Client: TypeAlias = Callable[[Server], Awaitable[str]]
+
+CLIENTS: list[Client] = [openai_agents, pydantic_ai, livekit, pipecat]
+
+
+@pytest.fixture(params=CLIENTS, ids=lambda client: client.__name__)
+def client(request: pytest.FixtureRequest) -> Client:
+    found: Client = request.param
+    return found
+
+
+async def direct(client: Client) -> Emulator:
+    """An emulator after a conversation with it."""
+    async with Emulator() as emulator:
+        check(emulator, await client(Server(emulator.base_url, emulator.api_key or "")))
+    return emulator
+
+
+def check(emulator: Emulator, answer: str) -> None:
+    """The answer came from the tool's output, over the socket, with no request refused."""
+    assert "12 degrees in Oslo" in answer
+    assert [request.error for request in emulator.requests if request.error] == []
+    assert {request.transport for request in emulator.requests} == {"websocket"}
+    assert len(emulator.responses) >= 2
+
+
+async def test_a_client_of_the_emulator(client: Client) -> None:
+    await direct(client)
+
+
+@pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
+async def test_a_client_of_a_gateway(client: Client, zdr: bool) -> None:
+    plain = await direct(client)
+    async with Emulator(zdr=zdr) as emulator:
+        async with running(emulator) as gateway:
+            check(emulator, await client(Server(gateway.base_url, gateway.api_key)))
+        assert shown(emulator) == shown(plain)
+        chained = [record.previous_response_id is not None for record in emulator.responses.values()]
+        assert chained == [False, *[True] * (len(chained) - 1)]
