@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import trustme
 from openai import AsyncOpenAI, AuthenticationError
 
 from trunkline.emulator import Emulator
@@ -171,3 +173,36 @@ async def test_a_used_port_is_named(table: str) -> None:
         with pytest.raises(ConfigurationError, match=f"{table}.port is {port}"):
             async with served(Gateway(of(tables, {}))):
                 pass
+
+
+async def test_tls_is_served(emulator: Emulator, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    files = {"tls_certificate": str(tmp_path / "chain.pem"), "tls_key": str(tmp_path / "key.pem")}
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with running(emulator, listen={"port": 0, **files}) as gateway:
+        assert gateway.base_url.startswith("https://")
+        async with httpx2.AsyncClient(verify=context) as http:
+            headers = {"authorization": f"Bearer {emulator.api_key}"}
+            body = {"model": "echo", "input": "hi"}
+            answer = await http.post(f"{gateway.base_url}/responses", headers=headers, json=body)
+            assert answer.status_code == 200
+        async with (
+            gateway.client(ssl_context=context) as client,
+            client.conversation(model="echo").send("hi") as stream,
+        ):
+            assert (await stream.finish()).output_text == "hi"
+
+
+@pytest.mark.parametrize("content", [None, "no PEM"])
+async def test_certificates_that_cannot_be_used_are_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "chain.pem"
+    if content is not None:
+        path.write_text(content)
+    tables = {"listen": {"port": 0, "tls_certificate": str(path), "tls_key": str(path)}}
+    with pytest.raises(ConfigurationError, match=r"chain\.pem' cannot be used: "):
+        async with served(Gateway(of(tables, {}))):
+            pass

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,7 @@ async def served(gateway: Gateway) -> AsyncIterator[Served]:
         ConfigurationError: an address cannot be listened on.
     """
     configuration = gateway.configuration
+    _check_tls(configuration.listen)
     servers = [_server(gateway, configuration)]
     with ExitStack() as undo:
         sockets = [undo.enter_context(_listening(configuration.listen))]
@@ -106,8 +108,12 @@ async def served(gateway: Gateway) -> AsyncIterator[Served]:
     for task in tasks:
         task.add_done_callback(lambda _: found.ended.set())
     try:
-        for server in servers:
-            await server.begun()
+        for server, task in zip(servers, tasks, strict=True):
+            begun = asyncio.ensure_future(server.begun())
+            await asyncio.wait({begun, task}, return_when=asyncio.FIRST_COMPLETED)
+            begun.cancel()
+            if task.done():  # it cannot serve, and raises the reason
+                await task
         yield found
     finally:
         for server in servers:
@@ -220,6 +226,23 @@ def _config(app: Any, **settings: Any) -> uvicorn.Config:
         backlog=_BACKLOG,
         **settings,
     )
+
+
+def _check_tls(listen: Listen) -> None:
+    """Check that certificate and key can be used: uvicorn would end the process."""
+    if listen.tls_certificate is None or listen.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            listen.tls_certificate, listen.tls_key
+        )
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or "they do not belong together, or are not PEM"
+        raise ConfigurationError(
+            f"listen.tls_certificate {listen.tls_certificate!r} with listen.tls_key {listen.tls_key!r} "
+            f"cannot be used: {reason}",
+            argument="tls_certificate",
+        ) from None
 
 
 def _listening(listen: Listen) -> socket.socket:
