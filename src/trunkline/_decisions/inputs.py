@@ -4,7 +4,7 @@ A caller that keeps a history sends it again with each request. `Inputs` remembe
 requests up to their last item. If a new request begins with them, the items up to there are those of the
 earlier request, and the cost of reading it does not grow with its history.
 
-Pure, and without regard to callers: equal bytes are equal items, whoever sends them.
+Pure, and without regard to callers: equal bytes are equal items of any caller.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Inputs:
         return None
 
     def _remember(self, new: _Known, extended: _Known | None) -> None:
-        if extended is not None:  # its conversation goes on from the new one
+        if extended is not None:  # its conversation continues from the new one
             self._forget(extended)
         insort(self._by_size, new, key=_size_of)
         self._by_age[id(new)] = new
@@ -169,7 +169,7 @@ _find_next: Final = re.compile(rb"[ \t\r\n]*(?:,(?=[ \t\r\n]*\{)|(?=\]))").match
 def _next_item(body: bytes, position: int) -> int | None:
     """The position after the comma before the next item, or of the end of the list.
 
-    ``None`` if neither follows: then the item goes on, or the body is not JSON.
+    ``None`` if neither follows: then the item continues, or the body is not JSON.
     """
     found = _find_next(body, position)
     return found.end() if found is not None else None

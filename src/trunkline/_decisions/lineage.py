@@ -129,7 +129,7 @@ class _Recorded:
         owner: the owner of its turn.
         context: the whole input.
         output: its output, as it can be sent again.
-        baseline: what a request needs to name it; ``None`` if it cannot be named.
+        baseline: the facts with which a request names it; ``None`` if it cannot be named.
         is_stored: the service stores it.
         tokens: strings that only the service can have made.
         hidden: the ids of all hosted items of its chain; ``None`` for one without an id.
@@ -312,7 +312,7 @@ class Lineage:
         for position in range(length, max(0, length - MAX_POSITIONS), -1):
             mark = context.mark_of(position)
             continued: _Recorded | None = None
-            # 1. Equal fields. A response that nobody continues comes before a fork.
+            # 1. Equal fields. A response without a continuation comes before a fork.
             for parent in reversed(self._by_fields.get((asked.fields, mark), ())):
                 if not (remaining := remaining - 1):
                     return None

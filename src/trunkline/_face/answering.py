@@ -197,7 +197,7 @@ async def answer(upstream: Upstream, call: Call, key: Hashable, settings: Settin
         wanted, body = upstream.memory.read(call.body)
         exchange = _exchange(upstream, wanted, wanted.asked(body, key), call, settings)
     except (ValueError, RecursionError, ConfigurationError):
-        return Elsewhere()  # the service says what is wrong
+        return Elsewhere()  # the service names the fault
     is_answered = False
     try:
         found = await (_streamed(exchange) if wanted.is_streamed else _complete(exchange))

@@ -30,7 +30,7 @@ class Door:
     Args:
         settings: the settings of its sockets and turns.
         key: computes the keys of conversations from headers and fields.
-        tenancy: names those who share what is remembered, where headers change; see `Pools.upstream`.
+        tenancy: names the callers that share a memory, where headers change; see `Pools.upstream`.
         is_open: calls may be answered over a WebSocket.
 
     Attributes:
@@ -68,7 +68,7 @@ class Door:
         except _Refused as refused:
             return invalid_request(str(refused), KEY_HEADER)
         except (TrunklineError, ValueError, RecursionError):
-            return ELSEWHERE  # the service says what is wrong
+            return ELSEWHERE  # the service names the fault
         if self not in upstream.users:
             upstream.users.add(self)
             self._upstreams.add(upstream)
@@ -88,7 +88,7 @@ class Door:
         return wanted.fields.acts or (has_tools and any(adds_acting_tools(item) for item in body.items))
 
     def knows(self, call: Call, response_id: str) -> bool:
-        """Whether a response was delivered to those who share what is remembered with a call."""
+        """Whether a response was delivered to callers that share the memory of a call."""
         upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
         return upstream.memory.lineage.knows(response_id)
 

@@ -1,4 +1,4 @@
-"""What is remembered of the callers with one URL and one set of headers. It outlives their sockets."""
+"""The memory of the callers with one URL and one set of headers. It outlives their sockets."""
 
 from __future__ import annotations
 

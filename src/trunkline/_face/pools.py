@@ -1,7 +1,7 @@
 """Pools: the upstreams of this process, one for each event loop, URL, set of headers and settings.
 
 Callers with equal ones share sockets, so that a program that makes a client for each request still uses them
-again. Sockets that nobody uses are closed after `IDLE_S`; what is remembered stays longer. A forked child
+again. Unused sockets are closed after `IDLE_S`; the memory stays longer. A forked child
 begins with none, and does not touch those of its parent.
 """
 
@@ -131,7 +131,7 @@ class Pools:
             url: the URL of the responses.
             headers: the headers of the upgrade.
             settings: the settings of its sockets.
-            tenancy: names those who share what is remembered; by default those with equal headers.
+            tenancy: names the callers that share a memory; by default those with equal headers.
         """
         return self._of_loop().upstream(url, headers, settings, tenancy)
 

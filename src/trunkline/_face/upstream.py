@@ -71,7 +71,7 @@ class Settings:
         ping_interval_s: as for `Client`.
         log_content: as for `Client`.
         max_buffered_bytes: as for `Client`.
-        lineage: the bounds of what is remembered.
+        lineage: the bounds of the memory.
         world: as for `Client`.
     """
 
@@ -110,7 +110,7 @@ class Upstream:
         url: the URL of the responses.
         headers: the headers of each upgrade.
         settings: the settings of the sockets.
-        memory: what is remembered of the responses.
+        memory: the recorded responses.
 
     Attributes:
         memory: the same.
@@ -147,7 +147,7 @@ class Upstream:
 
     @property
     def keeps_responses(self) -> bool:
-        """Whether the service can be relied on to store what it says that it stores."""
+        """Whether responses that the service reports as stored can be relied on."""
         return self._transports.keeps_responses
 
     def now(self) -> float:
@@ -219,7 +219,7 @@ def unread_bytes(bound: int, fields: Fields) -> int:
         fields: the fields of the request. The service repeats them in the events before the output.
     """
     if b'"image_generation"' in fields.head:
-        bound *= _IMAGES  # one image is one event, and the next ones follow at once
+        bound *= _IMAGES  # one image is one event, and the next ones follow directly
     return bound + _REPEATS * len(fields.head)
 
 
@@ -228,7 +228,7 @@ def limited(base: Deadlines, connect: float | None, read: float | None, *, is_st
 
     Args:
         base: the longest limits until the first event; the others are those of the request.
-        connect: the request's limit until there is a connection.
+        connect: the request's limit until it is connected.
         read: its limit until the next bytes. An answer that is no stream has no bytes before its end.
         is_streamed: the answer is a stream.
     """

@@ -31,7 +31,7 @@ UNREACHED: Final = frozenset[ConnectFault]({"unreachable", "cut"})
 
 
 def _ignore(error: ConnectFailed) -> None:
-    """Tell nobody of a refusal."""
+    """Report no refusal."""
 
 
 class Redials:

@@ -335,7 +335,7 @@ class Transports:
             return Failure.deadline(due.phase, due.waited_s)
 
     def _on_failed_dial(self, failure: Failure) -> None:
-        # A rate limit says that WebSocket works. A server that cannot be reached says nothing of it.
+        # A rate limit shows that WebSocket works. A server that cannot be reached says nothing of it.
         is_refused_for_now = failure.kind is FailureKind.UPGRADE and failure.status == 429
         is_no_answer = failure.fault in ("unreachable", "final")
         if self._mode is Transport.AUTO and not is_refused_for_now and not is_no_answer:
@@ -395,8 +395,8 @@ class Transports:
         self._lifetime.over()
 
     def end(self) -> None:
-        """End everything at once: the event loop is stopped or closed, so nothing can be awaited."""
-        with suppress(RuntimeError):  # turns that pause on a closed loop do not go on
+        """End everything without waiting: the event loop is stopped or closed, so nothing can be awaited."""
+        with suppress(RuntimeError):  # turns that pause on a closed loop do not resume
             self._shut()
         cancel(self._probes)
         self._lifetime.end()

@@ -10,7 +10,7 @@ three states::
   is dropped, because a response has one of each.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
   most `MAX_HELD` events: late text is worse than a gap.
-- IGNORED: the server counts anew within the response. Events pass as they come.
+- IGNORED: the server restarts its count within the response. Events pass as they come.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Ordering:
         return passed
 
     def restart(self) -> None:
-        """Begin anew: the successor of a steered response counts from its own start."""
+        """Restart: the successor of a steered response counts from its own start."""
         self.numbers = _UNPROVEN
         self.held.clear()
         self._next = None

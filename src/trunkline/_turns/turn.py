@@ -6,7 +6,7 @@ A turn has no task of its own: the task of the caller drives it, in `start` and 
                       ▲               │
                       └───recover─────┘
 
-A turn whose caller is cancelled while it is ASKING stays so, and `recover` goes on with it.
+A turn whose caller is cancelled while it is ASKING stays so, and `recover` continues it.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class Turn:
         await self._ask()
 
     async def recover(self) -> None:
-        """Send the request again after a failure, or go on with what a cancelled call has begun.
+        """Send the request again after a failure, or continue a cancelled call.
 
         Raises:
             TurnError: the failure itself, if no further attempt is possible or permitted.
@@ -339,7 +339,7 @@ class Turn:
             await self._transports.pause(delay_s)
         if self._attempts == 1:
             self._transports.check_admits()
-        else:  # a turn that has begun goes on while the client drains
+        else:  # a turn that has begun continues while the client drains
             self._transports.check_open()
         if self.is_ended:
             return None
@@ -399,7 +399,7 @@ class Turn:
         return shape if self._is_suspect else None
 
     def _judge_shape(self, failure: Failure) -> bool:
-        """Record what a failure says of the shape of the request. Returns whether it is suspect now."""
+        """Record a failure against the shape of the request. Returns whether the shape is suspect now."""
         suspects, now = self._transports.suspects, self._clock()
         is_alone = self._is_suspect
         if failure.kind is not FailureKind.LOST or not (failure.neighbours or is_alone):
@@ -431,7 +431,7 @@ class Turn:
         if decision.action is Action.RAISE or decision.cause is None:
             self._raise(failure.of_suspect() if facts.lost_alone else failure)
         if decision.cause in IN_FULL:
-            # At once and surely: older parents may be gone as well.
+            # Immediately: older parents may be gone as well.
             self._in_full = True
         self._recoveries = (*self._recoveries, decision.cause)
         self._transports.counters.add_recovery(decision.cause)
@@ -441,7 +441,7 @@ class Turn:
         self._set_up_next(decision, failure)
 
     def _judge(self, exchange: Exchange, failure: Failure) -> None:
-        """Regard what a failure says of the socket."""
+        """Apply the evidence of a failure about the socket."""
         if failure.kind is FailureKind.DEADLINE and failure.phase == Phase.FIRST_EVENT:
             exchange.distrust()
         elif failure.kind not in (FailureKind.LOST, FailureKind.VIOLATION):

@@ -1,4 +1,4 @@
-"""A network without sockets, for tests of what a client does when sockets come, go and bring events.
+"""A network without sockets, for tests of a client whose sockets open, end and receive events.
 
 ::
 
@@ -87,7 +87,7 @@ class FakeSocket:
         sent: what the client sent, as plain JSON, oldest first.
         is_open: whether the client can send.
         pings: the number of PINGs of the client.
-        answers_pings: whether each PING is answered at once.
+        answers_pings: whether each PING is answered.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class FakeSocket:
         self._received += self.answers_pings
 
     def signs(self) -> Signs | None:
-        """What the client sees of the connection. What it sends leaves at once."""
+        """The counters that the client reads. Its requests leave immediately."""
         return Signs(self._received, departed=0, is_leaving=False) if self.is_open else None
 
     def lose(self, error: ConnectionLost | None = None) -> None:
@@ -191,7 +191,7 @@ class FakeNetwork:
         self._open.clear()
 
     def release(self) -> None:
-        """Let dials go on."""
+        """Let dials continue."""
         self._open.set()
 
 

@@ -32,7 +32,7 @@ class Bodies:
         """Memory for a body of this size.
 
         Raises:
-            Refused: there is none left.
+            Refused: none is left.
         """
         self.take(size)
         try:
@@ -44,7 +44,7 @@ class Bodies:
         """Reserve memory until `give_back`.
 
         Raises:
-            Refused: there is none left.
+            Refused: none is left.
         """
         if self._held + size > self._bounds.bodies_bytes:
             raise Refused(503, "the gateway has no memory left for this request", retry_after_s=1.0)

@@ -180,7 +180,7 @@ class Configuration(QuietStruct, frozen=True):
 
     @property
     def remarks(self) -> list[str]:
-        """What is allowed, but may surprise: one sentence each."""
+        """Settings that are allowed and may surprise: one sentence each."""
         found = []
         for name in self.keys:
             users = [tenant for tenant, each in self.tenants.items() if each.upstream == name]

@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
         yield
 
     def stop_listening(self) -> None:
-        """Take no new connections; those that are open go on."""
+        """Take no new connections; open ones continue."""
         for server in getattr(self, "servers", ()):
             server.close()
 
@@ -60,7 +60,7 @@ class Served:
     """A gateway that listens.
 
     Args:
-        servers: the gateway's server, and the one for operators if there is one.
+        servers: the gateway's server, then the optional one for operators.
         urls: their URLs.
 
     Attributes:
@@ -76,7 +76,7 @@ class Served:
         self._servers = servers
 
     def stop_listening(self) -> None:
-        """Take no new connections; those that are open go on. Operators are still served."""
+        """Take no new connections; open ones continue. Operators are still served."""
         self._servers[0].stop_listening()
 
 
@@ -130,7 +130,7 @@ async def serve(
     announce: Callable[[Served], None],
     reread: Callable[[], Configuration | None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once.
+    """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends immediately.
 
     SIGHUP reads the configuration again: see `Gateway.reconfigure`.
 
@@ -188,7 +188,7 @@ def _rereads(gateway: Gateway, reread: Callable[[], Configuration | None] | None
             running.add(task)
             task.add_done_callback(running.discard)
 
-    hang_up = getattr(signal, "SIGHUP", None)  # there is none on Windows
+    hang_up = getattr(signal, "SIGHUP", None)  # missing on Windows
     if hang_up is not None:
         loop.add_signal_handler(hang_up, on_signal)
     try:

@@ -27,7 +27,7 @@ class Options(TypedDict, total=False):
         lanes: whether the service supports several responses per socket. Default: only ``api.openai.com``.
         key: a function from the headers and the fields of a request to a hashable key of its conversation, or
             ``None``. The header ``x-trunkline-key`` takes precedence.
-        tenancy: names the callers that share what is remembered of responses, where an access token changes.
+        tenancy: names the callers that share a memory of responses, where an access token changes.
             Default: callers with equal headers.
         limits: the bounds of the sockets.
         deadlines: ``connect``, ``first_event`` and ``total`` bound those of each request; the other limits
@@ -77,7 +77,7 @@ def door_of(options: Options, *, has_inner: bool) -> Door:
     settings = Settings(
         lanes=options.get("lanes"),
         limits=limits or PoolLimits(),
-        # As over HTTP, a stream goes on as long as events arrive.
+        # As over HTTP, a stream has no limit while events arrive.
         deadlines=deadlines or Deadlines(total=None),
         hooks=hooks or Hooks(),
         ssl_context=ssl_context,
