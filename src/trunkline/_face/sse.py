@@ -19,6 +19,7 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 _MADE_DELTA: Final = {"type", "delta"}
 _MADE_ITEM: Final = {"type", "item"}
 
+_encode: Final = msgspec.json.Encoder().encode
 _decode: Final[Callable[[bytes], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -111,7 +112,7 @@ def _members(raw: bytes) -> dict[str, Raw]:
 
 
 def _joined(members: Mapping[str, Raw]) -> bytes:
-    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), value) for name, value in members.items()])
+    return _encode(members)
 
 
 def _sse(wire_type: str, data: bytes) -> bytes:

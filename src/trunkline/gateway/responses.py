@@ -73,8 +73,9 @@ class Responses:
         with self._bodies.room(len(body)), taken(caller, self._world):
             self._life.begin()
             try:
-                call = admitted(caller, headers, query, body)
-                is_stream = is_streamed(members_of(body))
+                members = members_of(body)
+                call = admitted(caller, headers, query, body, members)
+                is_stream = is_streamed(members)
                 work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
                 await _unless_gone(work, receive)
             finally:
@@ -193,7 +194,13 @@ class Beat:
 
 
 def admitted(
-    caller: Caller, headers: Sequence[Header], query: str, body: bytes, *, generate: bool = True
+    caller: Caller,
+    headers: Sequence[Header],
+    query: str,
+    body: bytes,
+    members: Mapping[str, Raw],
+    *,
+    generate: bool = True,
 ) -> Call:
     """The call upward for a request.
 
@@ -202,12 +209,12 @@ def admitted(
         headers: the header fields of the request, with names in lower case.
         query: its query.
         body: its body, decompressed.
+        members: the members of the body: a long one is not decoded twice.
         generate: ``False`` for a warm-up.
 
     Raises:
         Refused: the request is not passed on.
     """
-    members = members_of(body)
     if caller.tenant is not None:
         check_model(caller.tenant, value_of(members, "model"))
     up = upward_headers(headers, caller.credentials)

@@ -259,13 +259,15 @@ class _Session:
             lane.task = None
 
     async def _respond(self, lane: _Lane, members: dict[str, Raw]) -> None:
-        body = {name: value for name, value in members.items() if name not in _OF_THE_FRAME}
+        body = {"stream": Raw(b"true")}
+        body |= {name: value for name, value in members.items() if name not in _OF_THE_FRAME}
         generate = bytes(members.get("generate", b"")) != b"false"
         writer = _Writer(self, lane.name, self._world)
         try:
             with taken(self.caller, self._world):
-                raw = msgspec.json.encode({"stream": Raw(b"true"), **body})
-                call = admitted(self.caller, self._headers_of_call(), self._query, raw, generate=generate)
+                raw = msgspec.json.encode(body)
+                headers = self._headers_of_call()
+                call = admitted(self.caller, headers, self._query, raw, body, generate=generate)
                 outcome = await self.caller.door.take(call)
                 if isinstance(outcome, Elsewhere):
                     outcome = await forwarded(self.caller, call, outcome.body)
