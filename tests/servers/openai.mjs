@@ -1,5 +1,6 @@
 // One conversation of npm's `openai`, with a tool. Prints the answers and the items that it holds.
 import OpenAI from 'openai';
+import { ResponsesWS } from 'openai/resources/responses/ws';
 
 // The key and the base URL come from OPENAI_API_KEY and OPENAI_BASE_URL, as in any program.
 const client = new OpenAI({ maxRetries: 0 });
@@ -21,6 +22,7 @@ const tools = [
 const getWeather = ({ city }) => `12 degrees in ${city}`;
 
 const { HOW, TURNS } = process.env;
+const socket = HOW === 'websocket' ? new ResponsesWS(client) : null;
 const items = [];
 const answers = [];
 let parent;
@@ -29,10 +31,19 @@ let parent;
 async function respond(added) {
   items.push(...added);
   const context =
-    HOW === 'ids' ? { input: added, previous_response_id: parent } : { input: items };
+    HOW === 'ids' || socket ? { input: added, previous_response_id: parent } : { input: items };
   const body = { model, tools, ...context };
   let response;
-  if (HOW === 'stream') {
+  if (socket) {
+    socket.send({ type: 'response.create', ...body });
+    for await (const { type, message, error } of socket.stream()) {
+      if (type === 'error') throw error;
+      if (message?.type === 'response.completed') {
+        response = message.response;
+        break;
+      }
+    }
+  } else if (HOW === 'stream') {
     const stream = await client.responses.create({ ...body, stream: true });
     for await (const event of stream) {
       if (event.type === 'response.completed') response = event.response;
@@ -62,4 +73,5 @@ for (const question of JSON.parse(TURNS)) {
     }));
   }
 }
+socket?.close();
 console.log(JSON.stringify({ answers, items }));

@@ -45,7 +45,7 @@ def assert_told(emulator: Emulator, conversation: dict[str, Any]) -> None:
     assert_same([*last.effective_context, *last.output], conversation["items"])
 
 
-@pytest.mark.parametrize("how", ["history", "stream", "ids"])
+@pytest.mark.parametrize("how", ["history", "stream", "ids", "websocket"])
 async def test_the_openai_package_of_npm(emulator: Emulator, tmp_path: Path, how: str) -> None:
     async with running(emulator) as gateway:
         conversation = await talk(

@@ -13,6 +13,7 @@ of its own::
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,13 @@ from ...gateway.running import running
 pytestmark = pytest.mark.filterwarnings("default")
 
 QUESTION = "How is the weather in Oslo?"
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Look up the weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "strict": False,
+}
 
 
 def get_weather(city: str) -> str:
@@ -49,6 +57,33 @@ class Server:
 
     base_url: str
     api_key: str
+
+
+async def openai_connect(server: Server) -> str:
+    """The WebSocket of the SDK, and the parent's id."""
+    openai = pytest.importorskip("openai")
+    parent: dict[str, Any] = {}
+    new: Any = [{"role": "user", "content": QUESTION}]
+    async with (
+        openai.AsyncOpenAI(base_url=server.base_url, api_key=server.api_key) as client,
+        client.responses.connect() as connection,
+    ):
+        while True:
+            await connection.response.create(model="mixed", input=new, tools=[WEATHER], **parent)
+            while (event := await connection.recv()).type != "response.completed":
+                assert event.type != "error", event
+            parent = {"previous_response_id": event.response.id}
+            calls = [item for item in event.response.output if item.type == "function_call"]
+            new = [
+                {
+                    "type": "function_call_output",
+                    "call_id": call.call_id,
+                    "output": get_weather(**json.loads(call.arguments)),
+                }
+                for call in calls
+            ]
+            if not calls:
+                return str(event.response.output_text)
 
 
 async def openai_agents(server: Server) -> str:
@@ -171,7 +206,7 @@ async def pipecat(server: Server) -> str:
 
 Client: TypeAlias = Callable[[Server], Awaitable[str]]
 
-CLIENTS: list[Client] = [openai_agents, pydantic_ai, livekit, pipecat]
+CLIENTS: list[Client] = [openai_connect, openai_agents, pydantic_ai, livekit, pipecat]
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.__name__)
