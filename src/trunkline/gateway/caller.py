@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
 from .._face.call import Header
@@ -17,6 +18,8 @@ from .upward import Upward
 
 ANYONE = ""
 """The name of the caller where there are no tenants."""
+DEADLINES: Final = Deadlines(total=None)
+"""As over HTTP, a stream goes on as long as events arrive."""
 
 
 class Caller:
@@ -71,7 +74,7 @@ class Caller:
             Settings(
                 lanes=None if upstream.lanes == "auto" else upstream.lanes,
                 limits=PoolLimits(max_connections=bounds.upstream_sockets),
-                deadlines=Deadlines(),
+                deadlines=DEADLINES,
                 hooks=hooks,
                 max_buffered_bytes=bounds.unread_bytes,
                 world=world,
@@ -88,7 +91,7 @@ class Caller:
 
     @property
     def first_output_s(self) -> float | None:
-        """The time until the first output of an answer, in seconds; ``None`` for the upstream's."""
+        """The time until the first output of an answer, in seconds; ``None`` for no own limit."""
         return self.tenant.first_output_s if self.tenant is not None else None
 
     @property
@@ -152,4 +155,4 @@ def _credentials(upstream: Upstream, key: str) -> list[Header]:
     return found
 
 
-__all__ = ["ANYONE", "Caller", "callers_of"]
+__all__ = ["ANYONE", "DEADLINES", "Caller", "callers_of"]

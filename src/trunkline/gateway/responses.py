@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from .._face.call import KEY_HEADER, Call, Header, Timeouts
 from .._face.outcome import Answer, Break, Broken, Elsewhere
 from .._face.outcome import Chunks as Body
+from .._face.sse import KEEP_ALIVE
 from .._network.world import Timer, World
 from .._protocol.json import encode
 from ..errors import SlowConsumer
@@ -36,7 +37,9 @@ BEAT: Final = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
 UNBUFFERED: Final[Header] = ("x-accel-buffering", "no")
 """For nginx: pass each event on at once."""
 _EVENTS: Final = "text/event-stream"
+_ENDS_OF_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
 _READ_S: Final = 600.0
+"""The silence of an answer. Callers with a shorter limit of their own leave earlier."""
 _STATUS: Final = {
     Break.CONNECT: 503,
     Break.CONNECT_TIMEOUT: 503,
@@ -124,10 +127,10 @@ class Responses:
                 async with aclosing(aiter(answer.body)) as chunks:  # type: ignore[type-var]
                     async for chunk in chunks:
                         if beat is not None:
-                            beat.skip()
+                            beat.skip(chunk)
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except Broken as broken:
-                if not is_stream:
+                if beat is None or beat.is_within_event:
                     raise
                 await send({"type": "http.response.body", "body": event_of(broken), "more_body": True})
         finally:
@@ -163,18 +166,30 @@ class taken:  # noqa: N801 - a context manager
 
 
 class Beat:
-    """Sends a harmless event when nothing was sent for `BEAT_S`."""
+    """Sends a harmless event when nothing was sent for `BEAT_S`, and a comment before the first event.
+
+    The openai SDK's helper for streams expects ``response.created`` as the first event.
+
+    Attributes:
+        is_within_event: the last chunk ended within an event, as those of an upstream over HTTP may: only the
+            rest of the event may follow.
+    """
 
     def __init__(self, send: Send, world: World) -> None:
+        self.is_within_event: bool = False
+        self._sign = KEEP_ALIVE
         self._send = send
         self._world = world
         self._sent_at = world.clock()
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer = world.call_later(BEAT_S, self._look)
 
-    def skip(self) -> None:
-        """Something else is sent now."""
+    def skip(self, chunk: bytes) -> None:
+        """A chunk is sent now."""
         self._sent_at = self._world.clock()
+        self.is_within_event = not chunk.endswith(_ENDS_OF_EVENTS)
+        if chunk != KEEP_ALIVE:
+            self._sign = BEAT
 
     def end(self) -> None:
         """Send no more."""
@@ -183,14 +198,15 @@ class Beat:
     def _look(self) -> None:
         silent_s = self._world.clock() - self._sent_at
         if silent_s >= BEAT_S:
-            self.skip()
+            self._sent_at = self._world.clock()
             silent_s = 0.0
-            if self._task is None or self._task.done():  # one that is not read is enough
+            is_read = self._task is None or self._task.done()  # one that is not read is enough
+            if is_read and not self.is_within_event:
                 self._task = asyncio.ensure_future(self._beat())
         self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
 
     async def _beat(self) -> None:
-        await self._send({"type": "http.response.body", "body": BEAT, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._sign, "more_body": True})
 
 
 def admitted(
@@ -219,7 +235,7 @@ def admitted(
         check_model(caller.tenant, value_of(members, "model"))
     up = upward_headers(headers, caller.credentials)
     url = caller.url("/responses", query)
-    limit_s = caller.first_output_s if is_streamed(members) else _READ_S
+    limit_s = (caller.first_output_s if is_streamed(members) else None) or _READ_S
     keys = [(name, value) for name, value in headers if name == KEY_HEADER]
     call = Call("POST", url, [*up, *keys], body, Timeouts(None, limit_s), generate)
     if caller.is_shared:
