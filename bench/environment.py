@@ -46,7 +46,20 @@ def make(*, refresh: bool = False) -> None:
     (PLACE / ".gitignore").write_text("*\n")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--upgrade"]
     subprocess.run([*pip, "pip>=25.1"], check=True)
-    subprocess.run([*pip, "--editable", f"{ROOT}[emulator]", *PACKAGES], check=True)
+    subprocess.run([*pip, "--editable", f"{ROOT}[emulator,gateway]", *PACKAGES], check=True)
+
+
+def make_litellm(*, refresh: bool = False) -> None:
+    """Create or update the environment of LiteLLM's proxy. Without it, its case has no figures."""
+    place = PLACE / "litellm"
+    if place.exists() and not refresh:
+        return
+    print("making .venv-bench/litellm: a few minutes, once", flush=True)
+    venv.create(place, with_pip=True)
+    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade"]
+    subprocess.run([*pip, "pip>=25.1"], check=True)
+    if subprocess.run([*pip, "litellm[proxy]"], check=False).returncode:
+        print("LiteLLM's proxy could not be installed; its figures are left out", flush=True)
 
 
 def go_there() -> None:

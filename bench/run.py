@@ -24,7 +24,16 @@ import environment
 HERE = Path(__file__).parent
 QUICK = "docs/benchmarks/quick"
 FULL = "docs/benchmarks"
-LOOK = ("floor", "floor-task", "trunkline", "trunkline-push", "trunkline-keyed", "livekit", "openai-lane")
+LOOK = (
+    "floor",
+    "floor-task",
+    "trunkline",
+    "trunkline-push",
+    "trunkline-keyed",
+    "livekit",
+    "openai-lane",
+    "trunkline-gateway",
+)
 
 
 @contextmanager
@@ -117,6 +126,8 @@ def main() -> None:
     """Measure, and write the report."""
     given = arguments()
     environment.make(refresh=given.refresh)
+    if not given.quick:
+        environment.make_litellm(refresh=given.refresh)
     environment.go_there()
     import report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cases import deltas, imports, memory, turns, waits
+from cases import deltas, gateway, imports, memory, turns, waits
 from cases.bench import Bench, Figures
 
 _ALL = (
@@ -72,5 +72,6 @@ CASES = {
     "first-turn": Case(waits.first_turn, (*_ALL, "openai-http"), "cold_ms"),
     "barge-in": Case(waits.after_barge_in, _without("floor"), "request_ms"),
     "lost-socket": Case(waits.after_lost_socket, _without("floor"), "first_piece_ms"),
+    "gateway": Case(gateway.gateway, tuple(gateway.STREAMS), "cpu_us_100", limit_s=240.0),
     "imports": Case(imports.imports, tuple(imports.STATEMENTS), "cpu_ms"),
 }
