@@ -83,14 +83,25 @@ async def main(url, key, transport):
     chat = client.conversation(model="echo")
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     taken = []
-    with contextlib.suppress(OSError):
+
+    def take_all():
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+
+    async def keep_all():  # also those that become free meanwhile
         while True:
-            taken.append(os.open(os.devnull, os.O_RDONLY))
+            take_all()
+            await asyncio.sleep(0)
+
+    take_all()
+    keeping = asyncio.create_task(keep_all())
     try:
         brief = trunkline.Deadlines(connect=0.5, first_event=60)
         await chat.run("hello", deadlines=brief, policy=trunkline.Policy(max_attempts=2))
     except trunkline.TurnError as error:  # a deadline on a busy machine
         print("sent" if error.sent else "not sent")
+    keeping.cancel()
     for descriptor in taken:
         os.close(descriptor)
     print((await chat.run("hello")).output_text)

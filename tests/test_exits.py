@@ -19,7 +19,7 @@ from trunkline.emulator.pace import Pace
 from .waiting import soon
 
 PREAMBLE = """
-import asyncio, gc, logging, os, signal, sys, threading
+import asyncio, gc, logging, os, signal, sys, threading, warnings
 import trunkline
 
 logging.getLogger("asyncio").addFilter(lambda record: not str(record.msg).startswith("Executing"))
@@ -345,7 +345,9 @@ client = new()
 loop.run_until_complete(ask(client))
 
 def in_child(work):
-    child = os.fork()
+    with warnings.catch_warnings():  # the resolver of asyncio has a thread; Python 3.12 warns of it
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if not child:
         work()
         sys.exit(3)
