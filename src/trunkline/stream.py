@@ -95,6 +95,7 @@ class ResponseStream:
         transcript: the history that the turn extends; ``None`` if the application keeps the history.
         begin: called when the stream is entered; returns the claim under which the turn extends the
             transcript. Entering raises its exceptions.
+        warns: warn if it is dropped before its end.
 
     Raises, from entering or iterating:
         ConversationBusy: another turn of the conversation is running.
@@ -118,6 +119,7 @@ class ResponseStream:
         "_text_format",
         "_transcript",
         "_turn",
+        "_warns",
     )
 
     def __init__(
@@ -127,8 +129,10 @@ class ResponseStream:
         text_format: TextFormat | None = None,
         transcript: Transcript | None = None,
         begin: Callable[[ResponseStream], Claim] | None = None,
+        warns: bool = True,
     ) -> None:
         self._turn = turn
+        self._warns = warns
         self._text_format = text_format
         self._transcript = transcript
         self._begin = begin
@@ -445,7 +449,8 @@ class ResponseStream:
             return
         message = f"{self!r} was neither read to its end nor left"
         try:
-            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)  # a filter may raise it
+            if self._warns:
+                warnings.warn(message, ResourceWarning, stacklevel=2, source=self)  # a filter may raise it
         finally:
             with contextlib.suppress(RuntimeError):  # the event loop is closed, and all its sockets are gone
                 call_in(self._turn.loop, self.close)

@@ -48,7 +48,8 @@ class Exchange:
     def __init__(self, upstream: Upstream, wanted: Wanted, place: Place, turn: Turn) -> None:
         self.wanted: Wanted = wanted
         self.place: Place = place
-        self.stream: ResponseStream = ResponseStream(turn)
+        # Clients drop streams of HTTP answers without a warning. The collector may finalise this one first.
+        self.stream: ResponseStream = ResponseStream(turn, warns=False)
         self.rewriting: Rewriting = Rewriting(wanted.parent_id)
         self._upstream = upstream
         self._turn = turn
