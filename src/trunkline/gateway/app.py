@@ -19,6 +19,7 @@ from .._face.outcome import Answer, Broken
 from .._network.world import World
 from .admission import Gate
 from .asgi import (
+    MARK,
     Disconnected,
     Message,
     Receive,
@@ -41,8 +42,6 @@ from .sockets import Sockets
 from .upward import chunks_of, headers_down, upward_headers
 
 BASE: Final = "/v1"
-MARK: Final = ("x-trunkline-gateway", "1")
-"""The header by which clients recognise a gateway."""
 _RESPONSES: Final = "/responses"
 _SHARED: Final = "POST /v1/responses, the WebSocket at /v1/responses, and GET or DELETE of a response"
 
@@ -241,8 +240,7 @@ class _Begun:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            name, value = MARK
-            message["headers"] = [*message["headers"], (name.encode(), value.encode())]
+            message["headers"] = [*message["headers"], MARK]
         await self._send(message)
 
 
@@ -270,8 +268,9 @@ async def _refuse_upgrade(scope: Scope, send: Send, refused: Refused) -> None:
         return
     answer = refused.answer()
     assert isinstance(answer.body, bytes)
-    start = start_of(answer.status, [*answer.headers, MARK, ("content-length", str(len(answer.body)))])
-    await send({**start, "type": "websocket.http.response.start"})
+    start = start_of(answer.status, [*answer.headers, ("content-length", str(len(answer.body)))])
+    headers = [*start["headers"], MARK]
+    await send({**start, "headers": headers, "type": "websocket.http.response.start"})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 
 

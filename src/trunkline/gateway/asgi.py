@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .._face.call import Header
 from .._face.outcome import Answer
+from .._network.websocket import GATEWAY_MARK
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+MARK: Final = (GATEWAY_MARK.encode(), b"1")
+"""The header by which clients recognise a gateway."""
 
 
 class Disconnected(Exception):
@@ -60,6 +65,7 @@ async def send_whole(send: Send, answer: Answer, *, closes: bool = False) -> Non
 
 
 __all__ = [
+    "MARK",
     "Disconnected",
     "Message",
     "Receive",

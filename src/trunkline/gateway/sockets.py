@@ -22,7 +22,7 @@ from .._face.outcome import Answer, Broken, Elsewhere
 from .._network.world import Timer, World
 from .._protocol.json import encode
 from .._protocol.sse import EventParser
-from .asgi import Receive, Send
+from .asgi import MARK, Receive, Send
 from .body import Bodies
 from .caller import Caller
 from .configuration import Bounds
@@ -37,7 +37,6 @@ BEAT_S: Final = 4.0
 """The silence of a running answer after which its caller gets a harmless event."""
 _LANE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
-_MARK: Final = ((b"x-trunkline-gateway", b"1"),)
 _GOING_AWAY: Final = 1001
 _REVOKED: Final = 1008
 _TOO_LARGE: Final = 1009
@@ -79,7 +78,7 @@ class Sockets:
             await send({"type": "websocket.close", "code": _TRY_AGAIN})
             return
         await receive()
-        await send({"type": "websocket.accept", "headers": list(_MARK)})
+        await send({"type": "websocket.accept", "headers": [MARK]})
         session = _Session(caller, headers, query, send, self._bounds, self._bodies, self._life, self._world)
         self._open.add(session)
         try:
