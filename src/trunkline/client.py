@@ -8,7 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
-from ._decisions.placement import Owner
 from ._network.assembly import assembled
 from ._network.credentials import ApiKey, Credentials
 from ._network.endpoint import Endpoint, check_proxy, server_of
@@ -218,7 +217,7 @@ class Client:
             restored = restored_conversation(saved)
             own, history = restored.fields, items_of(restored.items, "saved.items")
             placement = instructions_placement or restored.instructions_placement
-            owner = Owner(restored.parents(endpoint_of(self._endpoint.http_url)))
+            owner = restored.owner(endpoint_of(self._endpoint.http_url))
         toolbox = Toolbox.of((own.get("tools") if tools is None else tools) or ())
         named = {"model": model, "instructions": instructions, "tools": None, **fields}
         given = with_extra(named, extra_fields)

@@ -138,6 +138,7 @@ class Conversation:
             self._fields.overridden(self._instructions),
             self._transcript.history,
             parents,
+            name=self._owner.name,
             lead=self._transcript.lead,
             placement=self._placement,
         )

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from ._decisions.placement import Owner
+from ._network.gateways import name_of
 from ._protocol.fields import Fields
 from ._protocol.history import History
 from .options import PoolLimits
@@ -13,6 +14,9 @@ from .options import PoolLimits
 
 class KeyedHistory:
     """The latest request of one key. The next request shares its unchanged fields and items.
+
+    Args:
+        name: the name of the key, by which gateways know its requests again.
 
     Attributes:
         owner: chains the turns of the key.
@@ -24,8 +28,8 @@ class KeyedHistory:
 
     __slots__ = ("fields", "history", "owner", "size_bytes", "used_at")
 
-    def __init__(self) -> None:
-        self.owner: Owner = Owner()
+    def __init__(self, name: bytes | None = None) -> None:
+        self.owner: Owner = Owner(name=name)
         self.history: History = History()
         self.fields: Fields | None = None
         self.size_bytes: int = 0
@@ -57,7 +61,7 @@ class KeyedHistories:
         self._drop_unused(now)
         history = self._histories.get(key)
         if history is None:
-            history = self._histories[key] = KeyedHistory()
+            history = self._histories[key] = KeyedHistory(name_of(key))
             if len(self._histories) > self._limits.max_keys:
                 self._drop_first()
         else:

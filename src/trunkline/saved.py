@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, field
 
 from ._decisions.baselines import Baseline, Baselines
-from ._decisions.placement import can_continue
+from ._decisions.placement import Owner, can_continue
 from ._protocol.fields import Fields
 from ._protocol.history import History
 from ._protocol.items import Item
@@ -117,11 +117,17 @@ class SavedConversation(_Saved, frozen=True):
         fields: the fields of its requests, the instructions included.
         items: its history.
         instructions_placement: the placement of its instructions, as it was given.
+        name: the name by which gateways know it again, in hexadecimal; empty for none.
     """
 
     fields: JSON
     items: list[JSON]
     instructions_placement: InstructionsPlacement = "auto"
+    name: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")] = ""
+
+    def owner(self, endpoint: str) -> Owner:
+        """The owner of the turns of the restored conversation, with an endpoint."""
+        return Owner(self.parents(endpoint), bytes.fromhex(self.name) or None)
 
 
 def saved_key(endpoint: str, responses: Iterable[Baseline]) -> JSON:
@@ -135,6 +141,7 @@ def saved_conversation(
     history: History,
     responses: Iterable[Baseline],
     *,
+    name: bytes | None,
     lead: int,
     placement: InstructionsPlacement,
 ) -> JSON:
@@ -145,6 +152,7 @@ def saved_conversation(
         fields: the fields of its requests, the instructions included.
         history: its history.
         responses: the responses that may be stored.
+        name: the name by which gateways know it again; ``None`` if it has none yet.
         lead: the number of items at the beginning of the history that hold instructions.
         placement: the placement of instructions, as it was given.
     """
@@ -155,6 +163,7 @@ def saved_conversation(
         "fields": own,
         "items": history.json(lead),
         "instructions_placement": placement,
+        **({"name": name.hex()} if name is not None else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 import trunkline
 from trunkline.emulator import Emulator
 from trunkline.gateway import Gateway
-from trunkline.gateway.configuration import of
+from trunkline.gateway.configuration import Configuration, of
 from trunkline.gateway.serving import Served, served
 
 KEYS = {"voice": "sk-of-voice", "batch": "sk-of-batch"}
@@ -44,7 +44,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(emulator: Emulator, **tables: Any) -> AsyncIterator[Running]:
+async def running(
+    emulator: Emulator, *, made: Callable[[Configuration], Gateway] = Gateway, **tables: Any
+) -> AsyncIterator[Running]:
     """A gateway for everyone on this machine: callers show the emulator's key."""
     source = {
         "listen": {"port": 0},
@@ -53,7 +55,7 @@ async def running(emulator: Emulator, **tables: Any) -> AsyncIterator[Running]:
         **tables,
     }
     key = emulator.api_key or ""
-    gateway = Gateway(of(source, {"UPSTREAM_KEY": key}))
+    gateway = made(of(source, {"UPSTREAM_KEY": key}))
     async with served(gateway) as found:
         yield Running(gateway, found, key)
 

@@ -21,13 +21,15 @@ class Owner:
     Attributes:
         baselines: the responses of this owner that the service may remember.
         home: the lane of its last turn.
+        name: its name, by which gateways know it again; ``None`` if it has none yet.
     """
 
-    __slots__ = ("__weakref__", "baselines", "home")
+    __slots__ = ("__weakref__", "baselines", "home", "name")
 
-    def __init__(self, baselines: Baselines | None = None) -> None:
+    def __init__(self, baselines: Baselines | None = None, name: bytes | None = None) -> None:
         self.baselines: Baselines = baselines if baselines is not None else Baselines()
         self.home: Lane | None = None
+        self.name: bytes | None = name
 
 
 class Candidate(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from .._network.gateways import KEY_HEADER
 from .._protocol.quiet import QuietStruct
 
-KEY_HEADER: Final = "x-trunkline-key"
 PREFIX: Final = "x-trunkline-"
 """The beginning of the names of our own headers, which no service gets."""
 
@@ -121,4 +121,4 @@ def _path(url: str) -> str:
     return urlsplit(url).path.rstrip("/")
 
 
-__all__ = ["KEY_HEADER", "Call", "Header", "KeyFunction", "Timeouts", "base_of", "is_own"]
+__all__ = ["Call", "Header", "KeyFunction", "Timeouts", "base_of", "is_own"]

@@ -6,16 +6,17 @@ A call for a response is answered over a WebSocket, or goes elsewhere: to the HT
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from .._network.background import running_loop
+from .._network.gateways import KEY_HEADER, hashed_key, name_of
 from .._observe.metrics import PoolCounters, PoolMetrics, PoolState, total_metrics, total_state
 from .._protocol.fields import adds_acting_tools
 from .._protocol.json import decode
 from ..errors import TrunklineError
 from .answering import answer
-from .call import KEY_HEADER, Call, KeyFunction, base_of
+from .call import Call, KeyFunction, base_of
 from .outcome import Answer, Elsewhere
 from .pools import pools
 from .refusals import invalid_request
@@ -92,6 +93,21 @@ class Door:
         upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
         return upstream.memory.lineage.knows(response_id)
 
+    def hashed_key(self, call: Call) -> str | None:
+        """The value of `KEY_HEADER` for a call that goes elsewhere; ``None`` unless that is a gateway.
+
+        The key of the application itself goes to no server.
+        """
+        if not call.is_create or not pools().gateways.has(call.url):
+            return None
+        key = call.keys[0] if call.keys else self._computed_key(call) if self.is_open else None
+        name = name_of(key)
+        return None if name is None else hashed_key(name, dict(call.headers))
+
+    def answered(self, call: Call, headers: Mapping[str, str]) -> None:
+        """A call was answered elsewhere, with these headers."""
+        pools().gateways.note(call.url, headers)
+
     def deleted(self, call: Call) -> None:
         """A response was deleted: it is not continued any more."""
         response_id = call.deleted
@@ -133,12 +149,15 @@ class Door:
             raise _Refused(f"{KEY_HEADER} is given {len(keys)} times; give it once")
         if keys:
             return ("header", keys[0])
+        found = self._computed_key(call)
+        return None if found is None else ("function", found)
+
+    def _computed_key(self, call: Call) -> Hashable:
         if self._key is None:
             return None
         assert call.body is not None
         fields = decode(call.body)
-        found = self._key(dict(call.headers), fields if isinstance(fields, dict) else {})
-        return None if found is None else ("function", found)
+        return self._key(dict(call.headers), fields if isinstance(fields, dict) else {})
 
 
 class _Refused(Exception):

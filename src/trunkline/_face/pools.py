@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from .._network.background import bury_the_dead, call_in
 from .._network.endpoint import OPENAI_HOST
+from .._network.gateways import Gateways
 from .._network.world import Timer
 from .memory import Memory
 from .upstream import Settings, Upstream
@@ -43,7 +44,12 @@ class _OfLoop:
         _step(self._watch.__anext__())
 
     def upstream(
-        self, url: str, headers: Mapping[str, str], settings: Settings, tenancy: Hashable
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        settings: Settings,
+        tenancy: Hashable,
+        gateways: Gateways,
     ) -> Upstream:
         place = (url, _digest(headers))
         key = (*place, tenancy, settings.of_pool)
@@ -58,7 +64,7 @@ class _OfLoop:
             self.memories.move_to_end(memory_key)
             while len(self.memories) > MAX_MEMORIES:
                 self.memories.popitem(last=False)
-            found = self.upstreams[key] = Upstream(url, headers, settings, memory)
+            found = self.upstreams[key] = Upstream(url, headers, settings, memory, gateways)
             self._make_room()
         self.upstreams.move_to_end(key)
         if self._timer is None:
@@ -114,9 +120,14 @@ class _OfLoop:
 
 
 class Pools:
-    """The upstreams of a process."""
+    """The upstreams of a process.
+
+    Attributes:
+        gateways: the servers that are known to be gateways.
+    """
 
     def __init__(self) -> None:
+        self.gateways: Gateways = Gateways()
         self._lock = threading.Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = (
             weakref.WeakKeyDictionary()
@@ -133,7 +144,7 @@ class Pools:
             settings: the settings of its sockets.
             tenancy: names the callers that share a memory; by default those with equal headers.
         """
-        return self._of_loop().upstream(url, headers, settings, tenancy)
+        return self._of_loop().upstream(url, headers, settings, tenancy, self.gateways)
 
     def memories(self, url: str) -> list[Memory]:
         """What the running event loop remembers for a URL."""

@@ -19,6 +19,7 @@ from .._decisions.request import Request
 from .._network.assembly import assembled
 from .._network.credentials import Credentials
 from .._network.endpoint import Endpoint
+from .._network.gateways import Gateways
 from .._network.http import HttpTransport
 from .._network.transports import Transport, Transports
 from .._network.world import Timer, World
@@ -111,6 +112,7 @@ class Upstream:
         headers: the headers of each upgrade.
         settings: the settings of the sockets.
         memory: the recorded responses.
+        gateways: the servers that are known to be gateways.
 
     Attributes:
         memory: the same.
@@ -121,7 +123,14 @@ class Upstream:
         used_at: the time of the last use.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], settings: Settings, memory: Memory) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        settings: Settings,
+        memory: Memory,
+        gateways: Gateways | None = None,
+    ) -> None:
         self.memory: Memory = memory
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -142,6 +151,7 @@ class Upstream:
             log_content=settings.log_content,
             world=settings.world,
             http_transport=_NoHttp,
+            gateways=gateways,
         )
         self.counters: PoolCounters = self._transports.counters
 

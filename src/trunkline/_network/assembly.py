@@ -14,6 +14,7 @@ from ..options import PoolLimits
 from .credentials import Credentials
 from .dialler import Dialler
 from .endpoint import Endpoint
+from .gateways import Gateways
 from .http import HttpTransport
 from .pool import LARGEST_FRAME, Pool
 from .redials import UNREACHED, Redials
@@ -38,6 +39,7 @@ def assembled(
     log_content: bool,
     world: World,
     http_transport: type[HttpTransport] = HttpTransport,
+    gateways: Gateways | None = None,
 ) -> Transports:
     """The transports of one endpoint. Nothing is dialled yet.
 
@@ -53,8 +55,10 @@ def assembled(
         log_content: as for `Client`.
         world: clock, chance and network.
         http_transport: the class of the HTTP transport.
+        gateways: the servers that are known to be gateways, where others learn them too.
     """
     wakeups, counters = Wakeups(), PoolCounters()
+    gateways = gateways or Gateways()
     notices = Notices(urlsplit(endpoint.http_url).netloc, world.clock)
     redials = Redials(world)
     tcp_options = socket_options(limits)
@@ -65,6 +69,7 @@ def assembled(
         redials,
         # Where HTTP can take over, a connection that is cut is a reason for HTTP, not for another dial.
         repeats=_UNREACHABLE if mode is Transport.AUTO else UNREACHED,
+        gateways=gateways,
         connect_s=connect_s,
         ssl_context=ssl_context,
         tcp_options=tcp_options,
@@ -90,6 +95,7 @@ def assembled(
         endpoint.http_url,
         credentials.headers,
         redials,
+        gateways,
         world.clock,
         connect_s=connect_s,
         ssl_context=ssl_context,

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from ..errors import ConnectFault, UpgradeRefused
 from .connection import Connect
 from .credentials import Credentials
+from .gateways import Gateways
 from .receiver import Dialling
 from .redials import Redials
 from .tcp import SocketOption
@@ -28,6 +29,7 @@ class Dialler:
         world: opens the sockets.
         redials: repeats dials that do not reach the server.
         repeats: the faults after which a dial is repeated.
+        gateways: the servers that are known to be gateways.
         connect_s: the time limit of a dial with its repetitions, in seconds; ``None`` for none.
         ssl_context: as for `Client`.
         tcp_options: the options of each TCP socket.
@@ -42,6 +44,7 @@ class Dialler:
         redials: Redials,
         *,
         repeats: Collection[ConnectFault],
+        gateways: Gateways,
         connect_s: float | None,
         ssl_context: ssl.SSLContext | None,
         tcp_options: Sequence[SocketOption],
@@ -50,6 +53,7 @@ class Dialler:
         self._world = world
         self._redials = redials
         self._repeats = repeats
+        self._gateways = gateways
         self._connect_s = connect_s
         self._credentials = credentials
         self._wakeups = wakeups
@@ -81,15 +85,19 @@ class Dialler:
         return dial
 
     async def _dial(self, url: str, receiver: Dialling) -> Socket:
-        return await self._world.dial(
+        headers = await self._credentials.headers()
+        socket = await self._world.dial(
             url,
-            headers=await self._credentials.headers(),
+            headers={**headers, **self._gateways.of_socket(url, headers)},
             receiver=receiver,
             wakeups=self._wakeups,
             ssl_context=self._ssl_context,
             tcp_options=self._tcp_options,
             proxy=self._proxy,
         )
+        if socket.is_gateway:
+            self._gateways.add(url)
+        return socket
 
 
 __all__ = ["Dialler"]

@@ -154,4 +154,9 @@ def _shown(base_url: str) -> str:
 def server_of(url: str) -> tuple[str, int]:
     """Host and port of a URL."""
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme in ("wss", "https") else 80)
+    return parts.hostname or "", parts.port or (443 if is_secure(url) else 80)
+
+
+def is_secure(url: str) -> bool:
+    """Whether the server of a URL is reached over TLS."""
+    return url[:6].lower().startswith(("wss:", "https:"))

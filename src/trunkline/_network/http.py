@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .._decisions.baselines import Plan
+from .._decisions.placement import Owner
 from .._decisions.request import Request
 from .._observe.wirelog import LoggedSink, WireLog, wire_log
 from .._protocol.decoding import decode
@@ -33,6 +34,7 @@ from .._protocol.sink import Sink
 from ..errors import ConnectFailed, NetworkError, UsageError
 from .background import Unstoppable, cancel, in_background, in_thread, running_loop
 from .exchange import Sent
+from .gateways import Gateways
 from .reasons import system_message, unresolved, untrusted
 from .redials import UNREACHED, Redials
 from .route import Route, route_to
@@ -55,6 +57,7 @@ class HttpTransport:
         url: the URL of the responses.
         headers: returns the headers of a request, with its credentials.
         redials: repeats requests that do not reach the server.
+        gateways: the servers that are known to be gateways.
         clock: monotonic time in seconds.
         connect_s: the time limit of connecting, in seconds.
         ssl_context: as for `Client`.
@@ -71,6 +74,7 @@ class HttpTransport:
         url: str,
         headers: Headers,
         redials: Redials,
+        gateways: Gateways,
         clock: Callable[[], float],
         *,
         connect_s: float | None,
@@ -82,6 +86,7 @@ class HttpTransport:
         self._url = url
         self._headers = headers
         self._redials = redials
+        self._gateways = gateways
         self._clock = clock
         self._connect_s = connect_s
         self._ssl_context = ssl_context
@@ -124,16 +129,22 @@ class HttpTransport:
         return task
 
     async def post(
-        self, body: bytes, on_departure: Callable[[float], None], *, patient: bool = True
+        self,
+        body: bytes,
+        on_departure: Callable[[float], None],
+        *,
+        owner: Owner | None = None,
+        patient: bool = True,
     ) -> httpx2.Response:
         """Post a body. Returns the answer when its headers have arrived; the body is unread.
 
         Args:
             body: the body.
             on_departure: called with the time for each piece of a large body that has left.
+            owner: whose request it is. A gateway gets a hash of its name.
             patient: repeat the request while the server cannot be reached: nothing was sent then.
         """
-        return await self._reached(lambda: self._post(body, on_departure), patient)
+        return await self._reached(lambda: self._post(body, on_departure, owner=owner), patient)
 
     async def _reached(
         self, post: Callable[[], Awaitable[httpx2.Response]], patient: bool
@@ -216,11 +227,13 @@ class HttpTransport:
         body: bytes,
         on_departure: Callable[[float], None] | None = None,
         *,
+        owner: Owner | None = None,
         url: str | None = None,
         accept: str = "text/event-stream",
     ) -> httpx2.Response:
         client = await self._opened()
         headers = await self._headers()
+        headers |= self._gateways.of_request(self._url, headers, owner)
         headers |= {"Content-Type": "application/json", "Accept": accept}
         content: bytes | AsyncIterator[bytes] = body
         if on_departure is not None and len(body) > LARGE_BODY_BYTES:
@@ -238,6 +251,7 @@ class HttpTransport:
             self._redials.cut(self.authority)
             raise
         self._redials.answered()
+        self._gateways.note(self._url, response.headers)
         return response
 
     def prepare(self) -> None:
@@ -427,7 +441,9 @@ class HttpExchange:
     async def _exchange(self, body: bytes) -> None:
         """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
         try:
-            response = await self._transport.post(body, self._on_departure, patient=self._patient)
+            response = await self._transport.post(
+                body, self._on_departure, owner=self._request.owner, patient=self._patient
+            )
             self._head = response.headers
             try:
                 await read_events(response, self._deliver, self._sink.on_keep_alive)

@@ -13,12 +13,12 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
 
 from picows import WSCloseCode, WSMsgType, WSTransport, ws_connect
 
 from .._decisions.liveness import Signs
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
+from .gateways import GATEWAY_MARK
 from .listener import CountingListener, FrameListener, ListenerState
 from .receiver import Receiver
 from .route import Route, route_to
@@ -29,10 +29,6 @@ from .wakeups import Wakeups
 # picows logs the upgrade request, with its Authorization header, and the exceptions of callbacks. All of them
 # reach the receiver or are raised here, so that its logger is disabled at every level.
 _SILENT = logging.Logger("trunkline._network.websocket.silent", level=logging.CRITICAL + 1)
-
-
-GATEWAY_MARK: Final = "x-trunkline-gateway"
-"""The header with which a trunkline gateway answers upgrades and requests."""
 
 
 class WebSocket:

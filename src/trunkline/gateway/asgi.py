@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from .._face.call import Header
 from .._face.outcome import Answer
-from .._network.websocket import GATEWAY_MARK
+from .._network.gateways import GATEWAY_MARK
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from .._face.call import KEY_HEADER, Call, Header, Timeouts
+from .._face.call import Call, Header, Timeouts
 from .._face.outcome import Answer, Break, Broken, Elsewhere
 from .._face.outcome import Chunks as Body
 from .._face.sse import KEEP_ALIVE
+from .._network.gateways import KEY_HEADER
 from .._network.world import Timer, World
 from .._protocol.json import encode
 from ..errors import SlowConsumer

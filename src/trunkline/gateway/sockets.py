@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from .._face.call import Header
 from .._face.outcome import Answer, Broken, Elsewhere
+from .._network.gateways import KEY_HEADER
 from .._network.world import Timer, World
 from .._protocol.json import encode
 from .._protocol.sse import EventParser
@@ -280,7 +281,9 @@ class _Session:
             writer.end()
 
     def _headers_of_call(self) -> list[Header]:
-        return [*self.headers, ("content-type", "application/json")]
+        # The key of an upgrade is for balancers: the socket has many conversations.
+        given = [(name, value) for name, value in self.headers if name != KEY_HEADER]
+        return [*given, ("content-type", "application/json")]
 
     async def _copy(self, answer: Answer, writer: _Writer) -> None:
         """Write the events of an answer as frames."""

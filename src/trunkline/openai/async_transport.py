@@ -59,7 +59,9 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
             raise exception_of(self._httpx, broken, request) from broken
         if isinstance(outcome, Elsewhere):
             inner = self._inner if self._inner is not None else self._made.for_url(call.url)
-            response = await inner.handle_async_request(forwarded(self._httpx, request, outcome))
+            key = self._door.hashed_key(call)
+            response = await inner.handle_async_request(forwarded(self._httpx, request, outcome, key))
+            self._door.answered(call, response.headers)
             if call.method == "DELETE" and response.status_code < 300:
                 self._door.deleted(call)
             return response

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._face.call import Call, Timeouts, is_own
 from .._face.outcome import Answer, Broken, Elsewhere
+from .._network.gateways import KEY_HEADER
 
 
 def may_be_create(request: Any) -> bool:
@@ -36,11 +37,20 @@ def call_of(request: Any, body: bytes | None) -> Call:
     )
 
 
-def forwarded(httpx: ModuleType, request: Any, elsewhere: Elsewhere) -> Any:
-    """The request for the HTTP transport: the caller's, without our headers, or with another body."""
-    if elsewhere.body is None and not any(is_own(name) for name in request.headers):
+def forwarded(httpx: ModuleType, request: Any, elsewhere: Elsewhere, key: str | None = None) -> Any:
+    """The request for the HTTP transport: the caller's, without our headers, or with another body.
+
+    Args:
+        httpx: the library.
+        request: the caller's request.
+        elsewhere: the other body.
+        key: the hashed key of its conversation, for a gateway.
+    """
+    if elsewhere.body is None and key is None and not any(is_own(name) for name in request.headers):
         return request
     headers = [(name, value) for name, value in request.headers.multi_items() if not is_own(name)]
+    if key is not None:
+        headers.append((KEY_HEADER, key))
     content: Any = {"stream": request.stream}
     if elsewhere.body is not None:
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]

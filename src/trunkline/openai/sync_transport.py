@@ -73,7 +73,9 @@ class Transport(httpx2.BaseTransport):
 
     def _forward(self, call: Any, request: Any, elsewhere: Elsewhere) -> Any:
         inner = self._inner if self._inner is not None else self._made.for_url(call.url)
-        response = inner.handle_request(forwarded(self._httpx, request, elsewhere))
+        key = self._door.hashed_key(call)
+        response = inner.handle_request(forwarded(self._httpx, request, elsewhere, key))
+        self._door.answered(call, response.headers)
         if call.deleted is not None and response.status_code < 300:
             thread_of(self).run(self._delete(call))
         return response

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ..._network.websocket import GATEWAY_MARK
+from ..._network.gateways import GATEWAY_MARK
 from ...errors import ConnectFailed
 from .findings import Found, Verdict
 
