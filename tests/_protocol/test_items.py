@@ -322,3 +322,12 @@ def test_a_received_item_keeps_its_bytes() -> None:
 def test_received_bytes_that_are_no_item_are_refused(encoded: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - callers send the request elsewhere
         Item.received(encoded)
+
+
+def test_a_call_of_a_hosted_tool_that_is_passed_on_is_never_left_out() -> None:
+    encoded = b'{"type":"mcp_call","id":"mcp_1","server_label":"s","name":"f","arguments":"{}","output":"x"}'
+    item = Item.received(encoded)
+    assert item.is_resendable
+    assert item.is_server_only
+    assert item.portable == encoded
+    assert not Item.received(b'{"type":"reasoning","id":"rs_1","summary":[]}').is_resendable

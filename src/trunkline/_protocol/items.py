@@ -120,7 +120,7 @@ class Item:
 
     @classmethod
     def received(cls, encoded: bytes) -> Item:
-        """An item of a request that is passed on: its bytes are the encoding.
+        """An item of a request that is passed on: its bytes are the encoding. Only reasoning may be left out.
 
         Raises:
             ValueError: the bytes are not an item, or an object in it has the same key twice.
@@ -132,7 +132,11 @@ class Item:
         kind = source.get("type")
         if not _is_named(kind) and (kind is not None or not _is_named(source.get("role"))):
             raise ValueError("an item has a type or a role")
-        return cls._made(source, encoded)
+        item = cls._made(source, encoded)
+        # The caller's own HTTP request would carry a call of a hosted tool, with its id, for the service to
+        # accept or to refuse. Without it the model would see less than the caller holds.
+        item.is_resendable = item.is_resendable or item.kind != "reasoning"
+        return item
 
     @classmethod
     def _made(cls, source: JSON, encoded: bytes) -> Item:
