@@ -11,6 +11,18 @@ from .wire import WEATHER, Wire, calls_of, output, wired
 # The tests' client checks each received event, so these tests only have to cause all types.
 
 
+HOSTED = [
+    {"type": "web_search"},
+    {
+        "type": "mcp",
+        "server_label": "wiki",
+        "server_url": "https://mcp.example.com",
+        "require_approval": "never",
+    },
+    {"type": "code_interpreter", "container": {"type": "auto"}},
+]
+
+
 def no(prompt: Prompt) -> list[Step]:
     return [Refuse(["I ", "will ", "not."])]
 
@@ -23,6 +35,7 @@ async def test_all_event_types_are_valid_to_the_letter() -> None:
         await socket.response(model="reason", input="x", include=["reasoning.encrypted_content"])
         await socket.response(model="mixed", input="weather in Oslo", tools=[WEATHER], stream_id="mixed")
         await socket.response(model="tools", input="shell: ls", tools=[custom], stream_id="custom")
+        await socket.response(model="hosted", input="x", tools=HOSTED, user="someone", stream_id="hosted")
         await socket.turn(model="fail-server_error", input="x")
         await socket.turn(model="fail-after-3-rate_limit_exceeded", input="x", stream_id="fail")
         await socket.turn(model="refuse-429-rate_limit_exceeded", input="x", stream_id="refused")

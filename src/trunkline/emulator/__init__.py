@@ -3,7 +3,7 @@
 from ._models.behaviour import Expectation
 from ._models.models import Model
 from ._models.prompt import Prompt
-from ._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step, words
+from ._models.steps import Call, Compact, Fail, Hosted, Reason, Refuse, Say, Step, words
 from ._protocol.errors import ApiError
 from ._service.records import ConnectionRecord, RequestRecord, ResponseRecord
 from ._wire.frame_log import FrameRecord
@@ -39,6 +39,7 @@ __all__ = [
     "Fired",
     "FrameRecord",
     "Gate",
+    "Hosted",
     "Model",
     "Pace",
     "Prompt",

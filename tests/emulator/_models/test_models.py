@@ -107,6 +107,25 @@ def test_mixed_thinks_speaks_and_calls() -> None:
     assert kinds == [Reason, Say, Call]
 
 
+async def test_hosted_tools_are_called_and_a_server_lists_its_tools_once(wire: Wire) -> None:
+    mcp = {"type": "mcp", "server_label": "wiki", "server_url": "https://mcp.example.com"}
+    body = {"model": "hosted", "tools": [{"type": "web_search"}, mcp], "user": "someone"}
+    _, first = await wire.post(input="x", **body)
+    kinds = [item["type"] for item in first["output"]]
+    assert kinds == ["reasoning", "web_search_call", "mcp_list_tools", "mcp_call", "message"]
+    assert first["output"][3]["output"] == "found for someone"
+    _, second = await wire.post(input="y", previous_response_id=first["id"], **body)
+    assert [item["type"] for item in second["output"]] == [kind for kind in kinds if kind != "mcp_list_tools"]
+
+
+async def test_a_call_of_a_hosted_tool_that_is_cut_off_has_no_result(wire: Wire) -> None:
+    python = {"type": "code_interpreter", "container": {"type": "auto"}}
+    _, response = await wire.post(model="hosted", input="long " * 9, tools=[python], max_output_tokens=6)
+    call = response["output"][-1]
+    assert (call["type"], call["status"], call["outputs"]) == ("code_interpreter_call", "incomplete", None)
+    assert response["status"] == "incomplete"
+
+
 SCHEMA = {
     "type": "object",
     "properties": {

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .._protocol.errors import ApiError, type_of_status
 from .prompt import Prompt
 from .sampling import sample, subjects
-from .steps import Call, Fail, Reason, Say, Step, words
+from .steps import Call, Fail, Hosted, Reason, Say, Step, words
 
 
 class Model(Protocol):
@@ -88,6 +88,17 @@ def mixed(prompt: Prompt) -> Iterable[Step]:
     return [*first, *calls]
 
 
+def hosted(prompt: Prompt) -> Iterable[Step]:
+    """Reason, call each hosted tool of the request, and send a message that does not tell the results.
+
+    Each result names the end user of the request.
+    """
+    yield Reason(words("The tools are needed."))
+    for tool in prompt.tools:
+        yield from _hosted_calls(tool, prompt)
+    yield answer(prompt, "Done.")
+
+
 def assistant(prompt: Prompt) -> Iterable[Step]:
     """Call the tools that match the last user message, then answer from their outputs."""
     return _calls(prompt) or [answer(prompt, _plausible(prompt))]
@@ -115,11 +126,12 @@ _MODELS: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
         (r"refuse-(?P<status>\d{3})-(?P<code>\w+)", refuse),
         (r"messages-(?P<count>\d+)", messages),
         (r"mixed\b", mixed),
+        (r"hosted\b", hosted),
     )
 ]
 
 
-LISTED = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed")
+LISTED = ("gpt-6-astra", "gpt-6-luna", "echo", "tools", "words-10", "reason", "messages-2", "mixed", "hosted")
 """Models listed by ``GET /v1/models``. Requests may name any other model too."""
 
 
@@ -182,6 +194,33 @@ def _call(tool: dict[str, Any], text: str, subject: str) -> Call:
         return Call(tool["name"], text, custom=True)
     arguments = sample(tool.get("parameters") or {"type": "object"}, text, subject)
     return Call(tool["name"], json.dumps(arguments))
+
+
+def _hosted_calls(tool: dict[str, Any], prompt: Prompt) -> Iterator[Step]:
+    about, found = prompt.user_text, f"found for {prompt.end_user}"
+    if tool["type"].startswith("web_search"):
+        source = {"type": "url", "url": f"https://example.com/{len(about)}#{found}"}
+        yield Hosted("web_search_call", {"action": {"type": "search", "query": about, "sources": [source]}})
+    elif tool["type"] == "code_interpreter":
+        logs = {"type": "logs", "logs": found}
+        fields = {"container_id": f"cntr_{len(about)}", "code": f"print({about!r})", "outputs": [logs]}
+        yield Hosted("code_interpreter_call", fields)
+    elif tool["type"] == "mcp":
+        server = {"server_label": tool["server_label"]}
+        if not _has_list(prompt, tool["server_label"]):
+            listed = {"name": "look_up", "description": found, "input_schema": {"type": "object"}}
+            yield Hosted(
+                "mcp_list_tools", server | {"tools": [{"annotations": None} | listed], "error": None}
+            )
+        call = {"name": "look_up", "arguments": json.dumps({"about": about}), "output": found}
+        yield Hosted("mcp_call", server | call | {"error": None, "approval_request_id": None})
+
+
+def _has_list(prompt: Prompt, label: str) -> bool:
+    return any(
+        item.get("type") == "mcp_list_tools" and item["server_label"] == label
+        for item in prompt.context.newest_first()
+    )
 
 
 def _meaning(text: str) -> set[str]:

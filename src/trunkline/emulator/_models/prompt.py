@@ -28,6 +28,8 @@ class Prompt:
     tool_choice: Any = "auto"
     parallel_tool_calls: bool = True
     text_format: dict[str, Any] = field(default_factory=lambda: {"type": "text"})
+    end_user: str | None = None
+    """The ``safety_identifier`` of the request, or its ``user``."""
     input: list[Item] = field(default_factory=list)
     """The items of this request; the last ones of `context`."""
 

@@ -47,6 +47,19 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosted:
+    """A call of a hosted tool, with its result; or the list of tools of an MCP server.
+
+    Attributes:
+        type: ``web_search_call``, ``mcp_list_tools``, ``mcp_call`` or ``code_interpreter_call``.
+        fields: the fields of the item, without id, type and status.
+    """
+
+    type: str
+    fields: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """Failure of the response, after part of a message if `deltas` is given."""
 
@@ -63,4 +76,4 @@ class Compact:
     item: dict[str, Any] = field(repr=False)
 
 
-Step = Compact | Say | Refuse | Reason | Call | Fail
+Step = Compact | Say | Refuse | Reason | Call | Hosted | Fail

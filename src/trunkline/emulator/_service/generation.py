@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .._models.steps import Call, Compact, Fail, Reason, Refuse, Say, Step
+from .._models.steps import Call, Compact, Fail, Hosted, Reason, Refuse, Say, Step
 from .._protocol.errors import ApiError
 from .._protocol.events import Event, EventWriter
+from .hosted import SHAPES
 from .ids import Ids
 from .moves import Move, Pause
 from .records import ResponseRecord
@@ -113,6 +114,8 @@ class Generation:
             return self._reasoning(step.deltas)
         if isinstance(step, Call):
             return self._custom_call(step) if step.custom else self._function_call(step)
+        if isinstance(step, Hosted):
+            return self._hosted(step)
         return self._compaction(step) if isinstance(step, Compact) else self._failure(step)
 
     def _must_stop(self, *, inside_item: bool = False) -> bool:
@@ -202,6 +205,29 @@ class Generation:
             _CHUNK.findall(step.arguments), self.writer.deltas(f"{kind}.delta", **spot), said
         )
         yield self.writer.event(f"{kind}.done", **spot, **{field: "".join(said)})
+
+    def _hosted(self, step: Hosted) -> Iterator[Move]:
+        shape, fields = SHAPES[step.type], step.fields
+        begun = fields | shape.begun
+        item = self._open(shape.prefix, type=step.type, **begun)
+        index = len(self.record.output)
+        spot = {"item_id": item["id"], "output_index": index}
+        event = self.writer.event
+        yield event("response.output_item.added", output_index=index, item=item)
+        for phase in shape.before:
+            yield event(f"response.{step.type}.{phase}", **spot)
+        if shape.text is not None:
+            kind, said = f"response.{step.type}_{shape.text}", list[str]()
+            deltas = self.writer.deltas(f"{kind}.delta", **spot)
+            yield from self._spoken(_CHUNK.findall(fields[shape.text]), deltas, said)
+            yield event(f"{kind}.done", **spot, **{shape.text: "".join(said)})
+            if self.cut:  # before the tool runs
+                yield self._close(item | {shape.text: "".join(said), "status": "incomplete"})
+                return
+        for phase in shape.after:
+            yield event(f"response.{step.type}.{phase}", **spot)
+        status = {"status": "completed"} if "status" in shape.begun else {}
+        yield self._close(item | fields | status)
 
     def _compaction(self, step: Compact) -> Iterator[Move]:
         index = len(self.record.output)

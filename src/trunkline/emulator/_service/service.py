@@ -349,5 +349,6 @@ def _prompt(request: CreateRequest, context: Context, items: list[Item]) -> Prom
         tool_choice=request.tool_choice,
         parallel_tool_calls=request.parallel_tool_calls,
         text_format=context.text_format or request.text_format,
+        end_user=request.end_user,
         input=items,
     )
