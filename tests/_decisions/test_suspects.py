@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from trunkline._decisions.suspects import ISOLATED_S, MAX_SHAPES, Suspects, shape_of
+from trunkline._protocol.failure import Failure, FailureKind
+from trunkline._protocol.fields import Fields
+
+FIELDS = Fields.of({"model": "m", "temperature": 0.5})
+CUT = Failure(kind=FailureKind.LOST, sent=True, neighbours=3)
+"""The peer ended a socket with this request and three others."""
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,41 @@ def test_a_request_that_is_lost_alone_isolates_its_shape() -> None:
     assert suspects.is_isolated("a", ISOLATED_S - 1)
     assert not suspects.is_isolated("a", ISOLATED_S)
     assert not suspects.is_clear
+
+
+def test_a_request_is_sent_alone_after_two_sockets_with_it_and_others() -> None:
+    suspects = Suspects()
+    assert not suspects.failed(FIELDS, CUT, 1, 0.0, was_alone=False)
+    assert suspects.to_isolate(FIELDS, 0.0) is None
+    assert suspects.failed(FIELDS, CUT, 2, 0.0, was_alone=False)
+    shape = suspects.to_isolate(FIELDS, 0.0)
+    assert shape is not None
+    assert not suspects.is_isolated(shape, 0.0)
+    assert suspects.failed(FIELDS, replace(CUT, neighbours=0), 3, 0.0, was_alone=True)
+    assert suspects.is_isolated(shape, 0.0)
+
+
+def test_a_request_that_has_begun_is_not_the_reason() -> None:
+    suspects = Suspects()
+    suspects.failed(FIELDS, CUT, 1, 0.0, was_alone=False)
+    assert not suspects.failed(FIELDS, replace(CUT, started=True), 2, 0.0, was_alone=False)
+    assert suspects.is_clear
+
+
+@pytest.mark.parametrize(
+    ("failure", "connection"),
+    [
+        (replace(CUT, neighbours=0), 1),  # each socket may be lost
+        (replace(CUT, kind=FailureKind.DEADLINE), 1),
+        (replace(CUT, sent=False), 1),
+        (CUT, None),
+    ],
+)
+def test_other_failures_are_no_evidence(failure: Failure, connection: int | None) -> None:
+    suspects = Suspects()
+    for _ in range(3):
+        assert not suspects.failed(FIELDS, failure, connection, 0.0, was_alone=False)
+    assert suspects.is_clear
 
 
 def test_the_number_of_shapes_is_bounded() -> None:

@@ -15,6 +15,9 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from .._protocol.failure import Failure, FailureKind
+from .._protocol.fields import Fields
+
 SUSPECT_LOSSES: Final = 2
 """The number of sockets lost with a shape from which it is suspect."""
 ISOLATED_S: Final = 600.0
@@ -76,6 +79,34 @@ class Suspects:
         if self._losses.get(shape, (0, 0, 0.0))[0] < math.inf:
             self._losses.pop(shape, None)
             self.is_clear = not self._losses
+
+    def to_isolate(self, fields: Fields, now: float) -> str | None:
+        """The shape of a request with these fields if it must be sent alone."""
+        shape = shape_of(fields.values())
+        return shape if self.is_suspect(shape, now) else None
+
+    def failed(
+        self, fields: Fields, failure: Failure, connection: int | None, now: float, *, was_alone: bool
+    ) -> bool:
+        """Record the failure of an attempt. Returns whether the next attempt must be sent alone.
+
+        Args:
+            fields: the fields of the request.
+            failure: the failure.
+            connection: the number of the connection that got the request; ``None`` for none.
+            now: the time.
+            was_alone: the attempt was sent alone.
+        """
+        if failure.kind is not FailureKind.LOST or not (failure.neighbours or was_alone):
+            return False
+        shape = shape_of(fields.values())
+        if failure.started:
+            self.answered(shape)
+        elif failure.sent and was_alone:
+            self.lost_alone(shape, now)
+        elif failure.sent and connection is not None:
+            self.lost(shape, connection, now)
+        return self.is_suspect(shape, now)
 
     def is_suspect(self, shape: str, now: float) -> bool:
         """Whether a request of this shape must be sent alone."""

@@ -96,7 +96,7 @@ class Turn:
         "_exchange",
         "_first_event_at",
         "_in_full",
-        "_is_suspect",
+        "_is_alone",
         "_key",
         "_outcome",
         "_over_http",
@@ -128,7 +128,7 @@ class Turn:
         self._barren = 0
         self._over_http = False
         self._in_full = False
-        self._is_suspect = False  # and therefore alone
+        self._is_alone = False  # because its shape is suspect
         self._without_socket: Failure | None = None  # why it goes over HTTP
         self._again_at = 0.0
         # The current attempt.
@@ -353,6 +353,9 @@ class Turn:
             world=transports.world,
         )
         self.inbox, self._exchange, self._sent = inbox, None, None
+        suspects = transports.suspects
+        suspect = suspects.to_isolate(self.request.fields, self._clock()) if not suspects.is_clear else None
+        self._is_alone = suspect is not None
         exchange = await transports.open(
             self.request,
             inbox,
@@ -362,7 +365,7 @@ class Turn:
             patient=settings.policy.waits,
             due=settings.deadlines.due(Phase.CONNECT, self._started_at, self._again_at),
             label=f"http turn {self._key.number}.{self._attempts}",
-            suspect=self._suspect_shape() if not transports.suspects.is_clear else None,
+            suspect=suspect,
         )
         if isinstance(exchange, NotOpened):
             if exchange.connection is not None:
@@ -373,8 +376,8 @@ class Turn:
             return None
         if exchange.connection is not None:
             self._connected_at = self._clock()
-        if self._is_suspect:  # unless another request of its shape was answered meanwhile
-            self._is_suspect = exchange.connection is None or transports.pool.is_private(exchange.connection)
+        if suspect is not None:  # not alone if another request of its shape was answered meanwhile
+            self._is_alone = exchange.connection is None or transports.pool.is_private(exchange.connection)
         self._exchange = exchange
         # A service that does not have the parent does not have the reasoning of earlier responses either.
         sent = exchange.send(looks_up=not self._in_full and transports.looks_up)
@@ -392,27 +395,6 @@ class Turn:
             counters.add("forks")
         return None
 
-    def _suspect_shape(self) -> str | None:
-        """The shape of the request if it must be sent alone."""
-        shape = shape_of(self.request.fields.values())
-        self._is_suspect = self._transports.suspects.is_suspect(shape, self._clock())
-        return shape if self._is_suspect else None
-
-    def _judge_shape(self, failure: Failure) -> bool:
-        """Record a failure against the shape of the request. Returns whether the shape is suspect now."""
-        suspects, now = self._transports.suspects, self._clock()
-        is_alone = self._is_suspect
-        if failure.kind is not FailureKind.LOST or not (failure.neighbours or is_alone):
-            return False
-        shape = shape_of(self.request.fields.values())
-        if failure.started:
-            suspects.answered(shape)
-        elif failure.sent and is_alone:
-            suspects.lost_alone(shape, now)
-        elif failure.sent and self._sent is not None and self._sent.connection is not None:
-            suspects.lost(shape, self._sent.connection, now)
-        return suspects.is_suspect(shape, now)
-
     def _prepare_again(self, failure: Failure) -> None:
         """Do what recovery decides, up to the moment of the next attempt."""
         inbox, exchange = self.inbox, self._exchange
@@ -422,7 +404,11 @@ class Turn:
             self._judge(exchange, failure)
         if inbox is not None:
             inbox.leave()
-        facts = self._facts(failure, parent, is_suspect=self._judge_shape(failure))
+        connection = self._sent.connection if self._sent is not None else None
+        is_suspect = self._transports.suspects.failed(
+            self.request.fields, failure, connection, self._clock(), was_alone=self._is_alone
+        )
+        facts = self._facts(failure, parent, is_suspect=is_suspect)
         decision = decide(facts, self._settings.policy)
         if failure.kind is FailureKind.IGNORED:
             self._transports.parent_ignored()
@@ -435,7 +421,6 @@ class Turn:
             self._in_full = True
         self._recoveries = (*self._recoveries, decision.cause)
         self._transports.counters.add_recovery(decision.cause)
-        connection = self._sent.connection if self._sent is not None else None
         log_retry(self._key.number, self._attempts, connection, failure, decision)
         self._report_drain()
         self._set_up_next(decision, failure)
@@ -463,7 +448,6 @@ class Turn:
             self._bytes_received += inbox.received_bytes
             self._first_event_at = self._first_event_at or inbox.reception.first_event_at
         self.inbox = None
-        self._is_suspect = False
         self._attempts += 1
         self._again_at = self._clock() + decision.delay_s
         self._state = _ASKING
@@ -485,7 +469,7 @@ class Turn:
             sent_bytes=self._sent.size_bytes if self._sent is not None else 0,
             barren=self._barren,
             is_suspect=is_suspect,
-            was_alone=self._is_suspect,
+            was_alone=self._is_alone,
             http_allowed=self._transports.may_fall_back and not self._over_http,
             jitter=self._transports.world.random(),
             silent_s=self._silent_s(),
