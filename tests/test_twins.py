@@ -21,6 +21,7 @@ TESTED_IN = {
     "_network.dialler": "_network/test_credentials.py",
     "_network.exchange": "_turns/test_turn.py",
     "_network.http_proxy": "_network/test_http_client.py",
+    "_network.peer": "_network/test_pulse.py",
     "_network.reasons": "_network/test_redials.py",
     "_network.receiver": "_network/test_listener.py",
     "_network.world": "test_rotation.py",

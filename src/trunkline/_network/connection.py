@@ -28,7 +28,7 @@ from enum import IntEnum, auto
 from functools import partial
 from typing import Final, TypeAlias
 
-from .._decisions.liveness import Liveness, Patience, Verdict
+from .._decisions.liveness import Patience, Verdict
 from .._observe.metrics import PoolCounters
 from .._observe.notices import Notices
 from .._observe.wirelog import WireLog
@@ -47,6 +47,7 @@ from ..errors import (
     NetworkError,
     ProtocolViolation,
 )
+from .peer import Peer
 from .reasons import system_message
 from .receiver import Dialling
 from .world import Socket, World
@@ -144,7 +145,7 @@ class Connection:
         self._notices = notices
         self._clock = world.clock
         self._patience = patience
-        self._liveness: Liveness | None = None  # of the socket, once it is open
+        self._peer: Peer | None = None  # while the socket is open
         self._call_later = world.call_later
         self._on_change = on_change
         self._log = log
@@ -295,48 +296,36 @@ class Connection:
         Returns the verdict and the time until the next look, in seconds; ``None`` if the socket is not open.
         A dead connection is left to the caller: see `give_up`.
         """
-        liveness, socket = self._observe()
-        if liveness is None or socket is None:
+        seen = self._peer.look(self._waiting_since(), late_s) if self._peer is not None else None
+        if seen is None:
             return None
-        if late_s:
-            liveness.pardon(late_s)
-        verdict, next_s = liveness.judge(self._clock(), self._waiting_since())
-        if verdict is Verdict.PING:
-            socket.ping()
-        elif verdict is Verdict.DOUBTED and self._state is _READY:
+        if seen[0] is Verdict.DOUBTED and self._state is _READY:
             self._note("is doubted: the answer to a ping is late")
             self._enter(_DOUBTED)
-        elif verdict is Verdict.ALIVE and self._state is _DOUBTED:
+        elif seen[0] is Verdict.ALIVE and self._state is _DOUBTED:
             self._note("is not doubted any more")
             self._enter(_READY)
             self._on_change(self)
-        return verdict, next_s
+        return seen
 
     def distrust(self) -> None:
         """Take no new turns: the server did not answer a request in time. A PING tells whether it lives."""
         if not self.is_leaving:
             self._notices.dead(self.number, "the server was silent until a deadline")
         self.retire()
-        self.question()
-
-    def question(self) -> None:
-        """Require a sign of life soon: the server did not answer a request in time."""
-        liveness, socket = self._observe()
-        if liveness is not None and socket is not None and liveness.question(self._clock()):
-            socket.ping()
+        if self._peer is not None:
+            self._peer.question()
 
     def suspect(self) -> None:
         """Take no turn before a sign of life, if there was none lately: the peer of another one is dead."""
-        liveness, _ = self._observe()
-        if liveness is None or self._clock() - liveness.heard_at < self._patience.dead_s:
-            return
-        self.question()
-        if self._state is _READY:
-            self._enter(_DOUBTED)
+        if self._peer is not None and self._peer.is_silent():
+            self._peer.question()
+            if self._state is _READY:
+                self._enter(_DOUBTED)
 
     def give_up(self) -> None:
         """End every run and drop the socket: the peer is dead."""
-        within_s = self._liveness.answer_within_s if self._liveness is not None else self._patience.dead_s
+        within_s = self._peer.answer_within_s if self._peer is not None else self._patience.dead_s
         failure = Failure.lost(f"the server did not answer a ping within {within_s:g} s")
         self._note("is dead: %s", failure.message)
         self._notices.dead(self.number, failure.message)
@@ -346,19 +335,7 @@ class Connection:
     @property
     def departed_at(self) -> float:
         """When a part of the requests that were sent was last seen to leave this machine."""
-        liveness, _ = self._observe()
-        return liveness.departed_at if liveness is not None else 0.0
-
-    def _observe(self) -> tuple[Liveness | None, Socket | None]:
-        """Note what has moved on the socket. Nothing if it is not open."""
-        liveness, socket = self._liveness, self._socket
-        if liveness is None or socket is None or self._state >= ConnectionState.CLOSING:
-            return None, None
-        signs = socket.signs()
-        if signs is None:
-            return None, None
-        liveness.observe(signs, self._clock())
-        return liveness, socket
+        return self._peer.departed_at if self._peer is not None else 0.0
 
     def _waiting_since(self) -> float | None:
         """When the oldest request was sent that has a reader; ``None`` without one."""
@@ -494,8 +471,8 @@ class Connection:
         if self._dialled.done():
             return
         self.opened_at = self._clock()
-        if self._socket is not None:
-            self._liveness = Liveness(self._patience, self.opened_at)
+        if self._socket is not None and self._state < ConnectionState.CLOSING:
+            self._peer = Peer(self._socket, self._patience, self._clock)
         if failure is not None:
             self._note("could not be made: %s", failure.message)
             self._counters.add("failed_dials")
@@ -519,8 +496,8 @@ class Connection:
             socket.send(frame)
         except ConnectionLost as error:  # the socket ended inside of the call
             return Failure.of(error)
-        if run.size_bytes > _LARGE_FRAME:
-            self._observe()  # so that the next look sees that it leaves
+        if run.size_bytes > _LARGE_FRAME and self._peer is not None:
+            self._peer.observe()  # so that the next look sees that it leaves
         if self._log is not None:
             self._log.sent(kind, frame, run.lane.name)
         return None
@@ -563,6 +540,8 @@ class Connection:
         if state is not self._state:
             assert state in _TRANSITIONS[self._state], f"{self._state} does not lead to {state}"
             self._state = state
+            if state >= ConnectionState.CLOSING:
+                self._peer = None
 
     def _note(self, text: str, *values: object) -> None:
         if self._log is not None:
