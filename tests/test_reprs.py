@@ -15,6 +15,7 @@ from rich.pretty import pretty_repr
 
 import trunkline
 from trunkline import Policy
+from trunkline._network.http_client import QuietURL
 from trunkline._protocol.fields import Fields
 from trunkline._protocol.items import Item
 from trunkline.emulator import Emulator
@@ -69,6 +70,7 @@ def builder() -> Builder:
                 {"model": canary("Fields.model"), "instructions": canary("Fields.instructions")}
             ),
             Signature: lambda: Signature.of(look_up),
+            QuietURL: lambda: QuietURL(f"https://host/path?key={canary('QuietURL.url')}"),
         }
     )
 

@@ -20,6 +20,7 @@ TESTED_IN = {
     "_network.assembly": "_network/test_transports.py",
     "_network.dialler": "_network/test_credentials.py",
     "_network.exchange": "_turns/test_turn.py",
+    "_network.http_exchange": "_network/test_http.py",
     "_network.http_proxy": "_network/test_http_client.py",
     "_network.peer": "_network/test_pulse.py",
     "_network.reasons": "_network/test_redials.py",

@@ -367,7 +367,8 @@ async def test_an_error_page_is_a_refusal_with_its_status(body: bytes) -> None:
 
 
 async def test_nobody_there_is_a_failed_connection(emulator: Emulator) -> None:
-    async with client_of(emulator, transport="http", policy=ONCE) as client:
+    policy = Policy(max_attempts=1, waits=False)
+    async with client_of(emulator, transport="http", policy=policy) as client:
         await emulator.stop()
         with pytest.raises(ConnectFailed) as failure:
             await ask(client.conversation(model="echo"), "hello")

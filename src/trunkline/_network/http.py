@@ -7,14 +7,11 @@ request can be cancelled: closing its connection stops the service.
 from __future__ import annotations
 
 import asyncio
-import functools
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum, auto
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -22,23 +19,18 @@ from urllib.parse import urlsplit
 from .._decisions.baselines import Plan
 from .._decisions.placement import Owner
 from .._decisions.request import Request
-from .._observe.wirelog import LoggedSink, WireLog, wire_log
-from .._protocol.decoding import decode
-from .._protocol.document import with_head
-from .._protocol.events import EventKind
-from .._protocol.failure import Failure, FailureKind
-from .._protocol.frames import http_body
-from .._protocol.items import TurnInput
-from .._protocol.response import Response
+from .._observe.wirelog import wire_log
+from .._protocol.failure import Failure
 from .._protocol.sink import Sink
-from ..errors import ConnectFailed, NetworkError, UsageError
+from ..errors import ConnectFailed, NetworkError
 from .background import Unstoppable, cancel, in_background, in_thread, running_loop
-from .exchange import Sent
 from .gateways import Gateways
-from .reasons import system_message, unresolved, untrusted
+from .http_exchange import HttpExchange
+from .http_translation import lost, not_connected
+from .reasons import system_message
 from .redials import UNREACHED, Redials
-from .route import Route, route_to
-from .sse import read_document, read_events
+from .route import route_to
+from .sse import read_document
 from .tcp import SocketOption
 
 if TYPE_CHECKING:
@@ -176,19 +168,21 @@ class HttpTransport:
         except TimeoutError:
             return Failure.deadline("connect", self._connect_s or 0.0)
         except httpx2.HTTPError as error:
-            return _translated(error, self.authority)
+            return lost(error, self.authority)
         return None
 
     async def _get(self, url: str) -> None:
         client = await self._opened()
-        request = client.build_request("GET", url, headers=await self._headers())
-        request.url = _quiet_url()(request.url)
         import httpx2
 
+        from .http_client import QuietURL
+
+        request = client.build_request("GET", url, headers=await self._headers())
+        request.url = QuietURL(request.url)
         try:
             await client.send(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            raise _not_connected(error, route_to(self._url, self._proxy)) from error
+            raise not_connected(error, route_to(self._url, self._proxy)) from error
 
     async def post_document(self, path: str, body: bytes, *, patient: bool) -> Document | Failure:
         """Post a body that is answered by a document, and read the answer.
@@ -214,7 +208,7 @@ class HttpTransport:
         except NetworkError as error:
             return Failure.of(error)
         except Exception as error:
-            return _translated(error, self.authority)
+            return lost(error, self.authority)
 
     async def _pieces(self, body: bytes, on_departure: Callable[[float], None]) -> AsyncIterator[bytes]:
         """The body in pieces. The next one is taken when the kernel has taken the one before."""
@@ -232,6 +226,10 @@ class HttpTransport:
         accept: str = "text/event-stream",
     ) -> httpx2.Response:
         client = await self._opened()
+        import httpx2
+
+        from .http_client import QuietURL
+
         headers = await self._headers()
         headers |= self._gateways.of_request(self._url, headers, owner)
         headers |= {"Content-Type": "application/json", "Accept": accept}
@@ -240,13 +238,11 @@ class HttpTransport:
             content = self._pieces(body, on_departure)
             headers["Content-Length"] = str(len(body))
         request = client.build_request("POST", url or self._url, content=content, headers=headers)
-        request.url = _quiet_url()(request.url)
-        import httpx2
-
+        request.url = QuietURL(request.url)
         try:
             response = await client.send(request, stream=True)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            raise _not_connected(error, route_to(self._url, self._proxy)) from error
+            raise not_connected(error, route_to(self._url, self._proxy)) from error
         except httpx2.TransportError:
             self._redials.cut(self.authority)
             raise
@@ -338,209 +334,10 @@ class Document:
     content: bytes
 
 
-class HttpState(Enum):
-    """The states of a request over HTTP::
-
-        UNSENT ──send──▶ POSTED ──event──▶ STARTED ──final event──▶ ANSWERED
-                            └───abandon───────┴──▶ ABANDONED
-
-    UNSENT     nothing was sent.
-    POSTED     no event has arrived.
-    STARTED    an event has arrived.
-    ANSWERED   the final event has arrived. The stream is read to its end, so that its connection can be used
-               again.
-    ABANDONED  the caller left; the task is being cancelled.
-    """
-
-    UNSENT = auto()
-    POSTED = auto()
-    STARTED = auto()
-    ANSWERED = auto()
-    ABANDONED = auto()
-
-
-# Bound once: looking a member of an enumeration up costs more than the rest of a comparison.
-_POSTED: Final = HttpState.POSTED
-_ERRORS: Final = frozenset({EventKind.ERROR, EventKind.FAILED})
-_STARTED: Final = HttpState.STARTED
-
-
-class HttpExchange:
-    """One request over HTTP.
-
-    Attributes:
-        lane: always ``None``: HTTP has no lanes.
-        connection: always ``None``: the HTTP client chooses the connection.
-        departed_at: when a part of the request was last seen to leave; 0 for a small request.
-        may_go_on: always ``False``: a response over HTTP cannot be steered.
-        is_barren: always ``False``: there is no socket.
-    """
-
-    lane: None = None
-    connection: None = None
-    may_go_on: bool = False
-    is_barren: bool = False
-
-    def __init__(
-        self,
-        transport: HttpTransport,
-        request: Request,
-        plan: Plan,
-        sink: Sink,
-        log: WireLog | None,
-        *,
-        patient: bool,
-    ) -> None:
-        self._patient = patient
-        self._transport = transport
-        self._request = request
-        self._plan = plan
-        self.departed_at: float = 0.0
-        self._sink = LoggedSink(sink, log) if log is not None else sink
-        self._log = log
-        self._task: asyncio.Task[None] | None = None
-        self._head: Mapping[str, str] = {}
-        self._state = HttpState.UNSENT
-
-    def send(self, *, looks_up: bool) -> Sent | Failure:
-        """Post the request in a new task. Never a failure: the sink gets it."""
-        parent, delta = self._plan.parent, self._plan.delta
-        fields = self._request.fields
-        body = http_body(
-            fields if self._request.generate else fields.prewarming(),
-            delta,
-            previous_response_id=parent.response_id if parent is not None else None,
-            looks_up=looks_up,
-        )
-        if self._log is not None:
-            self._log.sent("response.create", body)
-        self._state = HttpState.POSTED
-        self._task = self._transport.run(self._exchange(body))
-        return Sent(transport="http", parent=parent, items=len(delta), size_bytes=len(body))
-
-    def steer(self, given: TurnInput) -> Failure | None:
-        """Not available over HTTP.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("steer() needs a WebSocket, and this turn uses HTTP")
-
-    def distrust(self) -> None:
-        """Does nothing: no other turn uses the connection."""
-
-    def abandon(self) -> None:
-        """Close the connection, so that the service stops. After the final event the request just ends."""
-        if self._task is not None and self._state is not HttpState.ANSWERED:
-            self._state = HttpState.ABANDONED
-            cancel([self._task])
-
-    def when_drained(self, report: Callable[[Response], None]) -> None:
-        """Does nothing: the service stops an abandoned answer."""
-
-    async def _exchange(self, body: bytes) -> None:
-        """Post the body, deliver the events, report a failure. The sink ignores it after the final event."""
-        try:
-            response = await self._transport.post(
-                body, self._on_departure, owner=self._request.owner, patient=self._patient
-            )
-            self._head = response.headers
-            try:
-                await read_events(response, self._deliver, self._sink.on_keep_alive)
-            finally:
-                await response.aclose()
-            failure = Failure.lost("the HTTP stream ended before the response was complete", sent=True)
-        except asyncio.CancelledError:
-            is_left = self._state is HttpState.ABANDONED
-            why = "the stream was closed" if is_left else "the client was closed"
-            self._sink.fail(Failure.lost(why, sent=True, started=self._has_started))
-            raise
-        except NetworkError as error:
-            failure = Failure.of(error)
-        except Exception as error:
-            failure = _translated(error, self._transport.authority)
-        sent = failure.kind is not FailureKind.CONNECT
-        self._sink.fail(failure.on_request(sent=sent, started=self._has_started))
-
-    def _on_departure(self, at: float) -> None:
-        self.departed_at = at
-
-    def _deliver(self, frame: bytes) -> bool:
-        sink, event = self._sink, decode(frame)
-        if event.is_delta and self._state is _STARTED:
-            sink.deliver_delta(event)
-        else:
-            if event.kind in _ERRORS:
-                event = decode(with_head(frame, self._head))
-            sink.deliver(event)
-        is_over = sink.is_over
-        state = self._state
-        # The event itself may be the reason to abandon: that state is final.
-        if (is_over or state is _POSTED) and state is not HttpState.ABANDONED:
-            self._state = HttpState.ANSWERED if is_over else HttpState.STARTED
-        return is_over
-
-    @property
-    def _has_started(self) -> bool:
-        return self._state is HttpState.STARTED or self._state is HttpState.ANSWERED
-
-    def __repr__(self) -> str:
-        return f"<HttpExchange with {self._transport.authority}>"
-
-
 def models_url(url: str) -> str:
     """The URL of the list of models, from that of the responses."""
     parts = urlsplit(url)
     return parts._replace(path=parts.path.removesuffix("responses") + "models").geturl()
 
 
-@functools.cache
-def _quiet_url() -> type[httpx2.URL]:
-    """A class of URLs without their query as text: httpx2 logs URLs, and some gateways expect a key there."""
-    import httpx2
-
-    class QuietURL(httpx2.URL):
-        def __str__(self) -> str:
-            return super().__str__().partition("?")[0]
-
-        def __repr__(self) -> str:
-            return f"QuietURL({str(self)!r})"
-
-    return QuietURL
-
-
-def _translated(error: Exception, authority: str) -> Failure:
-    """An exception of httpx2 as a failure.
-
-    The message of the exception is not used, because it may hold a URL. The exception is kept as the cause.
-    """
-    reason = _system_error(error)
-    why = system_message(reason) if reason is not None else type(error).__name__
-    return Failure.lost(f"the HTTP connection to {authority} was lost: {why}", sent=True, cause=error)
-
-
-def _not_connected(error: Exception, route: Route) -> ConnectFailed:
-    """An exception of httpx2 while connecting, in the words of a WebSocket dial."""
-    reason = _system_error(error)
-    if isinstance(reason, ssl.SSLError):
-        return untrusted(route, reason)
-    if isinstance(reason, socket.gaierror):
-        return unresolved(route.host, reason)
-    why = system_message(reason) if reason is not None else type(error).__name__
-    is_refused = reason is not None and not isinstance(reason, TimeoutError)
-    return ConnectFailed(
-        f"cannot connect to {route} over HTTP: {why}", fault="unreachable" if is_refused else "other"
-    )
-
-
-def _system_error(error: BaseException) -> OSError | None:
-    """The first OSError with a number in the chain of causes."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-__all__ = ["Headers", "HttpExchange", "HttpTransport"]
+__all__ = ["Document", "Headers", "HttpTransport"]

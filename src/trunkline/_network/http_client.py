@@ -14,6 +14,16 @@ from .tcp import SocketOption
 from .websocket import default_ssl_context
 
 
+class QuietURL(httpx2.URL):
+    """A URL without its query as text: httpx2 logs URLs, and some gateways expect a key there."""
+
+    def __str__(self) -> str:
+        return super().__str__().partition("?")[0]
+
+    def __repr__(self) -> str:
+        return f"QuietURL({str(self)!r})"
+
+
 def http_client(
     route: Route,
     ssl_context: ssl.SSLContext | None,
@@ -67,4 +77,4 @@ def _socks_transport(
     return SocksTransport(route, ssl_context=context, limits=limits, tcp_options=tcp_options)
 
 
-__all__ = ["http_client"]
+__all__ = ["QuietURL", "http_client"]
