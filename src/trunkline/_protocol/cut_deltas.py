@@ -7,31 +7,11 @@ a half waits for the next one. Only frames that msgspec refuses can be cut, so t
 from __future__ import annotations
 
 import json
-from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from ..surrogates import begins_with_a_half, ends_with_a_half, mended
-from .events import (
-    CustomToolCallInputDelta,
-    Delta,
-    EventKind,
-    FunctionCallArgumentsDelta,
-    OutputTextDelta,
-    ReasoningSummaryTextDelta,
-    ReasoningTextDelta,
-    ReceivedEvent,
-    RefusalDelta,
-)
-
-AnyDelta: TypeAlias = (
-    OutputTextDelta
-    | RefusalDelta
-    | FunctionCallArgumentsDelta
-    | CustomToolCallInputDelta
-    | ReasoningTextDelta
-    | ReasoningSummaryTextDelta
-)
+from .events import AnyDelta, Delta, EventKind, OutputTextDelta, ReceivedEvent
 
 
 class CutDelta(OutputTextDelta, kw_only=True, frozen=True):

@@ -444,13 +444,16 @@ class InvalidEvent(Event, tag="invalid", kw_only=True, frozen=True):
         return _KINDS[self.wire_type]
 
 
-KnownEvent: TypeAlias = (
+AnyDelta: TypeAlias = (
     OutputTextDelta
     | RefusalDelta
     | FunctionCallArgumentsDelta
     | CustomToolCallInputDelta
     | ReasoningTextDelta
     | ReasoningSummaryTextDelta
+)
+KnownEvent: TypeAlias = (
+    AnyDelta
     | OutputTextDone
     | FunctionCallArgumentsDone
     | OutputItemAdded
