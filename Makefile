@@ -20,7 +20,7 @@ OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fle
 	--ignore tests/dropin
 
 .PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin
-.PHONY: soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean
+.PHONY: fleet-soak soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean
 
 demo: $(READY)
 	$(BIN)/trunkline demo
@@ -67,6 +67,11 @@ test-system: $(READY)
 # The tests of tests/fleet with more conversations and turns.
 fleet: $(READY)
 	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 $(BIN)/pytest tests/fleet
+
+# Turns of many callers while replicas are killed: make fleet-soak TURNS=100000 SEED=1
+TURNS ?= 100000
+fleet-soak: $(READY)
+	$(BIN)/python -m tests.fleet.soak --turns $(TURNS) --seed $(SEED)
 
 # Beside every peer, in an environment of its own; writes docs/benchmarks. One case: make bench BENCH="--case paced"
 bench:
