@@ -22,6 +22,10 @@ def check(source: dict[str, Any] | bytes, *known: str) -> None:
         {"previous_response_id": "resp_1"},
         {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
         {"background": False},
+        {"tools": [{"type": "function", "parameters": {"properties": {"prompt": {"type": "string"}}}}]},
+        {"text": {"format": {"type": "json_schema", "schema": {"properties": {"file_id": {}}}}}},
+        {"metadata": {"conversation": "c"}},
+        {"input": [{"type": "image_generation_call", "id": "ig_1", "result": "aGk="}]},
     ],
 )
 def test_what_names_nothing_of_others_passes(source: dict[str, Any]) -> None:
@@ -39,6 +43,13 @@ def test_what_names_nothing_of_others_passes(source: dict[str, Any]) -> None:
         ({"tools": [{"container": {"type": "auto", "file_ids": ["f"]}}]}, "container"),
         ({"input": [{"content": [[{"image": {"file_id": "f"}}]]}]}, "file_id"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        (
+            {"input": [{"type": "image_generation_call", "id": "ig_1", "result": None}]},
+            "image_generation_call",
+        ),
+        ({"tools": [{"type": "shell", "environment": {"skills": [{"skill_id": "s"}]}}]}, "skill_id"),
+        ({"tools": [{"type": "mcp", "parameters": {"file_id": "f"}}]}, "file_id"),
+        ({"tools": [{"metadata": {"file_id": "f"}}]}, "file_id"),
         (b'{"input":[{"type":"item\\u005freference","id":"x"}]}', "item_reference"),
         (b'{"input":[{"file\\u005fid":"x"}]}', "file_id"),
     ],

@@ -28,6 +28,7 @@ from .asgi import (
     headers_of,
     path_of,
     query_of,
+    raw_path_of,
     send_whole,
     start_of,
 )
@@ -170,7 +171,7 @@ class Gateway:
         if creates:
             await self._responses.create(caller, headers, query_of(scope), receive, send)
         else:
-            await self._pass_on(caller, scope, path, receive, send)
+            await self._pass_on(caller, scope, raw_path_of(scope), receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
@@ -182,10 +183,9 @@ class Gateway:
             caller = self.callers[self._gate.tenant(headers)]
             if not self.life.takes_work:
                 raise Refused(503, "the gateway is shutting down; try again", retry_after_s=1.0)
+            await self._sockets.serve(caller, headers, query_of(scope), receive, send)
         except Refused as refused:
             await _refuse_upgrade(scope, send, refused)
-            return
-        await self._sockets.serve(caller, headers, query_of(scope), receive, send)
 
     def _health(self, path: str) -> Answer:
         is_well = path == "/healthz" or self.life.is_ready
@@ -203,9 +203,9 @@ class Gateway:
     async def _pass_on(self, caller: Caller, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Pass a request for something else on to the upstream."""
         below = path.removeprefix(BASE)
-        call = Call(scope["method"], caller.url(below, query_of(scope)), headers_of(scope), None)
         if not path.startswith(f"{BASE}/"):
             raise Refused(404, f"{path} is not served; the base URL ends in {BASE}")
+        call = Call(scope["method"], caller.url(below, query_of(scope)), headers_of(scope), None)
         if caller.is_shared:
             self._check_shared(caller, call, below)
         up = upward_headers(call.headers, caller.credentials)

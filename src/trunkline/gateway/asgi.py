@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from .._face.call import Header
 from .._face.outcome import Answer
@@ -34,6 +35,13 @@ def path_of(scope: Scope) -> str:
     """The path of a request below the place where the application is mounted, without a trailing slash."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
+
+
+def raw_path_of(scope: Scope) -> str:
+    """The same with its percent signs, as it came."""
+    given = scope.get("raw_path")
+    path = quote(scope["path"]) if given is None else given.partition(b"?")[0].decode("latin-1")
+    return path.removeprefix(quote(scope.get("root_path", ""))).rstrip("/") or "/"
 
 
 def query_of(scope: Scope) -> str:
@@ -74,6 +82,7 @@ __all__ = [
     "headers_of",
     "path_of",
     "query_of",
+    "raw_path_of",
     "send_whole",
     "start_of",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from .._decisions.lineage import LineageLimits
 from .._face.call import Header
 from .._face.door import Door
 from .._face.upstream import Settings
@@ -14,10 +15,13 @@ from .._observe.hooks import Hooks
 from ..options import Deadlines, PoolLimits
 from .allowance import Allowance
 from .configuration import Bounds, Configuration, Tenant, Upstream
+from .refusal import Refused
 from .upward import Upward
 
 ANYONE = ""
 """The name of the caller where there are no tenants."""
+FEATURES: Final = "openai-beta"
+MAX_FEATURES: Final = 8
 DEADLINES: Final = Deadlines(total=None)
 """As over HTTP, a stream goes on as long as events arrive."""
 
@@ -31,6 +35,7 @@ class Caller:
         upstream: its upstream.
         key: the key for the upstream; ``None`` if callers show it.
         bounds: the bounds of its sockets to the upstream, and of its unread answers.
+        histories_bytes: the bytes of the histories that are remembered for it.
         hooks: called when its turns begin and end.
         world: clock, chance and network.
 
@@ -52,6 +57,7 @@ class Caller:
         key: str | None,
         *,
         bounds: Bounds,
+        histories_bytes: int,
         hooks: Hooks,
         world: World,
     ) -> None:
@@ -77,12 +83,14 @@ class Caller:
                 deadlines=DEADLINES,
                 hooks=hooks,
                 max_buffered_bytes=bounds.unread_bytes,
+                lineage=LineageLimits(max_bytes=histories_bytes),
                 world=world,
             ),
             tenancy=("gateway", name) if key is not None else None,
         )
         parts = urlsplit(upstream.base_url)
         self._base = parts._replace(path=parts.path.rstrip("/"))
+        self._features: set[str] = set()
 
     @property
     def is_shared(self) -> bool:
@@ -109,6 +117,25 @@ class Caller:
         own, given = self._base.query, query.removeprefix("?")
         joined = "&".join(part for part in (own, given) if part)
         return self._base._replace(path=self._base.path + path, query=joined).geturl()
+
+    def check_features(self, headers: Sequence[Header]) -> None:
+        """Check that the values of ``OpenAI-Beta`` are few: each has sockets and bounds of its own.
+
+        Args:
+            headers: the headers of a request that goes up.
+
+        Raises:
+            Refused: a tenant has used too many values.
+        """
+        if not self.is_shared:
+            return
+        for name, value in headers:
+            if name == FEATURES and value not in self._features:
+                if len(self._features) >= MAX_FEATURES:
+                    raise Refused(
+                        400, f"more than {MAX_FEATURES} values of OpenAI-Beta are not served", param=FEATURES
+                    )
+                self._features.add(value)
 
     async def close(self) -> None:
         """Close its sockets and connections."""
@@ -137,6 +164,7 @@ def callers_of(
             configuration.upstreams[upstream],
             configuration.keys.get(upstream),
             bounds=configuration.bounds,
+            histories_bytes=configuration.bounds.histories_bytes // max(1, len(configuration.tenants)),
             hooks=hooks(name),
             world=world,
         )

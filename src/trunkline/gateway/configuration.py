@@ -107,6 +107,7 @@ class Tenant(QuietStruct, frozen=True, forbid_unknown_fields=True):
         sockets: ``own``: no socket is shared with another tenant.
         turns_in_flight: the number of turns at a time; ``None`` for no limit.
         turns_per_minute: the number of turns in any minute; ``None`` for no limit.
+        sockets_inward: the number of WebSockets of its callers; ``None`` for no limit of its own.
         models: patterns of the models that may be used, such as ``gpt-6-*``; ``None`` for all.
         allow_store: responses may be stored by the service. Needs an upstream of its own.
         first_output_s: the time until the first output of an answer, in seconds.
@@ -117,6 +118,7 @@ class Tenant(QuietStruct, frozen=True, forbid_unknown_fields=True):
     sockets: Literal["own"] = "own"
     turns_in_flight: _Count | None = None
     turns_per_minute: _Count | None = None
+    sockets_inward: _Count | None = None
     models: tuple[str, ...] | None = None
     allow_store: bool = False
     first_output_s: Annotated[float, Meta(gt=0)] = 120.0
@@ -140,7 +142,9 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         body_bytes: the size of a body or a frame, decoded.
         body_s: the time in which a body must arrive, in seconds.
-        bodies_bytes: the bytes of all bodies and frames that wait or are being answered.
+        bodies_bytes: the bytes of all bodies and frames that arrive, wait or are being answered.
+        tenant_bytes: the same of one tenant.
+        histories_bytes: the bytes of all histories that are remembered, divided by the number of tenants.
         unread_bytes: the bytes of an answer that its caller has not read, beyond the buffers of its
             connection. Then this answer fails.
         waiting_frames: the number of frames that wait on the lanes of one WebSocket of a caller.
@@ -151,6 +155,8 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     body_bytes: _Count = 64 * 2**20
     body_s: Annotated[float, Meta(gt=0)] = 15.0
     bodies_bytes: _Count = 512 * 2**20
+    tenant_bytes: _Count = 256 * 2**20
+    histories_bytes: _Count = 512 * 2**20
     unread_bytes: _Count = 2**20
     waiting_frames: _Count = 256
     sockets_inward: _Count = 4096

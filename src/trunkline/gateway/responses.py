@@ -72,18 +72,19 @@ class Responses:
             Refused: it is not passed on.
             Disconnected: the caller has gone.
         """
-        names = dict(headers)
-        body = await self._bodies.read(receive, names.get("content-encoding", ""))
-        with self._bodies.room(len(body)), taken(caller, self._world):
-            self._life.begin()
-            try:
-                members = members_of(body)
-                call = admitted(caller, headers, query, body, members)
-                is_stream = is_streamed(members)
-                work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
-                await _unless_gone(work, receive)
-            finally:
-                self._life.end()
+        coding = dict(headers).get("content-encoding", "")
+        with self._bodies.hold(caller.name) as hold:
+            body = await self._bodies.read(receive, coding, hold)
+            with taken(caller, self._world):
+                self._life.begin()
+                try:
+                    members = members_of(body)
+                    call = admitted(caller, headers, query, body, members)
+                    is_stream = is_streamed(members)
+                    work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
+                    await _unless_gone(work, receive)
+                finally:
+                    self._life.end()
 
     async def _answer(self, caller: Caller, call: Call, send: Send, *, is_stream: bool) -> None:
         begun = is_stream and caller.door.acts(call)
@@ -235,7 +236,9 @@ def admitted(
     if caller.tenant is not None:
         check_model(caller.tenant, value_of(members, "model"))
     up = upward_headers(headers, caller.credentials)
-    url = caller.url("/responses", query)
+    # Each query and each value of these headers has sockets of its own.
+    url = caller.url("/responses", "" if caller.is_shared else query)
+    caller.check_features(up)
     limit_s = (caller.first_output_s if is_streamed(members) else None) or _READ_S
     keys = [(name, value) for name, value in headers if name == KEY_HEADER]
     call = Call("POST", url, [*up, *keys], body, Timeouts(None, limit_s), generate)

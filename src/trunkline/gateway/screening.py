@@ -24,11 +24,20 @@ _NAMES_OF_IDS: Final = frozenset(
         "file_id",
         "file_ids",
         "prompt",
+        "skill_id",
         "vector_store_ids",
     }
 )
 _REFERENCE: Final = "item_reference"
-_TRACES: Final = tuple(f'"{name}"'.encode() for name in sorted({*_NAMES_OF_IDS, _REFERENCE}))
+_IMAGE: Final = "image_generation_call"
+_TRACES: Final = tuple(f'"{name}"'.encode() for name in sorted({*_NAMES_OF_IDS, _REFERENCE, _IMAGE}))
+_SCHEMAS: Final = {
+    "function": frozenset({"parameters", "output_schema"}),
+    "json_schema": frozenset({"schema"}),
+}
+"""Members that hold a JSON schema, by the type of their object. Names in it are the caller's."""
+_METADATA: Final = "metadata"
+"""A member of the request with pairs of strings, which the service only repeats."""
 _ESCAPED: Final = b"\\u"
 _MAKES_A_CONTAINER: Final = "auto"
 
@@ -95,7 +104,8 @@ def check_ids(body: bytes, members: Mapping[str, Raw], knows: Callable[[str], bo
     # Most requests have none of the names. A name may be written with escapes.
     if _ESCAPED in body or any(trace in body for trace in _TRACES):
         try:
-            named = _id_in(decode_strictly(body))
+            request = decode_strictly(body)
+            named = _id_in({name: value for name, value in request.items() if name != _METADATA})
         except (ValueError, RecursionError):
             raise Refused(400, "the body is not JSON, or an object in it has the same key twice") from None
         if named:
@@ -122,9 +132,15 @@ def _id_in(value: Any) -> str:
         return next((found for each in value if (found := _id_in(each))), "")
     if not isinstance(value, dict):
         return ""
-    if value.get("type") == _REFERENCE:
+    kind = value.get("type")
+    if kind == _REFERENCE:
         return _REFERENCE
+    if kind == _IMAGE and not value.get("result"):
+        return _IMAGE  # the service takes the image of the id
+    schemas = _SCHEMAS.get(kind, ()) if isinstance(kind, str) else ()
     for name, each in value.items():
+        if name in schemas:
+            continue
         if name in _NAMES_OF_IDS and each is not None:
             made_here = isinstance(each, dict) and each.get("type") == _MAKES_A_CONTAINER
             if name != "container" or not made_here or _id_in(each):

@@ -41,7 +41,6 @@ _OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
 _GOING_AWAY: Final = 1001
 _REVOKED: Final = 1008
 _TOO_LARGE: Final = 1009
-_TRY_AGAIN: Final = 1013
 _LIMIT: Final = {
     "type": "error",
     "status": 400,
@@ -74,10 +73,12 @@ class Sockets:
     async def serve(
         self, caller: Caller, headers: Sequence[Header], query: str, receive: Receive, send: Send
     ) -> None:
-        """Serve one WebSocket to its end."""
-        if len(self._open) >= self._bounds.sockets_inward:
-            await send({"type": "websocket.close", "code": _TRY_AGAIN})
-            return
+        """Serve one WebSocket to its end.
+
+        Raises:
+            Refused: there are too many.
+        """
+        self._check_room(caller)
         await receive()
         await send({"type": "websocket.accept", "headers": [MARK]})
         session = _Session(caller, headers, query, send, self._bounds, self._bodies, self._life, self._world)
@@ -92,6 +93,27 @@ class Sockets:
         finally:
             self._open.discard(session)
             await session.end()
+
+    def _check_room(self, caller: Caller) -> None:
+        bound, of_all = self._bounds.sockets_inward, len(self._open)
+        bound_of_one = caller.tenant.sockets_inward if caller.tenant is not None else None
+        of_one = sum(each.caller.name == caller.name for each in self._open) if bound_of_one else 0
+        if bound_of_one is not None and of_one >= bound_of_one:
+            raise Refused(
+                429,
+                f"{of_one} WebSockets of {caller.name} are open, and its sockets_inward allows no more; "
+                "use lanes, or close some",
+                code="too_many_sockets",
+                retry_after_s=1.0,
+            )
+        if of_all >= bound:
+            raise Refused(
+                503,
+                f"{of_all} WebSockets are open, and bounds.sockets_inward allows no more; "
+                "try another replica",
+                code="too_many_sockets",
+                retry_after_s=1.0,
+            )
 
     async def revoke(self, is_served: Callable[[Caller, Sequence[Header]], bool]) -> None:
         """Close the sockets of callers that are not served any more."""
@@ -192,7 +214,7 @@ class _Session:
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for lane in self._lanes.values():
             while lane.waiting:
-                self._bodies.give_back(lane.waiting.popleft().size)
+                self._bodies.give_back(lane.waiting.popleft().size, self.caller.name)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -236,7 +258,7 @@ class _Session:
                 code="too_many_waiting_requests",
                 retry_after_s=1.0,
             )
-        self._bodies.take(frame.size)
+        self._bodies.take(frame.size, self.caller.name)
         lane.waiting.append(frame)
         if lane.task is None:
             lane.task = asyncio.get_running_loop().create_task(self._run(lane), name="trunkline lane")
@@ -254,7 +276,7 @@ class _Session:
                         await self._respond(lane, frame.members)
                     finally:
                         self._life.end()
-                        self._bodies.give_back(frame.size)
+                        self._bodies.give_back(frame.size, self.caller.name)
         finally:
             lane.task = None
 
