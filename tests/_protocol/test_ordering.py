@@ -66,6 +66,36 @@ def test_without_usable_numbers_every_event_passes(numbers: list[Any]) -> None:
     assert passed(numbers) == numbers
 
 
+@pytest.mark.parametrize("missing", [{4}, {2, 3}, {3, 5, 6}, {2, 3, 4, 5, 6}])
+def test_events_do_not_wait_for_those_that_came_without_a_number(missing: set[int]) -> None:
+    ordering = begun()
+    for number in range(2, 9):
+        given = event(DELTA, None if number in missing else number)
+        assert ordering.admit(given) == [given]
+
+
+def test_an_event_without_a_number_is_not_overtaken_by_events_that_waited() -> None:
+    ordering = begun()
+    assert ordering.admit(event(DELTA, 3)) == []
+    assert [each.sequence_number for each in ordering.admit(event(DELTA))] == [3, None]
+
+
+def test_events_wait_again_once_the_numbers_go_on() -> None:
+    ordering = begun()
+    ordering.admit(event(DELTA))  # it used no number: the next one has the expected
+    for number in (2, 3):
+        assert ordering.follows(event(DELTA, number))
+    assert ordering.admit(event(DELTA, 5)) == []
+    assert [each.sequence_number for each in ordering.admit(event(DELTA, 4))] == [4, 5]
+
+
+def test_a_gap_that_is_larger_than_the_events_without_a_number_is_waited_for() -> None:
+    ordering = begun()
+    ordering.admit(event(DELTA))
+    assert ordering.admit(event(DELTA, 4)) == []
+    assert [each.sequence_number for each in ordering.admit(event(DELTA, 3))] == [3, 4]
+
+
 @pytest.mark.parametrize("kind", ["error", "response.steer.accepted", "response.steer.failed"])
 @pytest.mark.parametrize("number", [0, 1, 2, 9, None])
 def test_errors_and_steer_outcomes_pass_with_any_number(kind: str, number: int | None) -> None:

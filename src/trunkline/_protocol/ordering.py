@@ -9,7 +9,8 @@ three states::
   fills the gap, the two changed places and the numbers count. A life-cycle event that repeats the last number
   is dropped, because a response has one of each.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
-  most `MAX_HELD` events: late text is worse than a gap.
+  most `MAX_HELD` events: late text is worse than a gap. An event without a number passes as it comes, and the
+  next ones do not wait for the number that it may have used.
 - IGNORED: the server restarts its count within the response. Events pass as they come.
 """
 
@@ -58,12 +59,23 @@ class Ordering:
             themselves would cost kilobytes for each answer, and cache misses when they are freed.
     """
 
-    __slots__ = ("_expected", "_may_wait", "_next", "expected_now", "held", "numbers", "recent")
+    __slots__ = (
+        "_expected",
+        "_may_wait",
+        "_next",
+        "_unnumbered",
+        "expected_now",
+        "held",
+        "numbers",
+        "recent",
+    )
 
     def __init__(self) -> None:
         self.numbers: Numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
+        # While they are trusted: the events without a number since the last one with the expected number.
+        self._unnumbered = 0
         # While the numbers are unproven: the one after the highest so far, and whether an early event waits.
         self._next: int | None = None
         self._may_wait = True
@@ -85,8 +97,9 @@ class Ordering:
 
     def admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         """The events that may pass now that this one has arrived, in order."""
-        if self.expected_now != _NONE:
+        if self.expected_now not in (_NONE, self._expected):  # events passed by the shortcut
             self._expected = self.expected_now
+            self._unnumbered = 0
         passed = self._admit(event)
         self._offer_shortcut()
         return passed
@@ -103,6 +116,7 @@ class Ordering:
         self.held.clear()
         self._next = None
         self._may_wait = True
+        self._unnumbered = 0
         self.expected_now = _NONE
 
     def _offer_shortcut(self) -> None:
@@ -113,17 +127,24 @@ class Ordering:
         number = event.sequence_number
         if self.numbers is _UNPROVEN:
             return self._prove(number, event)
-        if not isinstance(number, int) or self.numbers is Numbers.IGNORED:
+        if self.numbers is Numbers.IGNORED:
             return [event]
         if event.kind in (EventKind.ERROR, EventKind.STEER):
             # These answer requests of ours and may count apart, so they wait for nothing and are never
             # dropped. If they do count with the others, they use up a number.
-            if number < self._expected:
+            if not isinstance(number, int) or number < self._expected:
                 return [event]
             self.held[number] = None
             return [event, *self._release()]
+        if not isinstance(number, int):
+            passed = [*self._release_all(), event]  # those that waited arrived before it
+            self._unnumbered += 1
+            return passed
         if number < self._expected:
             return self._repeated(number, event)
+        if number - self._expected <= self._unnumbered:  # the events without a number fill the gap
+            self._expected = number
+            self._unnumbered = 0
         self.held[number] = event
         return self._release() if len(self.held) <= MAX_HELD else self._release_all()
 
