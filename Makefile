@@ -100,11 +100,13 @@ test-dropin: $(DROPIN_READY)
 test-servers: $(SERVERS_READY)
 	$(SERVERS)/bin/pytest tests/servers
 
-# Random conversations under random faults: make soak MINUTES=10 SEED=1
-MINUTES ?= 10
+# Random turns under random faults, recorded in build/soak: make soak MINUTES=10 SEED=1
+# By number, to be continued by the same command: make soak TURNS=100000 SEED=1 PART=client
 SEED ?= 1
+PART ?= client
 soak: $(READY)
-	$(BIN)/python -m tests.promise.soak --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.soak --part $(PART) --seed $(SEED) \
+		$(if $(TURNS),--turns $(TURNS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 soak-emulator: $(READY)
 	$(BIN)/python bench/soak_emulator.py --seconds 600 --seed $(SEED)

@@ -1,0 +1,1 @@
+"""The soak: random turns under random faults, recorded by ranges of rounds."""
