@@ -18,7 +18,7 @@ from livekit.agents.llm import (
     FunctionCallOutput,
     ImageContent,
 )
-from livekit.agents.llm.chat_context import DYNAMIC_INSTRUCTIONS_MESSAGE_ID
+from livekit.agents.llm.chat_context import DYNAMIC_INSTRUCTIONS_MESSAGE_ID, Instructions
 from livekit.plugins.trunkline.transcript import Transcript
 
 
@@ -142,6 +142,37 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAA"
     "AfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role": "system"},
+        {"id": "item_9"},
+        {"content": ["two"]},
+        {"content": ["one", "two"]},
+        {"content": [Instructions("one", text="two")]},
+        {"content": []},
+        {"extra": {"openai": {"phase": "commentary"}}},
+    ],
+    ids=str,
+)
+def test_each_change_in_place_is_noticed(change: dict[str, Any]) -> None:
+    message = ChatMessage(id="item_1", role="assistant", content=["one"])
+    items: list[ChatItem] = [message, ChatMessage(role="user", content=["go on"])]
+    transcript = Transcript(breakpoints=False)
+    transcript.following(items)
+    for name, value in change.items():
+        setattr(message, name, value)
+    assert transcript.following(items) == whole(items)
+
+
+def test_another_item_in_the_place_of_a_message_is_noticed() -> None:
+    items: list[ChatItem] = [ChatMessage(id="item_1", role="user", content=["one"])]
+    transcript = Transcript(breakpoints=False)
+    transcript.following(items)
+    items[0] = FunctionCallOutput(id="item_1", call_id="c", output="one", is_error=False)
+    assert transcript.following(items) == whole(items)
 
 
 def test_rich_contents_are_compared_by_what_is_sent() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trunkline._protocol.items import (
     Item,
     assistant_message,
+    count_unchanged,
     function_call_output,
     items_of,
     user_message,
@@ -220,6 +221,31 @@ def test_equal_objects_are_unchanged() -> None:
     ):
         for watched in (True, False):
             assert Item.of(value, watched=watched).is_unchanged(copy.deepcopy(value))
+
+
+@pytest.mark.parametrize("at", [0, 63, 64, 100, 149])
+@pytest.mark.parametrize("other", [message("user", text("b")), {"type": "x", "n": 2}, 5, None])
+def test_unchanged_objects_are_counted_up_to_the_first_change(at: int, other: object) -> None:
+    values: list[Any] = [
+        {"type": "x", "n": n} if n % 7 == 0 else message("user", text(str(n))) for n in range(150)
+    ]
+    items = [Item.of(copy.deepcopy(value), watched=n % 5 > 0) for n, value in enumerate(values)]
+    assert count_unchanged(items, values) == 150
+    assert count_unchanged(items[:70], values) == count_unchanged(items, values[:70]) == 70
+    values[at] = other
+    assert count_unchanged(items, values) == count_unchanged(items, tuple(values)) == at
+
+
+def test_objects_that_cannot_be_compared_are_changes() -> None:
+    class Odd(dict[str, Any]):
+        __hash__ = None
+
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("no")
+
+    items = [Item.of(message("user", text(str(n))), watched=True) for n in range(3)]
+    values = [item.json() for item in items]
+    assert count_unchanged(items, [values[0], Odd(values[1]), values[2]]) == 1
 
 
 # Calls, outputs, and what only servers hold

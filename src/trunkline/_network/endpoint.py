@@ -151,6 +151,7 @@ def _shown(base_url: str) -> str:
     return scheme + separator + shown if separator else shown
 
 
+@lru_cache(maxsize=256)
 def server_of(url: str) -> tuple[str, int]:
     """Host and port of a URL."""
     parts = urlsplit(url)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
-from .items import Item
+from .items import Item, count_unchanged
 from .json import JSON
 
 _SEED = b"\0" * 32
@@ -183,11 +183,7 @@ class History:
             ConfigurationError: an item is invalid; the message names its position.
         """
         known = self.items(lead)
-        same = 0
-        for value, item in zip(values, known, strict=False):
-            if not item.is_unchanged(value):
-                break
-            same += 1
+        same = count_unchanged(known, values)
         changed = []
         for index in range(same, len(values)):
             value = values[index]

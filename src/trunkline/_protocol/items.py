@@ -32,6 +32,9 @@ _SERVER_ONLY: Final = frozenset(
     }
 )
 _SEARCHES: Final = frozenset({"tool_search_call", "tool_search_output"})
+_BLOCK: Final = 64
+"""The number of items that `count_unchanged` compares at once."""
+_UNEQUAL: Final = object()
 _WITH_SERVER_IDS: Final = frozenset({"message", "reasoning", "compaction", *CALLS})
 
 
@@ -239,6 +242,28 @@ def user_message(text: str) -> JSON:
 def function_call_output(call_id: str, output: str) -> Item:
     """The output of a function call."""
     return Item.of({"type": "function_call_output", "call_id": call_id, "output": output})
+
+
+def count_unchanged(items: Sequence[Item], values: Sequence[object]) -> int:
+    """The number of a caller's objects, from the first, that still have the JSON of these items.
+
+    The same as `Item.is_unchanged` for each, in half the time: Python compares two lists of dicts without
+    calls of Python functions.
+    """
+    end = min(len(items), len(values))
+    for start in range(0, end, _BLOCK):
+        stop = min(start + _BLOCK, end)
+        block = items[start:stop]
+        sources = [_UNEQUAL if item._has_numbers else item._source for item in block]
+        try:
+            if sources == list(values[start:stop]):
+                continue
+        except (TypeError, ValueError, RecursionError):
+            pass  # one by one, to find the object that cannot be compared
+        for index, item in enumerate(block, start):
+            if not item.is_unchanged(values[index]):
+                return index
+    return end
 
 
 def _is_named(value: object) -> bool:

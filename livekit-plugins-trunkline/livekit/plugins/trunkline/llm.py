@@ -132,7 +132,7 @@ class LLM(llm.LLM[Any]):
             except ConfigurationError as error:
                 del api_key, base_url, extra_headers  # error reporters show local variables
                 raise error.with_traceback(None)  # noqa: B904 - the same exception
-        self._url = source.url
+        self._provider = urlsplit(source.url).netloc
         self._access = Access(
             source,
             breakpoints=self._sends_breakpoints(prompt_cache_breakpoints, source.url),
@@ -148,7 +148,7 @@ class LLM(llm.LLM[Any]):
     @property
     def provider(self) -> str:
         """The endpoint's host, with its port if the URL has one."""
-        return urlsplit(self._url).netloc
+        return self._provider
 
     @property
     def client(self) -> Client:

@@ -14,18 +14,6 @@ from trunkline import TurnMetrics
 
 JSON: TypeAlias = dict[str, Any]
 
-_FACTS = (
-    "transport",
-    "mode",
-    "lane",
-    "connection",
-    "items_sent",
-    "bytes_sent",
-    "bytes_received",
-    "full_bytes",
-    "attempts",
-)
-
 
 class LLMMetrics(livekit_metrics.LLMMetrics):
     """LiveKit's metrics of one request, with the facts of trunkline. ``metrics_collected`` emits it.
@@ -60,7 +48,7 @@ class LLMMetrics(livekit_metrics.LLMMetrics):
 
 def with_facts(metrics: livekit_metrics.LLMMetrics, turn: TurnMetrics) -> LLMMetrics:
     """Metrics of LiveKit, with the facts of the turn."""
-    return LLMMetrics(**dict(metrics), **_facts(turn))
+    return LLMMetrics(**metrics.__dict__, **_facts(turn))
 
 
 def unlistened(model: llm.LLM[Any], turn: TurnMetrics, *, cancelled: bool) -> LLMMetrics:
@@ -104,5 +92,15 @@ def usage_of(usage: JSON, service_tier: str | None) -> CompletionUsage:
 
 
 def _facts(turn: TurnMetrics) -> JSON:
-    facts = {name: getattr(turn, name) for name in _FACTS}
-    return {**facts, "recoveries": [cause.value for cause in turn.recoveries]}
+    return {
+        "transport": turn.transport,
+        "mode": turn.mode,
+        "lane": turn.lane,
+        "connection": turn.connection,
+        "items_sent": turn.items_sent,
+        "bytes_sent": turn.bytes_sent,
+        "bytes_received": turn.bytes_received,
+        "full_bytes": turn.full_bytes,
+        "attempts": turn.attempts,
+        "recoveries": [cause.value for cause in turn.recoveries],
+    }

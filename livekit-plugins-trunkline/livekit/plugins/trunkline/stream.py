@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterable, Mapping
 from contextvars import ContextVar, copy_context
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from livekit.agents import APIError, llm
 from livekit.agents.llm import ChatChunk, ChoiceDelta, FunctionToolCall
 from livekit.agents.types import APIConnectOptions
-from trunkline import Response, ResponseStream, ServerEvent, TrunklineError, TurnMetrics
+from trunkline import Deadlines, Response, ResponseStream, ServerEvent, TrunklineError, TurnMetrics
 from trunkline.events import (
     OutputItemDone,
     OutputTextDelta,
@@ -88,7 +89,7 @@ class LLMStream(llm.LLMStream):
         self._answer = client.stream(
             input=self._conversation.transcript.following(items),
             key=self._conversation,
-            deadlines=replace(client.deadlines, connect=self._access.connect_s or limit, first_event=limit),
+            deadlines=_deadlines(client.deadlines, self._access.connect_s or limit, limit),
             policy=AT_ONCE,
             **request,
         )
@@ -194,3 +195,9 @@ class LLMStream(llm.LLMStream):
     def _acts(self) -> bool:
         """Whether tools of the service may have side effects, which makes a retry unsafe."""
         return self._answer is not None and self._answer.may_act
+
+
+@lru_cache(maxsize=64)
+def _deadlines(of_client: Deadlines, connect_s: float, first_event_s: float) -> Deadlines:
+    """The deadlines of a request. Most requests of a session have the same."""
+    return replace(of_client, connect=connect_s, first_event=first_event_s)
