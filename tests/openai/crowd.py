@@ -11,6 +11,7 @@ emulator's records:
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from difflib import unified_diff
 from hashlib import blake2b
 from typing import Any
 
+import httpx2
 import msgspec
 from openai import APIError, AsyncOpenAI
 
@@ -53,6 +55,10 @@ _NOT_A_FIELD = frozenset(("input", "previous_response_id", "stream", "type", "st
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+ERRORS = (APIError, httpx2.TransportError, json.JSONDecodeError)
+"""What the SDK raises; the last ones where a stream over HTTP breaks."""
+
+
 class WrongContextError(AssertionError):
     """The context of a response is not the history of its caller."""
 
@@ -81,6 +87,7 @@ class Caller:
         said: its history.
         last: the id of its last response, if the history ends with it.
         got: the responses to its requests.
+        known: reasoning of others that it got, made from equal items under equal fields.
     """
 
     name: str
@@ -89,6 +96,7 @@ class Caller:
     said: list[JSON] = field(default_factory=list)
     last: str | None = None
     got: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)
 
     @property
     def owed(self) -> list[str]:
@@ -251,7 +259,7 @@ class Crowd:
         fields = caller.fields
         try:
             response = await self._ask(caller, body, leaves=dice.random() < 0.08)
-        except APIError as error:
+        except ERRORS as error:
             self.counts[type(error).__name__] += 1
             caller.last = None
             return
@@ -347,8 +355,12 @@ class Crowd:
                 origin = self._origins.of(item)
                 if origin.before != before[index]:
                     raise ForeignItemError(f"{caller.name} got reasoning made from other items")
-                if origin.fields != digest and origin.response_id not in caller.got:
+                if origin.response_id in caller.got | caller.known:
+                    continue
+                if origin.fields != digest:
                     raise ForeignItemError(f"{caller.name} got reasoning made under other fields")
+                # It remains in the conversation when its fields change.
+                caller.known.add(origin.response_id)
         self._origins.note(record, digest, before[-1])
 
 
