@@ -13,9 +13,10 @@ import uvicorn
 
 import trunkline
 from trunkline.emulator import Emulator, assert_context
+from trunkline.gateway import streamed
 
 from ..waiting import soon, until
-from .running import KEYS, running, with_tenants
+from .running import KEYS, Running, running, with_tenants
 
 
 def user(text: str) -> dict[str, Any]:
@@ -139,14 +140,7 @@ async def test_a_caller_that_leaves_ends_its_answer(emulator: Emulator) -> None:
 async def test_a_caller_that_does_not_read_loses_its_answer_alone(emulator: Emulator) -> None:
     emulator.expect("much").says(f"{'x' * 100_000} " * 160)
     async with running(emulator, bounds={"unread_bytes": 100_000}) as gateway, gateway.openai() as client:
-        host, port = gateway.served.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
-        body = b'{"model":"echo","input":"much","stream":true}'
-        writer.write(
-            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
-            b"content-type: application/json\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (gateway.api_key.encode(), len(body), body)
-        )
+        reader, writer = await asking_for_much(gateway)
         await until(lambda: statuses(emulator) == ["completed"], "the answer was sent", within_s=60)
         assert (await client.responses.create(model="echo", input="hi")).output_text == "hi"
         answer = await soon(reader.read(), within_s=60)
@@ -157,6 +151,34 @@ async def test_a_caller_that_does_not_read_loses_its_answer_alone(emulator: Emul
     assert (event["type"], event["code"]) == ("error", "slow_consumer")
     assert 100_000 < int(event["message"].partition(" ")[0].replace(",", "")) < 1_000_000
     assert b"response.completed" not in answer
+
+
+async def asking_for_much(gateway: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request for a long stream of which nothing is read beyond a small buffer."""
+    host, port = gateway.served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
+    body = b'{"model":"echo","input":"much","stream":true}'
+    writer.write(
+        b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        b"content-type: application/json\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+        % (gateway.api_key.encode(), len(body), body)
+    )
+    return reader, writer
+
+
+async def test_a_caller_that_reads_nothing_gives_its_turn_back(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "BEAT_S", 0.02)
+    emulator.expect("much").says(f"{'x' * 100_000} " * 160)
+    bounds = {"unread_bytes": 2**30, "unread_s": 0.1}
+    async with with_tenants(emulator, {"turns_in_flight": 1}, bounds=bounds) as gateway:
+        _, writer = await asking_for_much(gateway)
+        await until(lambda: statuses(emulator) == ["completed"], "the answer was sent", within_s=60)
+        await until(lambda: gateway.gateway.life.running == 0, "its turn has ended")
+        async with gateway.openai() as client:
+            assert (await client.responses.create(model="echo", input="hi")).output_text == "hi"
+        writer.close()
 
 
 def statuses(emulator: Emulator) -> list[str]:

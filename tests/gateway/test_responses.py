@@ -10,40 +10,16 @@ import pytest
 from trunkline import Hooks, World
 from trunkline._face.upstream import limited
 from trunkline.emulator import Emulator
-from trunkline.emulator.fake_network import FakeClock
-from trunkline.gateway import responses
-from trunkline.gateway.asgi import Message
+from trunkline.gateway import responses, streamed
 from trunkline.gateway.caller import ANYONE, DEADLINES, callers_of
 from trunkline.gateway.configuration import of
-from trunkline.gateway.responses import BEAT, BEAT_S, Beat
 from trunkline.gateway.screening import members_of
 
 from ..peer import Server
-from ..waiting import soon, until
+from ..waiting import soon
 from .running import Running, running
 
 EVENT = b'event: response.created\ndata: {"type":"response.created"}\n\n'
-
-
-async def test_harmless_events_stand_between_events_only() -> None:
-    clock = FakeClock()
-    sent: list[bytes] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message["body"])
-
-    beat = Beat(send, World(clock=clock, call_later=clock.call_later))
-    clock.advance(BEAT_S)
-    await until(lambda: bool(sent), "a comment is sent")
-    assert sent.pop() == b": keep-alive\n\n"
-    beat.skip(EVENT[:20])
-    clock.advance(2 * BEAT_S)
-    assert beat.is_within_event
-    beat.skip(EVENT[20:])
-    clock.advance(BEAT_S)
-    await until(lambda: bool(sent), "a harmless event is sent")
-    assert sent == [BEAT]
-    beat.end()
 
 
 async def test_the_first_event_is_the_one_that_begins_the_response(
@@ -51,7 +27,7 @@ async def test_the_first_event_is_the_one_that_begins_the_response(
 ) -> None:
     """The helper of the SDK refuses a stream that begins otherwise; comments may precede it."""
     monkeypatch.setattr("trunkline._face.answering.PATIENCE_S", 0.01)
-    monkeypatch.setattr(responses, "BEAT_S", 0.01)
+    monkeypatch.setattr(streamed, "BEAT_S", 0.01)
     gate = emulator.faults.hold(event_type="response.created")
     async with running(emulator) as gateway, gateway.openai() as client:
         async with client.responses.stream(model="echo", input="hi") as stream:
@@ -60,7 +36,7 @@ async def test_the_first_event_is_the_one_that_begins_the_response(
         assert response.output_text == "hi"
         raw = b""
         gate = emulator.faults.hold(event_type="response.created")
-        async with httpx2.AsyncClient() as http, streamed(http, gateway) as answer:
+        async with httpx2.AsyncClient() as http, streaming(http, gateway) as answer:
             async for chunk in answer.aiter_raw():
                 raw += chunk
                 if raw.count(b": keep-alive\n\n") >= 2:
@@ -94,7 +70,7 @@ async def test_an_upstream_over_http_breaks_between_events_or_within_one(
     async with running(emulator, upstream=upstream) as gateway, httpx2.AsyncClient() as http:
         serving = asyncio.create_task(answer_in_part(server, EVENT + rest))
         try:
-            async with streamed(http, gateway) as answer:
+            async with streaming(http, gateway) as answer:
                 async for chunk in answer.aiter_raw():
                     body += chunk
         except httpx2.RemoteProtocolError:
@@ -108,7 +84,7 @@ async def test_an_upstream_over_http_breaks_between_events_or_within_one(
         assert body.startswith(EVENT + b"event: error\n")
 
 
-def streamed(http: httpx2.AsyncClient, gateway: Running) -> AbstractAsyncContextManager[httpx2.Response]:
+def streaming(http: httpx2.AsyncClient, gateway: Running) -> AbstractAsyncContextManager[httpx2.Response]:
     return http.stream(
         "POST",
         f"{gateway.base_url}/responses",

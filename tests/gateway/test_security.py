@@ -88,6 +88,7 @@ HELD = {
     ),
     "Histories have a budget.": (f"{OWN}::test_histories_are_forgotten_beyond_their_budget",),
     "An answer that is not read fails alone.": (
+        f"{APP}::test_a_caller_that_reads_nothing_gives_its_turn_back",
         f"{APP}::test_a_caller_that_does_not_read_loses_its_answer_alone",
         f"{SOCKETS}::test_a_caller_that_does_not_read_loses_that_answer_alone",
     ),

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 import trunkline
 import trunkline.openai
 from trunkline.emulator import Emulator, assert_context
-from trunkline.gateway import sockets
+from trunkline.gateway import session as sessions
 
 from ..waiting import soon, until
 from .running import KEYS, Running, running, with_tenants
@@ -136,9 +136,9 @@ async def test_a_wrong_frame_is_refused_and_the_socket_goes_on(
 
 async def test_a_socket_has_32_names(emulator: Emulator) -> None:
     async with running(emulator) as gateway, opened(gateway) as socket:
-        for number in range(sockets.MAX_NAMES):
+        for number in range(sessions.MAX_NAMES):
             await send(socket, "hi", f"lane-{number}")
-        for _ in range(sockets.MAX_NAMES):
+        for _ in range(sessions.MAX_NAMES):
             assert (await ended(socket))["type"] == "response.completed"
         await send(socket, "hi", "one-more")
         event = await ended(socket)
@@ -151,8 +151,8 @@ async def test_at_most_16_answers_run_at_a_time(emulator: Emulator) -> None:
     async with running(emulator) as gateway, opened(gateway) as socket:
         for number in range(20):
             await send(socket, "hi", f"lane-{number}")
-        await until(lambda: len(emulator.requests) == sockets.MAX_IN_FLIGHT, "16 run")
-        assert gateway.gateway.life.running == sockets.MAX_IN_FLIGHT
+        await until(lambda: len(emulator.requests) == sessions.MAX_IN_FLIGHT, "16 run")
+        assert gateway.gateway.life.running == sessions.MAX_IN_FLIGHT
         gate.open()
         for _ in range(20):
             assert (await ended(socket))["type"] == "response.completed"
@@ -170,7 +170,7 @@ async def test_a_steer_is_refused_with_its_input(emulator: Emulator) -> None:
 async def test_silence_is_broken_by_harmless_events(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "BEAT_S", 0.01)
+    monkeypatch.setattr(sessions, "BEAT_S", 0.01)
     gate = emulator.faults.hold(event_type="response.completed")
     async with running(emulator) as gateway, opened(gateway) as socket:
         await send(socket, "hi", "a")

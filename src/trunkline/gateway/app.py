@@ -35,10 +35,11 @@ from .asgi import (
 from .body import Bodies
 from .caller import Caller, callers_of
 from .configuration import Configuration, is_loopback
+from .failures import answer_to
 from .life import Life
 from .measures import Measures
 from .refusal import Refused
-from .responses import Responses, answer_to
+from .responses import Responses
 from .sockets import Sockets
 from .upward import chunks_of, headers_down, upward_headers
 
@@ -71,7 +72,7 @@ class Gateway:
         self._gate = Gate(configuration)
         bodies = Bodies(configuration.bounds)
         self._bodies = bodies
-        self._responses = Responses(bodies, self.life, world)
+        self._responses = Responses(bodies, self.life, world, configuration.bounds.unread_s)
         self._sockets = Sockets(configuration.bounds, bodies, self.life, world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -147,6 +147,7 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
         histories_bytes: the bytes of all histories that are remembered, divided by the number of tenants.
         unread_bytes: the bytes of an answer that its caller has not read, beyond the buffers of its
             connection. Then this answer fails.
+        unread_s: the time after which the answer of a caller over HTTP that takes nothing ends, in seconds.
         waiting_frames: the number of frames that wait on the lanes of one WebSocket of a caller.
         sockets_inward: the number of WebSockets of callers.
         upstream_sockets: the number of sockets to one upstream with one credential.
@@ -158,6 +159,7 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     tenant_bytes: _Count = 256 * 2**20
     histories_bytes: _Count = 512 * 2**20
     unread_bytes: _Count = 2**20
+    unread_s: Annotated[float, Meta(gt=0)] = 60.0
     waiting_frames: _Count = 256
     sockets_inward: _Count = 4096
     upstream_sockets: _Count = 256

@@ -1,56 +1,19 @@
-"""WebSockets of callers: lanes inward, as the service has them.
-
-A lane inward is not a lane upward: each request takes the place that is best for it. So a caller's socket
-outlives those of the gateway, and what its lanes remember does too.
-"""
+"""WebSockets of callers: lanes inward, as the service has them."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
-
-import msgspec
-from msgspec import Raw
+from collections.abc import Callable, Sequence
 
 from .._face.call import Header
-from .._face.outcome import Answer, Broken, Elsewhere
-from .._network.gateways import KEY_HEADER
-from .._network.world import Timer, World
-from .._protocol.json import encode
-from .._protocol.sse import EventParser
+from .._network.world import World
 from .asgi import MARK, Receive, Send
 from .body import Bodies
 from .caller import Caller
 from .configuration import Bounds
 from .life import Life
 from .refusal import Refused
-from .responses import admitted, error_event, forwarded, reason_of, taken
-from .screening import members_of, value_of
-
-MAX_NAMES: Final = 32
-MAX_IN_FLIGHT: Final = 16
-BEAT_S: Final = 4.0
-"""The silence of a running answer after which its caller gets a harmless event."""
-_LANE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
-_OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
-_GOING_AWAY: Final = 1001
-_REVOKED: Final = 1008
-_TOO_LARGE: Final = 1009
-_LIMIT: Final = {
-    "type": "error",
-    "status": 400,
-    "error": {
-        "type": "invalid_request_error",
-        "code": "websocket_connection_limit_reached",
-        "message": "The gateway is shutting down; open another connection.",
-        "param": None,
-    },
-}
+from .session import REVOKED, Session
 
 
 class Sockets:
@@ -68,7 +31,7 @@ class Sockets:
         self._bodies = bodies
         self._life = life
         self._world = world
-        self._open: set[_Session] = set()
+        self._open: set[Session] = set()
 
     async def serve(
         self, caller: Caller, headers: Sequence[Header], query: str, receive: Receive, send: Send
@@ -81,7 +44,7 @@ class Sockets:
         self._check_room(caller)
         await receive()
         await send({"type": "websocket.accept", "headers": [MARK]})
-        session = _Session(caller, headers, query, send, self._bounds, self._bodies, self._life, self._world)
+        session = Session(caller, headers, query, send, self._bounds, self._bodies, self._life, self._world)
         self._open.add(session)
         try:
             while True:
@@ -118,7 +81,7 @@ class Sockets:
     async def revoke(self, is_served: Callable[[Caller, Sequence[Header]], bool]) -> None:
         """Close the sockets of callers that are not served any more."""
         gone = [each for each in self._open if not is_served(each.caller, each.headers)]
-        await asyncio.gather(*(session.close(_REVOKED) for session in gone), return_exceptions=True)
+        await asyncio.gather(*(session.close(REVOKED) for session in gone), return_exceptions=True)
 
     async def drain(self) -> None:
         """Tell each socket to open another connection, once nothing runs on it."""
@@ -127,265 +90,6 @@ class Sockets:
     async def close(self) -> None:
         """Close all sockets."""
         await asyncio.gather(*(session.close() for session in list(self._open)), return_exceptions=True)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Frame:
-    """One ``response.create``: its members, and its size in bytes."""
-
-    members: dict[str, Raw]
-    size: int
-
-
-class _Lane:
-    """One lane of a caller's socket: its requests run one after another."""
-
-    def __init__(self, name: str | None) -> None:
-        self.name = name
-        self.waiting: deque[_Frame] = deque()
-        self.task: asyncio.Task[None] | None = None
-
-
-class _Session:
-    """One WebSocket of a caller."""
-
-    def __init__(
-        self,
-        caller: Caller,
-        headers: Sequence[Header],
-        query: str,
-        send: Send,
-        bounds: Bounds,
-        bodies: Bodies,
-        life: Life,
-        world: World,
-    ) -> None:
-        self.caller = caller
-        self.headers = headers
-        # Clients name a model in the URL too. Each frame has its own, which the upgrades of the gateway name.
-        # With the caller's query, each model would have sockets and a memory of its own.
-        self._query = _without_model(query)
-        self._send = send
-        self._bounds = bounds
-        self._bodies = bodies
-        self._life = life
-        self._world = world
-        self._lanes: dict[str | None, _Lane] = {}
-        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._drains = False
-
-    async def take(self, frame: bytes) -> None:
-        """Take one frame of the caller."""
-        name: str | None = None
-        try:
-            if len(frame) > self._bounds.body_bytes:
-                await self._close(_TOO_LARGE)
-                return
-            members = members_of(frame)
-            name = self._name_of(members)
-            kind = value_of(members, "type")
-            if kind == "response.steer":
-                await self._refuse_steer(members)
-            elif kind != "response.create":
-                raise Refused(400, f"the type {kind!r} is not supported; send response.create", param="type")
-            elif self._drains or not self._life.takes_work:
-                await self._write(_LIMIT)
-            else:
-                self._begin(self._lane(name), _Frame(members, len(frame)))
-        except Refused as refused:
-            await self._write(refused.event(), name)
-
-    async def drain(self) -> None:
-        """Execute no further frame, and close when nothing runs."""
-        self._drains = True
-        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._write(_LIMIT)
-        await self._close(_GOING_AWAY)
-
-    async def close(self, code: int = _GOING_AWAY) -> None:
-        """End what runs, and close."""
-        await self.end()
-        await self._close(code)
-
-    async def end(self) -> None:
-        """Leave what runs: the caller has gone."""
-        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        for lane in self._lanes.values():
-            while lane.waiting:
-                self._bodies.give_back(lane.waiting.popleft().size, self.caller.name)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    # Lanes.
-
-    def _name_of(self, members: Mapping[str, Raw]) -> str | None:
-        if "stream_id" not in members:
-            return None
-        name = value_of(members, "stream_id")
-        if not isinstance(name, str) or _LANE.fullmatch(name) is None:
-            raise Refused(
-                400,
-                "stream_id must have 1 to 256 characters of A-Z, a-z, 0-9, '_', '.' and '-'",
-                code="invalid_stream_id",
-                param="stream_id",
-            )
-        return name
-
-    def _lane(self, name: str | None) -> _Lane:
-        found = self._lanes.get(name)
-        if found is None:
-            if name is not None and len(self._lanes.keys() - {None}) >= MAX_NAMES:
-                raise Refused(
-                    400,
-                    f"a connection has at most {MAX_NAMES} stream_ids",
-                    code="websocket_stream_limit_reached",
-                    param="stream_id",
-                )
-            found = self._lanes[name] = _Lane(name)
-        return found
-
-    def _begin(self, lane: _Lane, frame: _Frame) -> None:
-        bound = self._bounds.waiting_frames
-        if sum(len(each.waiting) for each in self._lanes.values()) >= bound:
-            raise Refused(
-                429,
-                f"{bound} requests wait on this WebSocket, and bounds.waiting_frames allows no more; "
-                "wait for answers, or use another connection",
-                code="too_many_waiting_requests",
-                retry_after_s=1.0,
-            )
-        self._bodies.take(frame.size, self.caller.name)
-        lane.waiting.append(frame)
-        if lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._run(lane), name="trunkline lane")
-
-    async def _run(self, lane: _Lane) -> None:
-        """Answer the requests of a lane, one after another."""
-        try:
-            while lane.waiting:
-                async with self._places:
-                    if not lane.waiting:
-                        return
-                    frame = lane.waiting.popleft()
-                    self._life.begin()
-                    try:
-                        await self._respond(lane, frame.members)
-                    finally:
-                        self._life.end()
-                        self._bodies.give_back(frame.size, self.caller.name)
-        finally:
-            lane.task = None
-
-    async def _respond(self, lane: _Lane, members: dict[str, Raw]) -> None:
-        body = {"stream": Raw(b"true")}
-        body |= {name: value for name, value in members.items() if name not in _OF_THE_FRAME}
-        generate = bytes(members.get("generate", b"")) != b"false"
-        writer = _Writer(self, lane.name, self._world)
-        try:
-            with taken(self.caller, self._world):
-                raw = msgspec.json.encode(body)
-                headers = self._headers_of_call()
-                call = admitted(self.caller, headers, self._query, raw, body, generate=generate)
-                outcome = await self.caller.door.take(call)
-                if isinstance(outcome, Elsewhere):
-                    outcome = await forwarded(self.caller, call, outcome.body)
-                await self._copy(outcome, writer)
-        except Refused as refused:
-            await self._write(refused.event(), lane.name)
-        except Broken as broken:
-            code, message = reason_of(broken)
-            await self._write(Refused(502, message, code=code).event(), lane.name)
-        finally:
-            writer.end()
-
-    def _headers_of_call(self) -> list[Header]:
-        # The key of an upgrade is for balancers: the socket has many conversations.
-        given = [(name, value) for name, value in self.headers if name != KEY_HEADER]
-        return [*given, ("content-type", "application/json")]
-
-    async def _copy(self, answer: Answer, writer: _Writer) -> None:
-        """Write the events of an answer as frames."""
-        parser = EventParser()
-        if isinstance(answer.body, bytes):
-            frames, document = parser.feed(answer.body), answer.body
-        else:
-            try:
-                async for chunk in answer.body:
-                    await writer.frames(parser.feed(chunk))
-            finally:
-                await answer.body.aclose()
-            frames, document = parser.end(), parser.document
-        await writer.frames(frames)
-        if answer.status >= 400:
-            await self._write(error_event(answer, document), writer.lane)
-
-    async def _refuse_steer(self, members: Mapping[str, Raw]) -> None:
-        steer = {name: value for name, value in members.items() if name in ("previous_response_id", "input")}
-        error = {
-            "type": "invalid_request_error",
-            "code": "steering_not_supported",
-            "message": "The gateway does not pass steers on.",
-        }
-        await self._write({"type": "response.steer.failed", "steer": steer, "error": error})
-
-    # Writing.
-
-    async def _write(self, event: Mapping[str, Any], lane: str | None = None) -> None:
-        named = {**event, "stream_id": lane} if lane is not None else event
-        await self.write(encode(named))
-
-    async def write(self, frame: bytes) -> None:
-        """Send one frame. Does nothing once the socket is closed."""
-        with suppress(OSError, RuntimeError):  # closed meanwhile
-            await self._send({"type": "websocket.send", "text": frame.decode("utf-8", "replace")})
-
-    async def _close(self, code: int) -> None:
-        with suppress(OSError, RuntimeError):
-            await self._send({"type": "websocket.close", "code": code})
-
-
-class _Writer:
-    """Writes the events of one answer on a lane, and harmless ones in its silences."""
-
-    def __init__(self, session: _Session, lane: str | None, world: World) -> None:
-        self.lane = lane
-        self._session = session
-        self._world = world
-        self._opening = b"{" if lane is None else b'{"stream_id":%b,' % encode(lane)
-        self._wrote_at = world.clock()
-        self._task: asyncio.Task[None] | None = None
-        self._timer: Timer = world.call_later(BEAT_S, self._look)
-
-    async def frames(self, frames: Sequence[bytes]) -> None:
-        """Write events, with the name of the lane."""
-        if frames:
-            self._wrote_at = self._world.clock()
-        for frame in frames:
-            await self._session.write(self._opening + frame[1:])
-
-    def end(self) -> None:
-        """Write no more."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        silent_s = self._world.clock() - self._wrote_at
-        if silent_s >= BEAT_S:
-            self._wrote_at = self._world.clock()
-            silent_s = 0.0
-            if self._task is None or self._task.done():  # one that is not read is enough
-                beat = self._session.write(self._opening + b'"type":"keepalive"}')
-                self._task = asyncio.ensure_future(beat)
-        self._timer = self._world.call_later(BEAT_S - silent_s, self._look)
-
-
-def _without_model(query: str) -> str:
-    parts = query.removeprefix("?").split("&")
-    kept = "&".join(part for part in parts if part.partition("=")[0] != "model")
-    return f"?{kept}" if kept else ""
 
 
 __all__ = ["Sockets"]

@@ -1,0 +1,65 @@
+"""Failures of answers, as callers learn of them: HTTP statuses, and ``error`` events of streams."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from .._face.outcome import Answer, Break, Broken
+from .._protocol.json import encode
+from ..errors import SlowConsumer
+from .refusal import Refused
+
+_STATUS: Final = {
+    Break.CONNECT: 503,
+    Break.CONNECT_TIMEOUT: 503,
+    Break.READ_TIMEOUT: 504,
+    Break.PROTOCOL: 502,
+}
+
+
+def answer_to(broken: Broken) -> Answer:
+    """The answer for a connection that broke before its answer began."""
+    status = _STATUS[broken.how]
+    code = "upstream_unavailable" if status == 503 else "upstream_failed"
+    return Refused(status, str(broken), code=code).answer()
+
+
+def reason_of(broken: Broken) -> tuple[str, str]:
+    """The code and the message of the error that ends a stream."""
+    cause = broken.__cause__
+    if isinstance(cause, SlowConsumer):
+        return "slow_consumer", (
+            f"{cause.buffered_bytes:,} bytes of the answer were not read, and bounds.unread_bytes allows "
+            "fewer; read faster, or raise it"
+        )
+    return "upstream_failed", str(broken)
+
+
+def event_of(broken: Broken) -> bytes:
+    """The event that ends a stream whose connection broke after its head."""
+    code, message = reason_of(broken)
+    error = {"type": "error", "code": code, "message": message, "param": None}
+    return b"event: error\ndata: %b\n\n" % encode(error)
+
+
+def error_event(answer: Answer, document: bytes) -> dict[str, Any]:
+    """The ``error`` event for an HTTP answer that is an error.
+
+    Args:
+        answer: the answer.
+        document: its body.
+    """
+    try:
+        error = msgspec.json.decode(document)["error"]
+    except (ValueError, KeyError, TypeError):
+        error = {"type": "server_error", "code": None, "message": f"the upstream answered {answer.status}"}
+    if isinstance(error, dict):
+        named = {name: value for name, value in answer.headers if name in ("retry-after", "x-request-id")}
+        if named:
+            error = {**error, "headers": named}
+    return {"type": "error", "status": answer.status, "error": error}
+
+
+__all__ = ["answer_to", "error_event", "event_of", "reason_of"]
