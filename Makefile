@@ -66,7 +66,7 @@ test-system: $(READY)
 
 # The tests of tests/fleet with more conversations and turns.
 fleet: $(READY)
-	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 $(BIN)/pytest tests/fleet
+	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 TRUNKLINE_FLEET_ROLLOUTS=3 $(BIN)/pytest tests/fleet
 
 # Turns of many callers while replicas are killed: make fleet-soak TURNS=100000 SEED=1
 TURNS ?= 100000
