@@ -128,7 +128,7 @@ $(READY): pyproject.toml
 	@echo "Installing trunkline and its tools into $(VENV), once: about half a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev
+	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev
 	@touch $(READY)
 
 $(OLDEST_READY): pyproject.toml
@@ -136,7 +136,7 @@ $(OLDEST_READY): pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(PYTHON) .ci/oldest.py > $(OLDEST)/oldest.txt
-	$(OLDEST)/bin/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev --constraint $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev --constraint $(OLDEST)/oldest.txt
 	@touch $(OLDEST_READY)
 
 $(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
@@ -150,7 +150,7 @@ $(PEERS_READY): pyproject.toml
 	@echo "Installing other clients into $(PEERS), once: some minutes."
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(PEERS)/bin/python -m pip install --editable ".[cli,emulator,gateway,otel]" --group dev
+	$(PEERS)/bin/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev
 	$(PEERS)/bin/python -m pip install openai-agents "pydantic-ai-slim[openai]" \
 		livekit-agents livekit-plugins-openai pipecat-ai
 	@touch $(PEERS_READY)
@@ -169,7 +169,7 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 $(DROPIN_READY): pyproject.toml
 	$(PYTHON) -m venv $(DROPIN)
 	$(DROPIN)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,gateway,otel]" --group dev
+	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,gateway-shared,otel]" --group dev
 	$(DROPIN)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" langchain-openai \
 		litellm livekit-agents livekit-plugins-openai pipecat-ai
 	touch $(DROPIN_READY)

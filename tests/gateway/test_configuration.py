@@ -11,6 +11,7 @@ from trunkline.gateway.configuration import of, read
 HASH = "ab" * 32
 TENANT = {"keys_sha256": [HASH]}
 SHARED = {"openai": {"api_key_env": "KEY"}}
+VALKEY = {"valkey": "redis://valkey:6379"}
 
 
 def mistakes(source: dict[str, Any], **environ: str) -> list[str]:
@@ -53,7 +54,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | bytes | None)
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ({"lisen": {}}, "lisen is no setting; use listen, admin, upstream, tenant, drain or bounds"),
+        ({"lisen": {}}, "lisen is no setting; use listen, admin, upstream, tenant, drain, bounds or shared"),
         ({"listen": {"prot": 1}}, "listen.prot is no setting; use host, port, uds"),
         ({"listen": {"port": "x"}}, "listen.port: expected int, got str"),
         ({"listen": {"port": 70000}}, "listen.port: expected int <= 65535"),
@@ -79,6 +80,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | bytes | None)
             "tenant.a.allow_store needs an upstream of its own",
         ),
         ({"upstream": SHARED, "tenant": {"a": {**TENANT, "turns_in_flight": 0}}}, "turns_in_flight"),
+        ({"shared": {}}, 'shared.valkey is missing; give the URL of Valkey, such as "redis://valkey:6379"'),
+        ({"shared": 3}, "shared: expected object, got int"),
+        ({"shared": {"valkey": 3}}, "shared.valkey: expected str, got int"),
+        ({"shared": {**VALKEY, "valky": "x"}}, "shared.valky is no setting; use valkey, when_down, replicas"),
+        ({"shared": {**VALKEY, "when_down": "panic"}}, "shared.when_down: invalid enum value 'panic'"),
+        ({"shared": {**VALKEY, "replicas": 0}}, "shared.replicas: expected int >= 1"),
+        ({"shared": {**VALKEY, "lease_s": 0.1}}, "shared.lease_s: expected float >= 1"),
     ],
 )
 def test_each_mistake_is_one_sentence(source: dict[str, Any], sentence: str) -> None:
@@ -99,3 +107,65 @@ def test_tenants_with_one_upstream_key_are_remarked() -> None:
     source = {"upstream": SHARED, "tenant": {"a": TENANT, "b": {"keys_sha256": ["cd" * 32]}}}
     assert "tenants a, b share the key of upstream.openai" in of(source, {"KEY": "k"}).remarks[0]
     assert not of({}, {}).remarks
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        (
+            "sk-secret",
+            "has none of the schemes redis, rediss, valkey, valkeys, unix; write redis://host:6379",
+        ),
+        ("http://:sk-secret@valkey", "has none of the schemes"),
+        ("redis://:sk-secret@", "names no server; write redis://host:6379 or unix:///path"),
+        ("redis://:sk-secret@valkey:0", "names no server"),
+        ("unix://", "names no server"),
+        ("redis://:p/sk-secret@valkey:6379", "is no URL with a port from 1 to 65535"),
+        ("redis://:sk-secret@valkey:99999", "is no URL with a port"),
+        ("redis://[sk-secret", "is no URL with a port"),
+        ("redis://p/sk-secret@valkey:6379", "has a path that is no number of a database"),
+        ("redis://:p#sk-secret@valkey:6379", "is no URL with a port"),
+        ("redis://valkey#sk-secret", "has a path that is no number of a database"),
+        ("redis://valkey/zero", "has a path that is no number of a database"),
+        ("redis://valkey?sk-secret=1", "has another option than db, ssl_ca_certs, ssl_cert_reqs"),
+        ("redis://valkey?password=sk-secret", "has another option than"),
+        ("redis://valkey?db=sk-secret", "has an option db that is no number"),
+    ],
+)
+def test_a_wrong_url_of_valkey_is_one_sentence_without_its_password(url: str, sentence: str) -> None:
+    (found,) = mistakes({"shared": {"valkey": url}})
+    assert found.startswith(f"shared.valkey {sentence}")
+    assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://valkey", "redis://valkey:6379"),
+        ("valkey://user:sk-secret@valkey:7000/2", "valkey://valkey:7000"),
+        ("rediss://:sk%2Dsecret%40@[::1]:7000?ssl_ca_certs=/ca.pem", "rediss://[::1]:7000"),
+        ("unix:///run/valkey.sock?db=1&password=sk-secret", "unix:///run/valkey.sock"),
+    ],
+)
+def test_a_url_of_valkey_is_shown_without_its_password(url: str, address: str) -> None:
+    found = of({}, {"TRUNKLINE_VALKEY": url}).shared
+    assert found is not None
+    assert found.valkey == url
+    assert found.address == address
+    assert "secret" not in f"{found!r} {of({'shared': {'valkey': url}}, {})!r}"
+
+
+def test_the_extra_for_valkey_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.gateway.configuration.find_spec", lambda _: None)
+    assert mistakes({"shared": VALKEY}) == [
+        "shared needs the package valkey; install trunkline[gateway-shared]"
+    ]
+
+
+def test_shared_limits_without_an_effect_are_remarked() -> None:
+    assert of({"shared": VALKEY}, {}).remarks[0].startswith("shared has no effect: no tenant has")
+    source: dict[str, Any] = {"upstream": SHARED, "tenant": {"a": {**TENANT, "turns_in_flight": 5}}}
+    alone = of({**source, "shared": VALKEY}, {"KEY": "k"}).remarks
+    assert "shared.replicas is 1" in alone[0]
+    for table in ({"replicas": 3}, {"when_down": "refuse"}):
+        assert not of({**source, "shared": {**VALKEY, **table}}, {"KEY": "k"}).remarks

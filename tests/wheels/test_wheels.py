@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "livekit-plugins-trunkline"
 pytestmark = pytest.mark.timeout(900)  # it downloads, on any network
 
-EXTRAS = ("cli", "gateway", "otel")
+EXTRAS = ("cli", "gateway-shared", "otel")
 PROGRAM = """
 import asyncio, trunkline, trunkline.otel
 from trunkline.emulator import Emulator
@@ -166,6 +166,8 @@ def test_the_wheel_works_in_a_clean_environment(dist: Path, tmp_path: Path, vers
     assert "--emulator" in environment.run("trunkline", "doctor", "--help")
     listening = environment.first_line("trunkline", "serve", "--port", "0", "--admin-port", "0")
     assert listening.startswith("The gateway listens at http://")
+    script = "from trunkline.gateway.ledger import SCRIPT; print('HGETALL' in SCRIPT)"
+    assert environment.run("python", "-c", script) == "True\n"
     assert "All checks passed." in environment.run("python", "-m", "trunkline", "doctor", "--emulator")
 
 

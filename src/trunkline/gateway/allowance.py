@@ -20,13 +20,19 @@ class Allowance:
 
     Attributes:
         running: the number of turns that have begun and not ended.
+        is_suspended: no turn begins, because the limits are not known.
     """
 
     def __init__(self, in_flight: int | None, per_minute: int | None) -> None:
         self.running: int = 0
+        self.is_suspended: bool = False
+        self._begun: deque[float] = deque()
+        self._bound(in_flight, per_minute)
+
+    def _bound(self, in_flight: int | None, per_minute: int | None) -> None:
+        """Use these limits from now on. Turns that have begun count."""
         self._in_flight = math.inf if in_flight is None else in_flight
         self._per_minute = per_minute
-        self._begun: deque[float] = deque()
 
     def take(self, now: float) -> float:
         """Begin a turn, and return 0; or return the seconds after which another attempt makes sense.
@@ -37,10 +43,8 @@ class Allowance:
             return SOON_S
         if self._per_minute is not None:
             begun = self._begun
-            while begun and now - begun[0] >= WINDOW_S:
-                begun.popleft()
-            if len(begun) >= self._per_minute:
-                return max(0.001, begun[0] + WINDOW_S - now)
+            if self._begun_within(now) >= self._per_minute:
+                return max(0.001, begun[0] + WINDOW_S - now) if begun else SOON_S
             begun.append(now)
         self.running += 1
         return 0.0
@@ -48,6 +52,13 @@ class Allowance:
     def give_back(self) -> None:
         """End a turn."""
         self.running -= 1
+
+    def _begun_within(self, now: float) -> int:
+        """The number of turns that began in the last minute."""
+        begun = self._begun
+        while begun and now - begun[0] >= WINDOW_S:
+            begun.popleft()
+        return len(begun)
 
 
 __all__ = ["SOON_S", "WINDOW_S", "Allowance"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .._face.call import Call, Header
 from .._face.outcome import Answer, Broken
@@ -33,7 +33,7 @@ from .asgi import (
     start_of,
 )
 from .body import Bodies
-from .caller import Caller, callers_of
+from .caller import Caller, callers_of, own_allowance
 from .configuration import Configuration, is_loopback
 from .failures import answer_to
 from .life import Life
@@ -42,6 +42,9 @@ from .refusal import Refused
 from .responses import Responses
 from .sockets import Sockets
 from .upward import chunks_of, headers_down, upward_headers
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
 
 BASE: Final = "/v1"
 _RESPONSES: Final = "/responses"
@@ -67,13 +70,35 @@ class Gateway:
         self.configuration: Configuration = configuration
         self.life: Life = Life(configuration.drain)
         self.measures: Measures = Measures()
-        self.callers: Mapping[str, Caller] = callers_of(configuration, self.measures.hooks, world)
-        self.measures.watch(self.life, self.callers)
+        self._ledger = self._ledger_of(configuration)
+        self._use(self._callers_of(configuration))
         self._gate = Gate(configuration)
         bodies = Bodies(configuration.bounds)
         self._bodies = bodies
         self._responses = Responses(bodies, self.life, world, configuration.bounds.unread_s)
         self._sockets = Sockets(configuration.bounds, bodies, self.life, world)
+
+    def _ledger_of(self, configuration: Configuration) -> Ledger | None:
+        if configuration.shared is None:
+            return None
+        from .ledger import Ledger  # with the extra gateway-shared
+
+        return Ledger(configuration.shared, self.measures.lease_failed, self._world)
+
+    def _callers_of(self, configuration: Configuration) -> Mapping[str, Caller]:
+        allowance_of = own_allowance if self._ledger is None else self._ledger.allowance
+        return callers_of(configuration, self.measures.hooks, self._world, allowance_of)
+
+    def _use(self, callers: Mapping[str, Caller]) -> None:
+        self.callers: Mapping[str, Caller] = callers
+        self.measures.watch(self.life, callers)
+        if self._ledger is not None:
+            self._ledger.watch({name: caller.allowance for name, caller in callers.items()})
+
+    async def open(self) -> None:
+        """Lease shared limits ahead, so that the first turns find some."""
+        if self._ledger is not None:
+            await self._ledger.open()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""
@@ -88,17 +113,18 @@ class Gateway:
         """Use another configuration: tenants, keys, upstreams and bounds of callers.
 
         Tenants whose settings are equal keep their sockets. WebSockets of revoked keys are closed; running
-        answers over HTTP end. ``listen``, ``admin``, ``drain`` and ``bounds`` need another process.
+        answers over HTTP end. ``listen``, ``admin``, ``drain``, ``bounds`` and ``shared`` need another
+        process.
         """
-        new = callers_of(configuration, self.measures.hooks, self._world)
+        new = self._callers_of(configuration)
         kept = {
             name: self.callers[name]
             for name, caller in new.items()
             if name in self.callers and self.callers[name].settings == caller.settings
         }
-        old, self.callers = self.callers, {**new, **kept}
+        old = self.callers
+        self._use({**new, **kept})
         self.configuration, self._gate = configuration, Gate(configuration)
-        self.measures.watch(self.life, self.callers)
         await self._sockets.revoke(self._serves_still)
         for name, caller in old.items():
             if name not in kept:
@@ -127,6 +153,8 @@ class Gateway:
         await self._sockets.close()
         for caller in self.callers.values():
             await caller.close()
+        if self._ledger is not None:
+            await self._ledger.close()
 
     # Connections.
 
@@ -134,6 +162,7 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self.open()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 # A server of others stops accepting before this: running answers may end.

@@ -36,6 +36,7 @@ class Caller:
         key: the key for the upstream; ``None`` if callers show it.
         bounds: the bounds of its sockets to the upstream, and of its unread answers.
         histories_bytes: the bytes of the histories that are remembered for it.
+        allowance: its turns.
         hooks: called when its turns begin and end.
         world: clock, chance and network.
 
@@ -45,7 +46,7 @@ class Caller:
         tenant: as given.
         door: where its requests for responses come in.
         upward: its HTTP client.
-        allowance: its turns.
+        allowance: as given.
         credentials: the headers with the gateway's key; empty if callers show theirs.
     """
 
@@ -58,6 +59,7 @@ class Caller:
         *,
         bounds: Bounds,
         histories_bytes: int,
+        allowance: Allowance,
         hooks: Hooks,
         world: World,
     ) -> None:
@@ -71,10 +73,7 @@ class Caller:
         )
         self.tenant: Tenant | None = tenant
         self.upward: Upward = Upward()
-        self.allowance: Allowance = Allowance(
-            tenant.turns_in_flight if tenant is not None else None,
-            tenant.turns_per_minute if tenant is not None else None,
-        )
+        self.allowance: Allowance = allowance
         self.credentials: Sequence[Header] = () if key is None else _credentials(upstream, key)
         self.door: Door = Door(
             Settings(
@@ -146,8 +145,16 @@ class Caller:
         return f"<Caller {self.name or 'anyone'}>"
 
 
+def own_allowance(tenant: Tenant) -> Allowance:
+    """The allowance of a tenant whose limits are this replica's own."""
+    return Allowance(tenant.turns_in_flight, tenant.turns_per_minute)
+
+
 def callers_of(
-    configuration: Configuration, hooks: Callable[[str], Hooks], world: World
+    configuration: Configuration,
+    hooks: Callable[[str], Hooks],
+    world: World,
+    allowance_of: Callable[[Tenant], Allowance] = own_allowance,
 ) -> Mapping[str, Caller]:
     """All callers of a configuration, by their names.
 
@@ -155,6 +162,7 @@ def callers_of(
         configuration: the configuration.
         hooks: the hooks of a caller.
         world: clock, chance and network.
+        allowance_of: the allowance of a tenant.
     """
 
     def caller(name: str, tenant: Tenant | None, upstream: str) -> Caller:
@@ -165,6 +173,7 @@ def callers_of(
             configuration.keys.get(upstream),
             bounds=configuration.bounds,
             histories_bytes=configuration.bounds.histories_bytes // max(1, len(configuration.tenants)),
+            allowance=allowance_of(tenant) if tenant is not None else Allowance(None, None),
             hooks=hooks(name),
             world=world,
         )
@@ -183,4 +192,4 @@ def _credentials(upstream: Upstream, key: str) -> list[Header]:
     return found
 
 
-__all__ = ["ANYONE", "DEADLINES", "Caller", "callers_of"]
+__all__ = ["ANYONE", "DEADLINES", "Caller", "callers_of", "own_allowance"]

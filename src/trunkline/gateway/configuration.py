@@ -9,8 +9,10 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -28,10 +30,17 @@ _ENVIRONMENT: Final = {
     "TRUNKLINE_ADMIN_PORT": ("admin", "port", int),
     "TRUNKLINE_NOTICE_S": ("drain", "notice_s", float),
     "TRUNKLINE_WITHIN_S": ("drain", "within_s", float),
+    "TRUNKLINE_VALKEY": ("shared", "valkey", str),
 }
 """Environment variables that replace a setting of the file."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _UNQUOTED: Final = re.compile(r"`([^`]*)`")
+_VALKEY_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+_VALKEY_OPTIONS: Final = frozenset(
+    ("db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+)
+_VALKEY_PORT: Final = 6379
+_ENCODED: Final = "with /, ?, # and @ of a password as %2F, %3F, %23 and %40"
 
 _Seconds = Annotated[float, Meta(ge=0)]
 _Count = Annotated[int, Meta(ge=1)]
@@ -165,6 +174,34 @@ class Bounds(QuietStruct, frozen=True, forbid_unknown_fields=True):
     upstream_sockets: _Count = 256
 
 
+class Shared(QuietStruct, frozen=True, forbid_unknown_fields=True):
+    """Limits of tenants that all replicas share, by leases in Valkey or Redis.
+
+    Attributes:
+        valkey: its URL, such as ``redis://valkey:6379``. Secret.
+        when_down: what holds without a lease. ``own_limits``: each limit divided by the number of replicas;
+            ``refuse``: no turn begins.
+        replicas: the number of replicas, at least. More that were seen in Valkey count as well.
+        lease_s: the time for which a lease holds, in seconds. It is renewed five times as often.
+        prefix: the beginning of all keys in Valkey. Gateways with another prefix share nothing.
+    """
+
+    valkey: str
+    when_down: Literal["own_limits", "refuse"] = "own_limits"
+    replicas: _Count = 1
+    lease_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
+    prefix: str = "trunkline"
+
+    @property
+    def address(self) -> str:
+        """The URL without user, password and options."""
+        parts = urlsplit(self.valkey)
+        if parts.scheme == "unix":
+            return f"unix://{parts.path}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{parts.port or _VALKEY_PORT}"
+
+
 class Configuration(QuietStruct, frozen=True):
     """The whole configuration.
 
@@ -175,6 +212,7 @@ class Configuration(QuietStruct, frozen=True):
         tenants: the tables ``tenant.NAME``; without one, each caller on this machine is served.
         drain: the table ``drain``.
         bounds: the table ``bounds``.
+        shared: the table ``shared``; without it, limits are each replica's own.
         keys: the values of the variables that ``api_key_env`` names, by upstream. Secret.
     """
 
@@ -184,6 +222,7 @@ class Configuration(QuietStruct, frozen=True):
     tenants: Mapping[str, Tenant]
     drain: Drain
     bounds: Bounds
+    shared: Shared | None
     keys: Mapping[str, str]
 
     @property
@@ -198,6 +237,17 @@ class Configuration(QuietStruct, frozen=True):
                     "encrypted reasoning can tell one about another; give tenants without mutual trust an "
                     "upstream each"
                 )
+        if self.shared is not None and not any(
+            each.turns_in_flight or each.turns_per_minute for each in self.tenants.values()
+        ):
+            found.append(
+                "shared has no effect: no tenant has turns_in_flight or turns_per_minute; set one of them"
+            )
+        elif self.shared is not None and self.shared.when_down == "own_limits" and self.shared.replicas == 1:
+            found.append(
+                "shared.replicas is 1: a replica that starts while Valkey is down uses each limit in full; "
+                "set it to the number of replicas"
+            )
         return found
 
 
@@ -244,6 +294,28 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def _problem_of(valkey: str) -> str | None:
+    """What is wrong with a URL of Valkey."""
+    try:
+        parts = urlsplit(valkey)
+        port, options = parts.port, parse_qs(parts.query, keep_blank_values=True)
+    except ValueError:
+        return f"is no URL with a port from 1 to 65535; write redis://host:6379, {_ENCODED}"
+    if parts.scheme not in _VALKEY_SCHEMES:
+        return f"has none of the schemes {', '.join(_VALKEY_SCHEMES)}; write redis://host:6379"
+    is_unix = parts.scheme == "unix"
+    if port == 0 or not (parts.path if is_unix else parts.hostname):
+        return "names no server; write redis://host:6379 or unix:///path"
+    database = parts.path.removeprefix("/")
+    if parts.fragment or not (is_unix or database == "" or database.isdecimal()):
+        return f"has a path that is no number of a database; write redis://host:6379/0, {_ENCODED}"
+    if not options.keys() <= (_VALKEY_OPTIONS | {"password"} if is_unix else _VALKEY_OPTIONS):
+        return f"has another option than {', '.join(sorted(_VALKEY_OPTIONS))}; leave it out"
+    if not all(value.isdecimal() for value in options.get("db", ())):
+        return "has an option db that is no number; write redis://host:6379/0"
+    return None
+
+
 class _Reading:
     """One reading of a document, with the mistakes that it finds."""
 
@@ -262,10 +334,13 @@ class _Reading:
             tenants=self._tables("tenant", Tenant),
             drain=self._table("drain", Drain) or Drain(),
             bounds=self._table("bounds", Bounds) or Bounds(),
+            shared=self._shared(),
             keys={},
         )
         for name in self._source:
-            self._mistake(f"{name} is no setting; use listen, admin, upstream, tenant, drain or bounds")
+            self._mistake(
+                f"{name} is no setting; use listen, admin, upstream, tenant, drain, bounds or shared"
+            )
         for name, upstream in found.upstreams.items():
             self._check_upstream(f"upstream.{name}", upstream, listen)
         for name, tenant in found.tenants.items():
@@ -315,6 +390,26 @@ class _Reading:
                 name = place.strip("`").removeprefix("$")
                 self._mistake(f"{where}{name}: {problem[:1].lower()}{problem[1:].replace('`', '')}")
             return None
+
+    def _shared(self) -> Shared | None:
+        """The table ``shared``. Its mistakes show no part of the URL: each could be one of the password."""
+        if "shared" not in self._source:
+            return None
+        inner = self._source["shared"]
+        if isinstance(inner, Mapping) and "valkey" not in inner:
+            self._mistake('shared.valkey is missing; give the URL of Valkey, such as "redis://valkey:6379"')
+            del self._source["shared"]
+            return None
+        found = self._table("shared", Shared)
+        if found is None:
+            return None
+        problem = _problem_of(found.valkey)
+        if problem is not None:
+            self._mistake(f"shared.valkey {problem}")
+            return None
+        if find_spec("valkey") is None:
+            self._mistake("shared needs the package valkey; install trunkline[gateway-shared]")
+        return found
 
     def _check_upstream(self, where: str, upstream: Upstream, listen: Listen) -> None:
         try:
@@ -395,6 +490,7 @@ __all__ = [
     "Configuration",
     "Drain",
     "Listen",
+    "Shared",
     "Tenant",
     "Upstream",
     "is_loopback",

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from .._observe.hooks import Hooks
 from .._observe.metrics import TurnMetrics
 from .caller import Caller
+from .leases import LeasedAllowance
 from .life import Life, Stage
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -85,6 +86,12 @@ class Measures:
             registry=self._registry,
         )
 
+        self._lease_failures = Counter(
+            "trunkline_lease_failures",
+            "Renewals of leases that Valkey did not answer.",
+            registry=self._registry,
+        )
+
     def hooks(self, name: str) -> Hooks:
         """The hooks that count the turns of a caller."""
         tenant = name or NAMELESS
@@ -110,6 +117,10 @@ class Measures:
     def left(self) -> None:
         """A caller has left before the end of its answer."""
         self._left.inc()
+
+    def lease_failed(self) -> None:
+        """Valkey has not renewed the leases."""
+        self._lease_failures.inc()
 
     def watch(self, life: Life, callers: Mapping[str, Caller]) -> None:
         """Report the sockets of these callers, instead of others, and the stage of the process."""
@@ -144,13 +155,23 @@ class _Present(Collector):
             "Output tokens of answers whose caller had left.",
             labels=["tenant"],
         )
+        quota = GaugeMetricFamily(
+            "trunkline_quota", "The part of a shared limit for this replica.", labels=["tenant", "limit"]
+        )
+        leased = GaugeMetricFamily(
+            "trunkline_quota_leased", "Whether that part is a lease.", labels=["tenant", "limit"]
+        )
         for name, caller in self._callers.items():
+            if isinstance(caller.allowance, LeasedAllowance):
+                for limit, lease in caller.allowance.leases.items():
+                    quota.add_metric([name, limit], lease.quota)
+                    leased.add_metric([name, limit], float(lease.is_held))
             tenant, state, metrics = [name or NAMELESS], caller.door.state(), caller.door.metrics
             sockets.add_metric(tenant, state.sockets)
             lanes.add_metric(tenant, state.lanes)
             in_flight.add_metric(tenant, state.in_flight)
             abandoned.add_metric(tenant, metrics.abandoned_usage.get("output_tokens", 0))
-        return [draining, running, sockets, lanes, in_flight, abandoned]
+        return [draining, running, sockets, lanes, in_flight, abandoned, quota, leased]
 
 
 __all__ = ["Measures"]

@@ -99,6 +99,14 @@ class taken:  # noqa: N801 - a context manager
 
     def __enter__(self) -> None:
         wait_s = self._caller.allowance.take(self._world.clock())
+        if wait_s and self._caller.allowance.is_suspended:
+            raise Refused(
+                503,
+                f"the limit of {self._caller.name} is shared with other replicas, and the shared limits are "
+                "not available; try again",
+                code="shared_limits_unavailable",
+                retry_after_s=wait_s,
+            )
         if wait_s:
             raise Refused(
                 429,

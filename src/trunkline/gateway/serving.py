@@ -101,6 +101,7 @@ async def served(gateway: Gateway) -> AsyncIterator[Served]:
             sockets.append(undo.enter_context(admin))
         undo.pop_all()  # the servers close them
     found = Served(servers, [_url(each, configuration.listen) for each in sockets])
+    await gateway.open()
     tasks = [
         asyncio.create_task(server.serve(sockets=[each]))
         for server, each in zip(servers, sockets, strict=True)
