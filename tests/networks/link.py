@@ -113,7 +113,7 @@ class Link:
         self._tasks.add(task)
         self.dials += 1
         if self.cuts:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):
                 await reader.read(1)
             _reset(writer)
             return

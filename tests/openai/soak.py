@@ -25,7 +25,7 @@ import httpx2
 from trunkline.emulator import Emulator
 
 from .crowd import Crowd, ForeignItemError, WrongContextError
-from .talk import JSON, dropin
+from .talk import JSON, dropin, transport_of
 
 FAULTS: tuple[tuple[str, JSON], ...] = (
     ("refuse_upgrade", {"status": 503}),
@@ -67,6 +67,7 @@ class Weather:
         max_retries: the retries of the SDK.
         faults: actions and their details.
         probability: of each fault, at each event or request.
+        quirks: the servers as which the emulator deviates.
     """
 
     zdr: bool | Literal["silent"] = False
@@ -74,6 +75,7 @@ class Weather:
     max_retries: int = 0
     faults: Sequence[tuple[str, JSON]] = ()
     probability: float = 0.002
+    quirks: Sequence[str] = ()
 
     @classmethod
     def random(cls, dice: random.Random) -> Weather:
@@ -94,6 +96,7 @@ class Soak:
         figures: the numbers of `FIGURES`.
         faults: the faults that occurred.
         errors: the exceptions that callers got.
+        recoveries: the recoveries of the drop-in, by their causes.
         failures: the turns that were lost, and the contexts that were wrong or foreign.
     """
 
@@ -101,6 +104,7 @@ class Soak:
     figures: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    recoveries: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     async def run(self, until: float, turns: int, worlds: int = WORLDS) -> None:
@@ -129,7 +133,7 @@ class Soak:
             name: how messages name it.
         """
         async with (
-            Emulator(zdr=weather.zdr) as emulator,
+            Emulator(zdr=weather.zdr, quirks=weather.quirks) as emulator,
             dropin(
                 emulator,
                 of_transport={"lanes": weather.lanes},
@@ -151,6 +155,8 @@ class Soak:
             for error in crowd.failures:
                 self._found(FAILURES.get(type(error), "lost"), name, error)
             self.faults.update(str(fired.action) for fired in emulator.faults.fired)
+            recoveries = transport_of(client).metrics.recoveries
+            self.recoveries.update({cause.value: count for cause, count in recoveries.items()})
         for outcome, count in crowd.counts.items():
             if outcome in FIGURES:
                 self.figures[outcome] += count

@@ -11,7 +11,7 @@ import pytest
 from trunkline.emulator.faults.action import Action
 
 from . import __main__ as command
-from . import client
+from . import client, dropin
 from .figures import Defect, Figures, defect_of
 from .record import Record
 
@@ -19,6 +19,13 @@ from .record import Record
 async def test_a_round_of_the_client_is_clean() -> None:
     figures = await client.play(1, 0, steps=8)
     assert figures.turns > 10
+    assert figures.answered + figures.errors.total() == figures.turns
+    assert figures.is_clean
+
+
+async def test_a_round_of_the_dropin_is_clean() -> None:
+    figures = await dropin.play(1, 0, turns=60)
+    assert figures.turns >= 60
     assert figures.answered + figures.errors.total() == figures.turns
     assert figures.is_clean
 
