@@ -105,6 +105,64 @@ async def test_text_in_one_place_is_delivered_once_and_kept_once(
         assert len(server.bodies) == 2
 
 
+def refusing(text: str = TEXT) -> JSON:
+    return message("", content=[{"type": "refusal", "refusal": text}])
+
+
+def refusal(text: str) -> JSON:
+    return event("refusal.delta", output_index=0, content_index=0, delta=text)
+
+
+REFUSAL_DONE = event("refusal.done", output_index=0, content_index=0, refusal=TEXT)
+REFUSALS: dict[str, list[JSON]] = {
+    "deltas": [created(), refusal("Hello "), refusal("there"), completed()],
+    "a whole refusal": [created(), REFUSAL_DONE, completed()],
+    "a whole part": [
+        created(),
+        event("content_part.done", output_index=0, content_index=0, part=refusing()["content"][0]),
+        completed(),
+    ],
+    "an item": [created(), done(refusing()), completed()],
+    "the final response": [created(), completed(refusing())],
+    "a cut-off final response": [
+        created(),
+        event("incomplete", response=response("incomplete", refusing())),
+    ],
+    "all places but deltas": [created(), REFUSAL_DONE, done(refusing()), completed(refusing())],
+    "all places": [
+        created(),
+        refusal("Hello "),
+        refusal("there"),
+        REFUSAL_DONE,
+        done(refusing()),
+        completed(refusing()),
+    ],
+    "a lost delta": [created(), refusal("Hello "), done(refusing()), completed(refusing())],
+    "deltas, and a message without content": [
+        created(),
+        refusal("Hello "),
+        refusal("there"),
+        done(HOLLOW),
+        completed(HOLLOW),
+    ],
+    "behind text": [created(), delta("Well. "), completed(message("Well. "), refusing())],
+}
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("events", REFUSALS.values(), ids=REFUSALS)
+async def test_a_refusal_in_one_place_is_delivered_once_and_kept_once(
+    transport: str, events: list[JSON], begins: bool
+) -> None:
+    async with talking(transport, events if begins else events[1:]) as (client, _):
+        chat = client.conversation(model="m")
+        async with chat.send("hi") as stream:
+            refused = [each.delta async for each in stream if each.type == "response.refusal.delta"]
+        assert "".join(refused) == TEXT
+        kept = [part for item in chat.items[1:] for part in item["content"] if part["type"] == "refusal"]
+        assert [part["refusal"] for part in kept] == [TEXT]
+
+
 async def test_messages_of_one_answer_may_come_in_different_places(transport: str) -> None:
     whole, streamed, last = message("One. "), message("Two. ", id="msg_2"), message("Three.", id="msg_3")
     events = [created(), done(whole), delta("Two. "), done(streamed), completed(whole, streamed, last)]

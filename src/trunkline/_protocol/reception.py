@@ -40,6 +40,7 @@ from .events import (
     OutputTextDelta,
     OutputTextDone,
     ReceivedEvent,
+    RefusalDelta,
     ResponseCompleted,
     ResponseCreated,
     ResponseEvent,
@@ -54,6 +55,7 @@ from .items import Item, TurnInput
 from .json import decode, encode
 from .open_items import CallPart, OpenItems, calls_in, without_item
 from .ordering import Ordering
+from .refusal_text import RefusalText, may_refuse, told_refusal
 from .refusals import explained, failed_response, is_unexplained, refusal
 from .response import Response
 from .steers import NO_STEERS, Steer, Steers
@@ -116,6 +118,7 @@ class Reception:
         "_done_items",
         "_ended",
         "_held_back",
+        "_refusal",
         "_unannounced",
         "_unexplained",
         "_whole_texts",
@@ -155,6 +158,7 @@ class Reception:
         self._held_back: list[ServerEvent] | None = None
         self._done_items: list[Raw] | None = None
         self._whole_texts: WholeTexts | None = None
+        self._refusal: RefusalText | None = None
         self._calls: Calls | None = None
         self._call_parts: list[CallPart] | None = None
         self._unannounced: Sequence[OutputItemDone] = ()
@@ -280,6 +284,7 @@ class Reception:
             self._ended = None
             self._done_items = None
             self._whole_texts = None
+            self._refusal = None
             self._calls = None
             visible[:0] = self._announcements()
             self.is_speaking = False
@@ -322,10 +327,14 @@ class Reception:
         elif kind in _CALL_PARTS and self.open_items:
             self._call_parts = self._call_parts or []
             self._call_parts.append(event)  # type: ignore[arg-type]
+        elif kind is RefusalDelta:
+            self._own_refusal().note(event)  # type: ignore[arg-type]
         return [*told, event]
 
     def _told(self, event: ServerEvent, now: float) -> list[ServerEvent]:
-        """A delta for text that comes without one."""
+        """A delta for text, or a refusal, that comes without one."""
+        if may_refuse(event.raw) and (refused := self._own_refusal().new_text(event)):
+            return [told_refusal(refused, event.stream_id)]
         if self._whole_texts is None:
             self._whole_texts = WholeTexts()
         text = self._whole_texts.new_text(event)
@@ -334,6 +343,11 @@ class Reception:
         if self.first_text_at is None:
             self.first_text_at = now
         return [told(text, event.stream_id)]
+
+    def _own_refusal(self) -> RefusalText:
+        if self._refusal is None:
+            self._refusal = RefusalText()
+        return self._refusal
 
     def _done(self, event: OutputItemDone) -> OutputItemDone | None:
         """The event with a complete call; ``None`` for a call that was announced before."""
@@ -443,6 +457,12 @@ class Reception:
         return [Raw(encode(call)) for call in calls_in(self.open_items, self._call_parts or ())]
 
     def _conclude(self, final: ResponseCompleted | ResponseIncomplete, now: float) -> list[ServerEvent]:
+        refused: list[ServerEvent] = []
+        if self._refusal is not None or may_refuse(final.raw):
+            refusal = self._own_refusal()
+            if left := refusal.left(final.response):
+                refused = [told_refusal(left, final.stream_id)]
+            final = replace(final, response=refusal.filled_in(final.response))
         self.final = final
         self.response = final.response
         self.phase = ReceptionPhase.ENDED
@@ -451,7 +471,7 @@ class Reception:
             self.first_output_at = now
             self.first_text_at = now if final.response.output_text else None
         self._ended = None
-        return self._taken_back() + self._announcements()
+        return self._taken_back() + refused + self._announcements()
 
     def _announcements(self) -> list[ServerEvent]:
         unannounced, self._unannounced = self._unannounced, ()

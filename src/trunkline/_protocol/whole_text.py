@@ -96,10 +96,12 @@ def with_text(response: Response, received: str) -> Response:
     rest = received[len(text) :]
     if not received.startswith(text) or not rest.strip():
         return response
-    encoded, part = (
-        list(response.encoded_output or ()),
-        {"type": "output_text", "text": rest, "annotations": []},
-    )
+    return with_part(response, {"type": "output_text", "text": rest, "annotations": []})
+
+
+def with_part(response: Response, part: JSON) -> Response:
+    """The response with one more part: in its first message without content, or in one before the calls."""
+    encoded = list(response.encoded_output or ())
     for at, item in enumerate(response.output):
         if item.get("type") == "message" and not item.get("content"):
             encoded[at] = _raw({**item, "content": [part]})
