@@ -84,7 +84,8 @@ class ResponseStream:
     ``ResourceWarning``.
 
     Text that the server sent without deltas, such as in the final response only, is given as an
-    `OutputTextDelta` too, and a refusal as a `RefusalDelta`. Its ``sequence_number`` is ``None``, and its ``raw`` has no position.
+    `OutputTextDelta` too, and a refusal as a `RefusalDelta`. Its ``sequence_number`` is ``None``, and its
+    ``raw`` has no position.
 
     Recovery happens in the task that reads: a failed request is sent again while the stream is entered or
     read.
