@@ -111,3 +111,24 @@ async def test_fields_that_a_socket_does_not_take_are_refused(
     with pytest.raises(trunkline.ConfigurationError, match=remedy) as refused:
         client.conversation(model="m", extra_fields={name: value})
     assert refused.value.argument == name
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_an_output_without_a_call_id_answers_the_call_of_its_function(
+    emulator: Emulator, client: trunkline.Client, store: bool
+) -> None:
+    """Client and emulator agree: the function identifies the call, in a delta and in full."""
+    emulator.add_model("prepares", prepares)
+    chat = client.conversation(model="prepares", store=store, tools=[{**REPORT, "async": False}])
+    await ask(chat, "report")
+    new: list[Any] = [
+        {"type": "function_call_output", "name": name, "output": "fine"} for name in ("report", "get_weather")
+    ]
+    with pytest.raises(trunkline.ConfigurationError, match="without an output"):
+        chat.send(new[:1])
+    stream = await ask(chat, new)
+    assert (stream.metrics.mode, stream.metrics.items_sent) == ("delta", 2)
+    assert_kept(emulator, chat, stream.response)
+    emulator.forget()
+    stream = await ask(chat, "thanks")
+    assert_kept(emulator, chat, stream.response)

@@ -48,10 +48,25 @@ def test_calls_of_async_tools_may_stay_open() -> None:
     assert set(context.extended([answer("b")]).open_calls) == {"a"}
 
 
-def test_an_output_that_names_no_call_answers_none() -> None:
-    context = Context(None, (call("a"),))
-    given = {"type": "function_call_output", "name": "f", "output": "1"}
-    assert set(context.extended([given]).open_calls) == {"a"}
+PROGRAM = {"type": "program", "caller_id": "prog_1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({}, {"b", "c"}),
+        ({"call_id": None, "caller": {"type": "direct"}}, {"b", "c"}),
+        ({"namespace": "n", "caller": PROGRAM}, {"a", "b"}),
+        ({"namespace": "n"}, {"a", "b", "c"}),
+        ({"name": "g"}, {"a", "b", "c"}),
+    ],
+)
+def test_an_output_without_a_call_id_answers_the_oldest_call_of_its_function(
+    changes: Event, left: set[str]
+) -> None:
+    context = Context(None, (call("a"), call("b"), {**call("c"), "namespace": "n", "caller": PROGRAM}))
+    given = {"type": "function_call_output", "name": "f", "output": "1", **changes}
+    assert set(context.extended([given]).open_calls) == left
 
 
 @pytest.mark.parametrize(

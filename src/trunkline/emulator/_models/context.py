@@ -127,8 +127,11 @@ def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[
         if name in _ANSWERED_BY and _is_owed(item):
             calls = dict(before) if calls is None else calls
             calls[call_id_of(item)] = item
-        elif name in _OUTPUTS and _names_its_call(item):
+        elif name in _OUTPUTS:
             calls = dict(before) if calls is None else calls
+            if not _names_its_call(item):
+                _answer_by_function(calls, item)
+                continue
             call = calls.pop(call_id_of(item), None)
             if call is None or _ANSWERED_BY[call["type"]] != name:
                 raise call_missing(call_id_of(item))
@@ -136,8 +139,22 @@ def _open_calls(before: Mapping[str, Item], items: tuple[Item, ...]) -> Mapping[
 
 
 def _names_its_call(output: Item) -> bool:
-    """Whether an output has the id of its call; outputs of functions called by programs need none."""
+    """Whether an output has the id of its call; otherwise its function identifies the call."""
     return output["type"] != "function_call_output" or output.get("call_id") is not None
+
+
+def _answer_by_function(calls: dict[str, Item], output: Item) -> None:
+    """Remove the oldest call that an output without a ``call_id`` may answer, if there is one."""
+    function = _function_of(output)
+    for call_id, call in calls.items():
+        if call["type"] == "function_call" and _function_of(call) == function:
+            del calls[call_id]
+            return
+
+
+def _function_of(item: Item) -> tuple[object, ...]:
+    """What a call has in common with an output without a ``call_id``."""
+    return item.get("name"), item.get("namespace"), item.get("caller") or {"type": "direct"}
 
 
 def _is_owed(call: Item) -> bool:
