@@ -8,11 +8,13 @@ import platform
 import subprocess
 import sys
 import venv
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".venv-bench"
 PYTHON = PLACE / "bin" / "python"
+READY = PLACE / ".ready"
 PACKAGES = (
     "openai[realtime]",
     "livekit-agents",
@@ -38,15 +40,19 @@ _SHOWN = (
 
 
 def make(*, refresh: bool = False) -> None:
-    """Create or update the environment."""
-    if PYTHON.exists() and not refresh:
+    """Create or update the environment. Clients that cannot be installed are left out of the results."""
+    if READY.exists() and not refresh:
         return
     print("making .venv-bench: a few minutes, once", flush=True)
-    venv.create(PLACE, with_pip=True)
+    install = _created(PLACE)
     (PLACE / ".gitignore").write_text("*\n")
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--upgrade"]
-    subprocess.run([*pip, "pip>=25.1"], check=True)
-    subprocess.run([*pip, "--editable", f"{ROOT}[emulator,gateway]", *PACKAGES], check=True)
+    ours = ["--editable", f"{ROOT}[emulator,gateway]"]
+    if subprocess.run([*install, *ours, *PACKAGES], check=False).returncode:
+        subprocess.run([*install, *ours], check=True)
+        for package in PACKAGES:
+            if subprocess.run([*install, package], check=False).returncode:
+                print(f"{package} could not be installed; its clients are left out", flush=True)
+    READY.touch()
 
 
 def make_litellm(*, refresh: bool = False) -> None:
@@ -55,11 +61,16 @@ def make_litellm(*, refresh: bool = False) -> None:
     if place.exists() and not refresh:
         return
     print("making .venv-bench/litellm: a few minutes, once", flush=True)
+    if subprocess.run([*_created(place), "litellm[proxy]"], check=False).returncode:
+        print("LiteLLM's proxy could not be installed; its figures are left out", flush=True)
+
+
+def _created(place: Path) -> list[str]:
+    """The command that installs packages into a new environment, or into the one that exists."""
     venv.create(place, with_pip=True)
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade"]
     subprocess.run([*pip, "pip>=25.1"], check=True)
-    if subprocess.run([*pip, "litellm[proxy]"], check=False).returncode:
-        print("LiteLLM's proxy could not be installed; its figures are left out", flush=True)
+    return pip
 
 
 def go_there() -> None:
@@ -70,8 +81,6 @@ def go_there() -> None:
 
 def description() -> dict[str, object]:
     """The versions of the packages, and the machine."""
-    from importlib.metadata import version
-
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -80,8 +89,19 @@ def description() -> dict[str, object]:
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "commit": _commit(),
-        "versions": {name: version(name) for name in _SHOWN},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """The versions of the packages that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in _SHOWN:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _processor() -> str:

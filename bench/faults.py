@@ -1,10 +1,13 @@
 """Measure the seconds from a fault of the network or the server to the answer, or to the error.
 
-    python bench/faults.py [--client CLIENT]... [--fault FAULT]... [--limit SECONDS] [--here]
+    python bench/faults.py [--client CLIENT]... [--fault FAULT]... [--limit SECONDS] [--here] [--report]
+
+A client is a name of `CLIENTS`, or FILE.py:CLASS of another: see docs/benchmarks/add-a-client.md.
 
 Each run has an interpreter, an emulator and a link of its own. The link is a TCP proxy on loopback that fails
-as told; its kernel acknowledges what it does not pass. All clients have their defaults. Results go to
-docs/benchmarks/faults.md. ``--here`` uses the packages of this interpreter instead of .venv-bench.
+as told; its kernel acknowledges what it does not pass. All clients have their defaults. The figures of all
+clients and faults go to docs/benchmarks/faults.json and faults.md; those of some are only printed. ``--here``
+uses the packages of this interpreter instead of .venv-bench.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,16 @@ import environment
 
 HERE = Path(__file__).parent
 PAGE = environment.ROOT / "docs" / "benchmarks" / "faults.md"
-CLIENTS = ("trunkline", "openai-lane", "livekit", "openai-agents", "pydantic-ai")
+FIGURES = PAGE.with_suffix(".json")
+CLIENTS = (
+    "trunkline",
+    "openai-dropin",
+    "openai-lane",
+    "openai-http",
+    "livekit",
+    "openai-agents",
+    "pydantic-ai",
+)
 WARM_WORDS = "words-30"
 WORDS_PER_S = 10
 
@@ -230,6 +242,8 @@ def run_here(client: str, fault: str, limit_s: float) -> None:
     stage = Stage(client, FAULTS[fault].retry_after)
     try:
         figures = asyncio.run(_limited(FAULTS[fault], stage, limit_s))
+    except ModuleNotFoundError as error:
+        figures = {"outcome": f"{error.name} is not installed", "seconds": 0.0}
     except BaseException as error:
         figures = {"outcome": f"failed: {type(error).__name__}", "seconds": 0.0}
     print(json.encode(figures).decode(), flush=True)
@@ -268,16 +282,61 @@ def cell(figures: dict[str, Any], limit_s: float) -> str:
         return f"nothing in {limit_s:g}"
     if figures["outcome"].startswith("failed"):
         return "failed"
+    if figures["outcome"].endswith("is not installed"):
+        return "not installed"
     return f"{figures['seconds']:.1f} {figures['outcome']}"
+
+
+def table(figures: dict[str, dict[str, Any]], limit_s: float) -> str:
+    """The table of these figures, by fault and client."""
+    clients = list(dict.fromkeys(client for row in figures.values() for client in row))
+    lines = ["| fault | " + " | ".join(clients) + " |", "| --- |" + " --- |" * len(clients)]
+    for fault, row in figures.items():
+        cells = [cell(row[client], limit_s) if client in row else "-" for client in clients]
+        lines.append(f"| {FAULTS[fault].title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write() -> None:
+    """Write the page from the stored figures."""
+    from msgspec import json
+
+    stored = json.decode(FIGURES.read_bytes())
+    made = stored["made"]
+    shown = ("openai", "livekit-plugins-openai", "openai-agents", "pydantic-ai-slim")
+    versions = ", ".join(f"{name} {made['versions'][name]}" for name in shown if name in made["versions"])
+    note = (
+        f"Made by `{made['command']}` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
+        f"{made['system']}, {made['cores']} cores; {versions}."
+    )
+    head, _, rest = PAGE.read_text().partition("<!-- table -->\n")
+    _, _, foot = rest.partition("<!-- end -->\n")
+    lines = table(stored["figures"], made["limit_s"])
+    PAGE.write_text(f"{head}<!-- table -->\n{note}\n\n{lines}\n<!-- end -->\n{foot}")
+    print(f"wrote {PAGE.relative_to(environment.ROOT)}")
+
+
+def measure(clients: Sequence[str], faults: Sequence[str], limit_s: float) -> dict[str, dict[str, Any]]:
+    """The outcome of each client in each fault."""
+    from clients import label_of
+
+    pairs = [(client, fault) for fault in faults for client in clients]
+    figures: dict[str, dict[str, Any]] = {fault: {} for fault in faults}
+    with ThreadPoolExecutor(6) as workers:  # they wait most of the time
+        found = workers.map(lambda pair: run_apart(*pair, limit_s), pairs)
+        for (client, fault), outcome in zip(pairs, found, strict=True):
+            figures[fault][label_of(client)] = outcome
+    return figures
 
 
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--client", action="append", choices=CLIENTS)
+    parser.add_argument("--client", action="append", help=f"{', '.join(CLIENTS)} or FILE.py:CLASS")
     parser.add_argument("--fault", action="append", choices=list(FAULTS))
     parser.add_argument("--limit", type=float, default=60.0)
     parser.add_argument("--here", action="store_true")
+    parser.add_argument("--report", action="store_true", help="write the page anew from the stored figures")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
@@ -285,31 +344,20 @@ def main() -> None:
     if not given.here:
         environment.make()
         environment.go_there()
-    clients, faults = given.client or CLIENTS, given.fault or list(FAULTS)
-    pairs = [(client, fault) for fault in faults for client in clients]
-    with ThreadPoolExecutor(6) as workers:  # they wait most of the time
-        figures = dict(
-            zip(pairs, workers.map(lambda pair: run_apart(*pair, given.limit), pairs), strict=True)
-        )
-    if given.client or given.fault:
-        return
-    lines = ["| fault | " + " | ".join(clients) + " |", "| --- |" + " --- |" * len(clients)]
-    for fault in faults:
-        cells = [cell(figures[client, fault], given.limit) for client in clients]
-        lines.append(f"| {FAULTS[fault].title} | " + " | ".join(cells) + " |")
-    made = environment.description()
-    versions: Any = made["versions"]
-    shown = ("openai", "livekit-plugins-openai", "openai-agents", "pydantic-ai-slim")
-    head, _, rest = PAGE.read_text().partition("<!-- table -->\n")
-    _, _, foot = rest.partition("<!-- end -->\n")
-    command = "python bench/faults.py --here" if given.here else "make bench-faults"
-    note = (
-        f"Made by `{command}` on {made['date']}, commit {made['commit']}: Python {made['python']}, "
-        f"{made['system']}, " + ", ".join(f"{name} {versions[name]}" for name in shown) + "."
-    )
-    table = "\n".join(lines)
-    PAGE.write_text(f"{head}<!-- table -->\n{note}\n\n{table}\n<!-- end -->\n{foot}")
-    print(f"wrote {PAGE.relative_to(environment.ROOT)}")
+    unknown = [client for client in given.client or () if client not in CLIENTS and ":" not in client]
+    if unknown:
+        sys.exit(f"no client is named {unknown[0]}; name one of {', '.join(CLIENTS)} or FILE.py:CLASS")
+    if not given.report:
+        figures = measure(given.client or CLIENTS, given.fault or list(FAULTS), given.limit)
+        if given.client or given.fault:
+            print(table(figures, given.limit))
+            return
+        from msgspec import json
+
+        command = "python bench/faults.py --here" if given.here else "make bench-faults"
+        made = environment.description() | {"command": command, "limit_s": given.limit}
+        FIGURES.write_bytes(json.format(json.encode({"made": made, "figures": figures}), indent=1) + b"\n")
+    write()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ from load.order import Order, text_of
 Figures = dict[str, float]
 
 
+class CannotRun(Exception):
+    """The case cannot be run for this client here. The message is the reason."""
+
+
 @dataclass
 class Bench:
     """One client against one server.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 
 from cases.bench import Bench, Figures, cost_of, quantile, resident_bytes
@@ -63,8 +62,7 @@ class _Delays:
 async def paced(bench: Bench) -> Figures:
     """50 deltas a second on each of 1,000 conversations; of 100 for clients that need more than a core.
 
-    Python's collector runs at its defaults, and nothing is collected beforehand. A second window with the
-    collector off shows its part in the delays.
+    Nothing is collected beforehand.
     """
     client = await bench.open()
     bench.counts()
@@ -72,34 +70,27 @@ async def paced(bench: Bench) -> Figures:
     before = resident_bytes()
     talks = await bench.talks(conversations, Seed())
     seconds = 2 if bench.quick else 4
-    on, off = _Delays(), _Delays()
-
-    def hear(text: str) -> None:
-        on.hear(text)
-        off.hear(text)
-
+    delays = _Delays()
     for talk in talks:
-        talk.say(text_of(Order(deltas=50 * (2 * seconds + 2), rate=50, stamp=1)))
-    tasks = [asyncio.create_task(talk.ask(hear)) for talk in talks]
+        talk.say(text_of(Order(deltas=50 * (seconds + 2), rate=50, stamp=1)))
+    tasks = [asyncio.create_task(talk.ask(delays.hear)) for talk in talks]
     await asyncio.sleep(1.5)  # until all are under way
     memory = resident_bytes() - before
-    cost = await cost_of(lambda: on.collect(seconds), collect=False)
-    gc.disable()
-    await off.collect(seconds)
-    gc.enable()
+    cost = await cost_of(lambda: delays.collect(seconds), collect=False)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     counts = bench.counts()
+    if not delays.all:
+        raise RuntimeError("RuntimeError: no delta arrived")
     return {
         "conversations": conversations,
         "sockets": counts["handshakes"],
-        "cpu_us": cost.cpu_s / max(1, len(on.all)) * 1e6,
+        "cpu_us": cost.cpu_s / len(delays.all) * 1e6,
         "cores": cost.cpu_s / cost.wall_s,
-        "arrived_share": len(on.all) / (conversations * 50 * cost.wall_s),
-        "p50_ms": quantile(on.all, 0.5),
-        "p99_ms": quantile(on.all, 0.99),
-        "p99_no_gc_ms": quantile(off.all, 0.99),
+        "arrived_share": len(delays.all) / (conversations * 50 * cost.wall_s),
+        "p50_ms": quantile(delays.all, 0.5),
+        "p99_ms": quantile(delays.all, 0.99),
         "kb_each": memory / conversations / 1024,
         "server_late_ms": counts["late_ms"],
     }

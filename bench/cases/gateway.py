@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-from cases.bench import Bench, Figures, quantile
+from cases.bench import Bench, CannotRun, Figures, quantile
 from clients.base import Seed
 from load.caller import Caller, Heard
 from load.order import Order
-from load.proxy import Proxy, proxy
+from load.proxy import LITELLM, Proxy, proxy
 
 STREAMS = {"trunkline-gateway": (20, 100, 400), "litellm-proxy": (20, 100)}
 _SATURATED = {"trunkline-gateway": 2_000, "litellm-proxy": 200}
@@ -24,6 +24,8 @@ _TURNS = 4
 
 async def gateway(bench: Bench) -> Figures:
     """CPU and memory of a proxy: SSE paced at 50 deltas a second and saturated, turns, idle conversations."""
+    if bench.name == "litellm-proxy" and not LITELLM.exists():
+        raise CannotRun("LiteLLM's proxy is not installed")
     with proxy(bench.name, bench.port) as under:
         run = _Run(bench, under)
         figures = await run.turns()

@@ -7,13 +7,14 @@ import os
 import sys
 from pathlib import Path
 
-from cases.bench import Bench, Figures, median
+from cases.bench import Bench, CannotRun, Figures, median
 
 STATEMENTS = {
     "floor": "import picows, msgspec",
     "trunkline": "import trunkline",
     "livekit": "from livekit.plugins.openai import responses",
     "openai-http": "import openai",
+    "openai-dropin": "import openai, trunkline.openai",
     "openai-agents": "import agents",
     "pydantic-ai": "from pydantic_ai.models.openai import OpenAIResponsesModel",
     "pipecat": "from pipecat.services.openai.responses.llm import OpenAIResponsesLLMService",
@@ -51,4 +52,6 @@ async def _run(script: str) -> list[float]:
         env=environ,
     )
     out, _ = await process.communicate()
+    if process.returncode:
+        raise CannotRun("its package is not installed")
     return [float(word) for word in out.split()]

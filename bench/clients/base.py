@@ -1,12 +1,12 @@
-"""Interface of the clients, as the cases use it."""
+"""Interface of the clients, as the cases use it. See docs/benchmarks/add-a-client.md."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from load.order import Order, text_of
 
@@ -90,40 +90,54 @@ class Told:
     calls: list[JSON] = field(default_factory=list)
 
 
-class Talk(ABC):
-    """One conversation with one client."""
+class Talk(Protocol):
+    """One conversation with one client.
+
+    A class that inherits from it needs `say` and `ask` only. A case that needs another method leaves the
+    client out, and the report says so.
+    """
 
     @abstractmethod
     def say(self, text: str) -> None:
         """Add a user message for the next turn. Its cost counts as the application's."""
 
-    def renew(self) -> None:  # noqa: B027 - some clients keep no objects
-        """Replace the history's objects by equal ones. Its cost counts as the application's."""
-
     @abstractmethod
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
-        """One response, read delta by delta: to its end, or up to ``limit`` deltas if that is not 0."""
+        """One response, read delta by delta.
+
+        Args:
+            heard: called with each text delta, unchanged.
+            limit: the number of deltas after which the answer is left; 0 to read to its end. The next turn
+                of the conversation follows.
+        """
+
+    def renew(self) -> None:
+        """Replace the history's objects by equal ones. For clients that are given the history each turn."""
+        raise NotImplementedError("renew")
 
     async def work(self) -> Told:
-        """Responses until one has no tool calls."""
-        return await self.ask()
+        """Responses until one has no tool calls; each call is answered with `next_order`."""
+        raise NotImplementedError("work")
 
     async def prepare(self) -> None:
         """Send a warm-up request (``generate: false``)."""
-        raise NotImplementedError
+        raise NotImplementedError("prepare")
 
-    async def close(self) -> None:  # noqa: B027 - most clients have nothing to close
+    async def close(self) -> None:
         """Release the conversation: no further turn follows."""
 
 
-class Client(ABC):
+class Client(Protocol):
     """One library, set up once in a process.
 
+    A class that inherits from it needs `open` and `talk` only. It is made without arguments.
+
     Attributes:
-        speed: an estimate of the deltas it reads per second, for the size of the work.
+        speed: an estimate of the deltas it reads per second, for the size of the work. Clients below 100,000
+            get 100 conversations instead of 1,000.
     """
 
-    speed = 5_000
+    speed: int = 5_000
 
     @abstractmethod
     async def open(self, url: str) -> None:
@@ -131,11 +145,11 @@ class Client(ABC):
 
     @abstractmethod
     async def talk(self, seed: Seed) -> Talk:
-        """A new conversation."""
+        """A new conversation that begins with a history, tools and instructions."""
 
     async def warm(self, sockets: int) -> None:
         """Open connections."""
-        raise NotImplementedError
+        raise NotImplementedError("warm")
 
-    async def close(self) -> None:  # noqa: B027
+    async def close(self) -> None:
         """Close everything."""

@@ -86,6 +86,8 @@ class FloorTalk(Talk):
             self._waiting.set_result(None)
 
     async def ask(self, heard: Heard | None = None, limit: int = 0) -> Told:
+        if limit:
+            raise NotImplementedError("ask(limit)")
         self.deltas, self.heard = 0, heard
         self.done = asyncio.get_running_loop().create_future()
         self._transport.send(WSMsgType.TEXT, msgspec.json.encode({**self._fixed, "input": self._new}))

@@ -51,6 +51,9 @@ class AgentTalk(Talk):
             self._items = []
         return Told(deltas, len(result.raw_responses))
 
+    async def work(self) -> Told:
+        return await self.ask()  # which executes tools
+
     async def close(self) -> None:
         await self.model.close()
 

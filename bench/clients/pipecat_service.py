@@ -93,6 +93,9 @@ class PipecatTalk(Talk):
             await self._task.queue_frame(InterruptionFrame())
         return Told(listener.deltas, listener.responses)
 
+    async def work(self) -> Told:
+        return await self.ask()  # which executes tools
+
     async def close(self) -> None:
         await self._task.cancel()
         await self._running

@@ -53,6 +53,9 @@ class PydanticTalk(Talk):
         self._messages = result.all_messages()
         return Told(deltas, sum(isinstance(message, ModelResponse) for message in new))
 
+    async def work(self) -> Told:
+        return await self.ask()  # which executes tools
+
 
 def _message(role: str, text: str) -> Any:
     if role == "user":

@@ -24,7 +24,7 @@ _ALONE = 64  # deltas in one write, if one answer runs alone
 
 @dataclass
 class Counts:
-    """Counters since their previous read."""
+    """Counters since their previous read. A handshake is an upgrade, or a first request over HTTP."""
 
     handshakes: int = 0
     requests: int = 0
@@ -98,11 +98,13 @@ class Socket(Wire):
         return json.encode(asdict(taken))
 
     def on_request(self, body: bytes, *, arrived_first: bool) -> None:
+        counts.handshakes += arrived_first  # a connection over HTTP
         counts.requests += 1
         counts.frames += 1
         counts.bytes += self.bytes_in - self._counted
         self._counted = self.bytes_in
-        arrived_ns = time.monotonic_ns()
+        # Over loopback a connection takes no round trip. That of an upgrade is simulated by its answer.
+        arrived_ns = time.monotonic_ns() + int(self.rtt_s * 1e9) * arrived_first
         lane = decode_request(body).stream_id
         delay_s = self.rtt_s * (2 if arrived_first else 1)
         self.later(delay_s, self._queue, lane, body, arrived_ns)
