@@ -68,10 +68,11 @@ test-system: $(READY)
 fleet: $(READY)
 	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 TRUNKLINE_FLEET_ROLLOUTS=3 $(BIN)/pytest tests/fleet
 
-# Turns of many callers while replicas are killed: make fleet-soak TURNS=100000 SEED=1
+# Turns of many callers while replicas are killed: make fleet-soak TURNS=100000 SEED=1 BALANCER=haproxy
 TURNS ?= 100000
+BALANCER ?= nginx
 fleet-soak: $(READY)
-	$(BIN)/python -m tests.fleet.soak --turns $(TURNS) --seed $(SEED)
+	$(BIN)/python -m tests.fleet.soak --turns $(TURNS) --seed $(SEED) --balancer $(BALANCER)
 
 # Beside every peer, in an environment of its own; writes docs/benchmarks. One case: make bench BENCH="--case paced"
 bench:
@@ -128,7 +129,7 @@ $(READY): pyproject.toml
 	@echo "Installing trunkline and its tools into $(VENV), once: about half a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev
+	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev --group fleet
 	@touch $(READY)
 
 $(OLDEST_READY): pyproject.toml

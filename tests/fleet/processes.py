@@ -1,11 +1,10 @@
-"""Processes of a fleet: replicas of the gateway, and nginx with the configuration of deploy/."""
+"""Processes of a fleet: replicas of the gateway, and a balancer with its configuration of deploy/."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
-import shutil
+import random
 import signal
 import socket
 import sys
@@ -14,21 +13,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..waiting import soon, until
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
-_SETTINGS_OF_A_TEST = """daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-"""
-_NAMES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-_FOLDERS = "".join(f"    {name}_temp_path {{folder}}/{name};\n" for name in _NAMES)
+from .balancers import NGINX, Balancer
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port: int = reserved.getsockname()[1]
-    return port
+    """A free port that no outgoing connection gets meanwhile: a replica that restarts needs it again."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 def accepts(port: int) -> bool:
@@ -77,54 +73,28 @@ def replica(folder: Path, upstream: str, *, notice_s: float = 0.2, within_s: flo
     return Process(port, sys.executable, "-m", "trunkline", "serve", "--config", str(path))
 
 
-def nginx_configuration(folder: Path, port: int, upstreams: list[int]) -> str:
-    """The shipped configuration with these ports.
-
-    Args:
-        folder: where it may write.
-        port: where it listens.
-        upstreams: the ports of the replicas.
-    """
-    text = (DEPLOY / "nginx.conf").read_text()
-    text, listens = re.subn(r"listen 127\.0\.0\.1:\d+;", f"listen 127.0.0.1:{port};", text)
-    (line,) = set(re.findall(r"server 127\.0\.0\.1:\d+( [^;]*);", text))
-    servers = "".join(f"        server 127.0.0.1:{each}{line};\n" for each in upstreams)
-    text, replaced = re.subn(r"(?: *server 127\.0\.0\.1:\d+[^;]*;\n)+", servers, text)
-    assert listens == replaced == 1
-    text = text.replace("http {\n", "http {\n    access_log off;\n" + _FOLDERS.format(folder=folder), 1)
-    return _SETTINGS_OF_A_TEST.format(folder=folder) + text
-
-
-def nginx_program() -> str:
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    assert program is not None, "nginx is not installed: apt-get install nginx-light"
-    return program
-
-
 class Fleet:
-    """Replicas behind nginx."""
+    """Replicas behind a balancer."""
 
-    def __init__(self, replicas: list[Process], nginx: Process) -> None:
+    def __init__(self, replicas: list[Process], balancer: Process) -> None:
         self.replicas = replicas
-        self.nginx = nginx
+        self.balancer = balancer
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.nginx.port}/v1"
+        return f"http://127.0.0.1:{self.balancer.port}/v1"
 
 
 @asynccontextmanager
-async def fleet(folder: Path, upstream: str, number: int) -> AsyncIterator[Fleet]:
-    """So many replicas behind nginx, which hashes over them."""
+async def fleet(folder: Path, upstream: str, number: int, balancer: Balancer = NGINX) -> AsyncIterator[Fleet]:
+    """So many replicas behind a balancer, which hashes over them."""
     replicas = [replica(folder, upstream) for _ in range(number)]
     port = free_port()
-    path = folder / "nginx.conf"
-    path.write_text(nginx_configuration(folder, port, [each.port for each in replicas]))
-    nginx = Process(port, nginx_program(), "-e", str(folder / "error.log"), "-c", str(path))
-    found = Fleet(replicas, nginx)
+    path = balancer.write(folder, port, [each.port for each in replicas])
+    front = Process(port, *balancer.run(path))
     try:
         await asyncio.gather(*(each.start() for each in replicas))
-        await nginx.start()
-        yield found
+        await front.start()
+        yield Fleet(replicas, front)
     finally:
-        await asyncio.gather(*(each.stop() for each in (nginx, *replicas)))
+        await asyncio.gather(*(each.stop() for each in (front, *replicas)))

@@ -1,9 +1,9 @@
 """Turns of many callers on three replicas that are killed, frozen and drained at random.
 
-    python -m tests.fleet.soak --turns 100000 --seed 1
+    python -m tests.fleet.soak --turns 100000 --seed 1 [--balancer haproxy]
 
-Replicas of ``trunkline serve`` are behind nginx with the shipped configuration; the service is a process of
-its own. Conversations of each kind of caller, with and without keys, stored and not, take their turns. The
+Replicas of ``trunkline serve`` are behind a balancer with the shipped configuration; the service is a process
+of its own. Conversations of each kind of caller, with and without keys, stored and not, take their turns. The
 service tells of each response which conversation its context, its parent and its reasoning belong to, and the
 soak compares that with the history that the caller holds. One line of JSON is the record of the run:
 
@@ -44,12 +44,15 @@ import trunkline
 from trunkline.openai import async_http_client
 
 from ..talk import output_for, user
+from .balancers import BALANCERS, Balancer
 from .callers import ACTING, FUNCTIONS, JSON, Asked, Caller, Chat, Heard, Keyed, Sdk, held_after
 from .processes import Fleet, Process, fleet
 from .upstream import Seen, fingerprint
 
 KEY: Final = "sk-emulator"
 REPLICAS: Final = 3
+REPORTED: Final = 5000
+"""Turns after which their number is printed."""
 FORBIDDEN: Final = ("lost", "heard_twice", "acted_twice", "wrong_context")
 TYPED: Final = (trunkline.TurnError, openai.OpenAIError, httpx2.TransportError)
 """The errors of a failed turn. The SDK passes those of its HTTP client on amid a stream."""
@@ -86,7 +89,7 @@ async def clients(base_url: str) -> AsyncIterator[Clients]:
             )
             return await stack.enter_async_context(made)
 
-        # nginx hashes a WebSocket by the header of its upgrade, and requests without a key by their address.
+        # Balancers hash WebSockets by the header of the upgrade, and requests without a key by their address.
         addresses = [f"127.0.0.{number}" for number in (1, 2, 3, 4)]
         transports = [httpx2.AsyncHTTPTransport(local_address=each) for each in addresses]
         yield Clients(
@@ -244,14 +247,18 @@ class Soak:
 
     # Findings.
 
-    def asks(self, tag: str, held: str) -> None:
+    def asks(self, tag: str, held: str, kind: str) -> None:
         """A turn begins whose context has this fingerprint."""
         self._asked[tag] = held
+        self.kinds[kind] += 1
+        self.figures["turns"] += 1
+        if self.figures["turns"] % REPORTED == 0:
+            print(f"{self.figures['turns']:,} turns", file=sys.stderr, flush=True)
 
     def _on_seen(self, seen: Seen) -> None:
         self.figures["responses"] += 1
         if seen.foreign:
-            self.found("wrong_context", f"{seen.tag}: {seen.foreign} of another conversation")
+            self.found("wrong_context", f"{seen.tag}: {seen.foreign}")
         if not seen.tag:
             return
         if self._asked.get(seen.tag) != seen.fingerprint:
@@ -337,9 +344,7 @@ class Talk:
         turn = Asked(list(self._held), new, model, self._dice.random() < 0.7)
         held = fingerprint([*turn.held, *turn.new], self._instructions)
         name = f"{tag} ({self.kind}, {model}, {'stored' if self._is_stored else 'unstored'})"
-        soak.asks(tag, held)
-        soak.figures["turns"] += 1
-        soak.kinds[self.kind] += 1
+        soak.asks(tag, held, self.kind)
         heard, is_failed = Heard(), False
         try:
             async with asyncio.timeout(_HANGS_S):
@@ -403,12 +408,12 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-async def soaked(turns: int, seed: int, concurrently: int) -> JSON:
+async def soaked(turns: int, seed: int, concurrently: int, balancer: Balancer) -> JSON:
     """The record of a run."""
     with tempfile.TemporaryDirectory() as folder:
         async with (
             service() as upstream,
-            fleet(Path(folder), upstream.base_url, REPLICAS) as behind,
+            fleet(Path(folder), upstream.base_url, REPLICAS, balancer) as behind,
             clients(behind.base_url) as callers,
         ):
             soak = Soak(behind, upstream, callers, seed=seed, turns=turns)
@@ -419,6 +424,7 @@ async def soaked(turns: int, seed: int, concurrently: int) -> JSON:
     return {
         "commit": commit(),
         "seed": seed,
+        "balancer": balancer.name,
         **{name: soak.figures[name] for name in (*counted, "killed", "frozen", "drained")},
         "seconds": round(seconds, 1),
         "turns_per_second": round(soak.figures["turns"] / seconds, 1),
@@ -433,8 +439,10 @@ def main() -> int:
     arguments.add_argument("--turns", type=int, default=10_000)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--concurrently", type=int, default=48)
+    arguments.add_argument("--balancer", choices=list(BALANCERS), default="nginx")
     given = arguments.parse_args()
-    record = asyncio.run(soaked(given.turns, given.seed, given.concurrently))
+    balancer = BALANCERS[given.balancer]
+    record = asyncio.run(soaked(given.turns, given.seed, given.concurrently, balancer))
     print(json.dumps(record))
     return int(any(record[name] for name in FORBIDDEN))
 

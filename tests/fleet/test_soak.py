@@ -8,14 +8,18 @@ import os
 import random
 import sys
 
+import pytest
+
+from .balancers import BALANCERS
 from .soak import FORBIDDEN
 
-TURNS = int(os.environ.get("TRUNKLINE_FLEET_SOAK_TURNS", "800"))
+TURNS = int(os.environ.get("TRUNKLINE_FLEET_SOAK_TURNS", "400"))
 
 
-async def test_no_turn_is_lost_doubled_or_mixed_by_kills() -> None:
+@pytest.mark.parametrize("balancer", BALANCERS)
+async def test_no_turn_is_lost_doubled_or_mixed_by_kills(balancer: str) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    command = ("-m", "tests.fleet.soak", "--turns", str(TURNS), "--seed", str(seed))
+    command = ("-m", "tests.fleet.soak", "--turns", str(TURNS), "--seed", str(seed), "--balancer", balancer)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=pipe)
     output, complaints = await process.communicate()

@@ -42,7 +42,7 @@ class Seen(msgspec.Struct, array_like=True):
         id: its id.
         tag: the tag of the newest tagged text: the turn. Empty without tags.
         fingerprint: of the whole context.
-        foreign: what was made for another conversation; empty for nothing.
+        foreign: what was not made for its conversation; empty for nothing.
         acts: the request has a hosted tool that may act.
     """
 
@@ -102,17 +102,21 @@ class Watch:
         self, record: ResponseRecord, owners: frozenset[str], context: Sequence[Mapping[str, Any]]
     ) -> str:
         if len(owners) > 1:
-            return "text"
+            return f"texts of {len(owners)} conversations"
         parent = record.previous_response_id
-        if parent is not None and not self._belongs(parent, owners):
-            return "parent"
-        reasoning = [item for item in context if item.get("type") == "reasoning"]
-        return "" if all(self._belongs(_id_of(item), owners) for item in reasoning) else "reasoning"
+        if parent is not None and (fault := self._fault_of(parent, owners)):
+            return f"parent {parent} {fault}"
+        for item in context:
+            if item.get("type") == "reasoning" and (fault := self._fault_of(_id_of(item), owners)):
+                return f"reasoning {_id_of(item)} {fault}"
+        return ""
 
-    def _belongs(self, name: str, owners: frozenset[str]) -> bool:
-        """Whether a response or a reasoning item was made for these conversations, or before any tag."""
+    def _fault_of(self, name: str, owners: frozenset[str]) -> str:
+        """What is wrong with a response or a reasoning item; empty if it was made for these conversations."""
         found = self._owners.get(name)
-        return found is not None and found <= owners
+        if found is None:
+            return "is not known"
+        return "" if found <= owners else f"was made for {' and '.join(sorted(found))}"
 
     def _remember(self, name: str, owners: frozenset[str]) -> None:
         self._owners[name] = owners

@@ -1,4 +1,4 @@
-"""Replicas of the gateway behind nginx: kills, drains and restarts under many conversations."""
+"""Replicas of the gateway behind each balancer: kills, drains and restarts under many conversations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from openai import AsyncOpenAI
 
+import trunkline
 from trunkline.emulator import Emulator, assert_context
 
-from ..waiting import soon, until
-from .processes import Fleet, accepts, fleet, nginx_configuration, nginx_program
+from ..waiting import TIME_SCALE, soon, until
+from .balancers import BALANCERS, Balancer
+from .processes import Fleet, accepts, fleet
 
 CONVERSATIONS = int(os.environ.get("TRUNKLINE_FLEET_CONVERSATIONS", "30"))
 TURNS = int(os.environ.get("TRUNKLINE_FLEET_TURNS", "4"))
@@ -27,7 +30,7 @@ REPLICAS = 3
 class Talk:
     """A conversation of a caller that knows the URL of the fleet alone, and sends its history each turn."""
 
-    def __init__(self, url: str, emulator: Emulator, name: str) -> None:
+    def __init__(self, url: str, emulator: Emulator, name: str, *, max_retries: int = 5) -> None:
         self.modes: Counter[str] = Counter()
         self._emulator = emulator
         self._items: list[dict[str, Any]] = []
@@ -35,7 +38,7 @@ class Talk:
         self._client = AsyncOpenAI(
             base_url=url,
             api_key=emulator.api_key,
-            max_retries=5,
+            max_retries=max_retries,
             timeout=60,
             default_headers={"x-trunkline-key": name},
         )
@@ -59,9 +62,15 @@ class Talk:
         await self._client.close()
 
 
+@pytest.fixture(params=BALANCERS.values(), ids=str)
+def balancer(request: pytest.FixtureRequest) -> Balancer:
+    found: Balancer = request.param
+    return found
+
+
 @pytest.fixture
-async def three(tmp_path: Path, emulator: Emulator) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path, emulator.base_url, REPLICAS) as found:
+async def three(tmp_path: Path, emulator: Emulator, balancer: Balancer) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, emulator.base_url, REPLICAS, balancer) as found:
         yield found
 
 
@@ -76,11 +85,9 @@ def modes_of(talks: list[Talk]) -> Counter[str]:
     return sum((talk.modes for talk in talks), Counter())
 
 
-def test_the_shipped_configuration_is_valid(tmp_path: Path) -> None:
-    path = tmp_path / "nginx.conf"
-    path.write_text(nginx_configuration(tmp_path, 8080, [8787, 8887]))
-    arguments = [nginx_program(), "-t", "-e", str(tmp_path / "error.log"), "-c", str(path)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+def test_the_shipped_configuration_is_valid(tmp_path: Path, balancer: Balancer) -> None:
+    path = balancer.write(tmp_path, 8080, [8787, 8887])
+    done = subprocess.run(balancer.check(path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -115,6 +122,36 @@ async def test_requests_on_a_killed_replica_are_answered_by_another(
     await soon(running, 120)
     # Those of the killed replica were sent twice: their callers asked again.
     assert CONVERSATIONS < len(emulator.requests) < 2 * CONVERSATIONS
+
+
+async def test_a_balancer_repeats_no_request_that_was_sent(three: Fleet, emulator: Emulator) -> None:
+    """A repeat may act twice and is billed twice. It is the client's decision, as the test before shows."""
+    gate = emulator.faults.hold(event=1, times=None)
+    talks = [Talk(three.base_url, emulator, f"talk {number}", max_retries=0) for number in range(12)]
+    running = asyncio.gather(*(talk.talk(1) for talk in talks), return_exceptions=True)
+    await until(lambda: len(emulator.requests) == len(talks), "all requests wait upstream", within_s=60)
+    three.replicas[0].signal(signal.SIGKILL)
+    await three.replicas[0].ended()
+    gate.open()
+    failed = [each for each in await soon(running, 120) if each is not None]
+    assert failed
+    assert all(isinstance(each, openai.InternalServerError) for each in failed)
+    assert len(emulator.requests) == len(talks)
+    await asyncio.gather(*(talk.close() for talk in talks))
+
+
+async def test_a_caller_that_leaves_ends_its_answer(three: Fleet, emulator: Emulator) -> None:
+    emulator.faults.hold(event=1, times=None)
+    talk = Talk(three.base_url, emulator, "talk")
+    asked = asyncio.create_task(talk.turn(0))
+    await until(lambda: len(emulator.requests) == 1, "the request waits upstream", within_s=60)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    await talk.close()
+    # A replica with a running answer would wait for it.
+    for each in three.replicas:
+        each.signal(signal.SIGTERM)
+    assert await asyncio.gather(*(each.ended() for each in three.replicas)) == [0] * REPLICAS
 
 
 async def test_a_drained_replica_breaks_no_answer(
@@ -152,3 +189,32 @@ async def test_a_rolling_restart_under_load_fails_no_turn(
         await each.start()
     stopped.set()
     assert all(await soon(load, 120))
+
+
+async def test_lanes_pass_through_and_survive_a_rolling_restart(three: Fleet, emulator: Emulator) -> None:
+    stopped = asyncio.Event()
+    deadlines = trunkline.Deadlines(connect=10 * TIME_SCALE, first_event=15 * TIME_SCALE)
+    async with trunkline.Client(
+        base_url=three.base_url, api_key=emulator.api_key, deadlines=deadlines
+    ) as client:
+        await client.warm(model="echo")  # the server is known as a gateway before the turns begin
+
+        async def talk_on(name: str) -> int:
+            chat, number = client.conversation(model="echo"), 0
+            while not stopped.is_set():
+                async with chat.send(f"{name} turn {number}") as stream:
+                    response = await stream.finish()
+                assert response.output_text == f"{name} turn {number}"
+                assert_context(emulator.effective_context(response.id), chat.items[:-1])
+                number += 1
+            return number
+
+        load = asyncio.gather(*(talk_on(f"chat {number}") for number in range(12)))
+        await until(lambda: client.metrics.deltas >= 12, "turns are deltas", within_s=60)
+        assert client.connections < 12, "the lanes of the gateway are used"
+        for each in three.replicas:
+            each.signal(signal.SIGTERM)
+            assert await each.ended() == 0
+            await each.start()
+        stopped.set()
+        assert all(await soon(load, 120))
