@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from .processes import DEPLOY
+from .balancers import DEPLOY
 
 MANIFESTS = DEPLOY / "kubernetes"
 
