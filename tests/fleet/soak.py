@@ -175,35 +175,38 @@ class Soak:
         self._clients = callers
         self._dice = random.Random(seed)
         self._wanted = turns
-        self._asked: dict[str, str] = {}
+        self._asked: dict[str, tuple[str, str]] = {}
         self._answers: Counter[str] = Counter()
         upstream.on_seen.append(self._on_seen)
 
     async def run(self, concurrently: int) -> None:
         """Take all turns."""
+        talks = asyncio.gather(*(self._talks() for _ in range(concurrently)))
         havoc = asyncio.create_task(self._havoc())
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(concurrently):
-                    group.create_task(self._talks())
-        finally:
-            havoc.cancel()
-            await asyncio.gather(havoc, return_exceptions=True)
+        running: list[asyncio.Future[Any]] = [talks, havoc]
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if havoc.done():
+            talks.cancel()
+            await havoc  # raises: a replica did not start
+        havoc.cancel()
+        await asyncio.wait({havoc})
+        await talks
 
     # Replicas.
 
     async def _havoc(self) -> None:
         """Kill, freeze and drain replicas, one or two at a time, and start them again."""
         down: dict[Process, asyncio.Task[None]] = {}
-        while True:
-            await asyncio.sleep(self._dice.uniform(0.1, 0.8))
-            down = {each: task for each, task in down.items() if not task.done()}
-            up = [each for each in self._fleet.replicas if each not in down]
-            if len(up) > 1 and (len(up) == REPLICAS or self._dice.random() < 0.5):
-                one = self._dice.choice(up)
-                fate = self._dice.choices(("killed", "frozen", "drained"), (6, 1, 3))[0]
-                self.figures[fate] += 1
-                down[one] = asyncio.create_task(self._strike(one, fate, self._dice.uniform(0, 1.5)))
+        async with asyncio.TaskGroup() as strikes:
+            while True:
+                await asyncio.sleep(self._dice.uniform(0.1, 0.8))
+                down = {each: task for each, task in down.items() if not task.done()}
+                up = [each for each in self._fleet.replicas if each not in down]
+                if len(up) > 1 and (len(up) == REPLICAS or self._dice.random() < 0.5):
+                    one = self._dice.choice(up)
+                    fate = self._dice.choices(("killed", "frozen", "drained"), (6, 1, 3))[0]
+                    self.figures[fate] += 1
+                    down[one] = strikes.create_task(self._strike(one, fate, self._dice.uniform(0, 1.5)))
 
     async def _strike(self, one: Process, fate: str, for_s: float) -> None:
         if fate == "drained":
@@ -247,9 +250,9 @@ class Soak:
 
     # Findings.
 
-    def asks(self, tag: str, held: str, kind: str) -> None:
+    def asks(self, tag: str, held: str, kind: str, name: str) -> None:
         """A turn begins whose context has this fingerprint."""
-        self._asked[tag] = held
+        self._asked[tag] = held, name
         self.kinds[kind] += 1
         self.figures["turns"] += 1
         if self.figures["turns"] % REPORTED == 0:
@@ -257,17 +260,18 @@ class Soak:
 
     def _on_seen(self, seen: Seen) -> None:
         self.figures["responses"] += 1
+        held, name = self._asked.get(seen.tag, ("", seen.tag))
         if seen.foreign:
-            self.found("wrong_context", f"{seen.tag}: {seen.foreign}")
+            self.found("wrong_context", f"{name}: {seen.foreign}")
         if not seen.tag:
             return
-        if self._asked.get(seen.tag) != seen.fingerprint:
-            self.found("wrong_context", f"{seen.tag}: the context is not that of its caller")
+        if held != seen.fingerprint:
+            self.found("wrong_context", f"{name}: the context is not that of its caller")
         self._answers[seen.tag] += 1
         if self._answers[seen.tag] > 1:
             self.figures["billed_twice"] += 1
             if seen.acts:
-                self.found("acted_twice", seen.tag)
+                self.found("acted_twice", name)
 
     def found(self, kind: str, what: str) -> None:
         """Count something that must not happen, and print it."""
@@ -343,8 +347,15 @@ class Talk:
             model = "mixed"
         turn = Asked(list(self._held), new, model, self._dice.random() < 0.7)
         held = fingerprint([*turn.held, *turn.new], self._instructions)
-        name = f"{tag} ({self.kind}, {model}, {'stored' if self._is_stored else 'unstored'})"
-        soak.asks(tag, held, self.kind)
+        facts = (
+            self.kind,
+            model,
+            "stored" if self._is_stored else "unstored",
+            "streamed" if turn.is_streamed else "whole",
+            *(["may act"] if self._acts else []),
+        )
+        name = f"{tag} ({', '.join(facts)})"
+        soak.asks(tag, held, self.kind, name)
         heard, is_failed = Heard(), False
         try:
             async with asyncio.timeout(_HANGS_S):
