@@ -35,6 +35,10 @@ Phases:
 - **terminal**: all output has arrived, and the terminal event has not.
 - **idle**: the conversation is idle; the fault concerns another turn on its connection.
 - **rotating**: the turn runs on an old connection while its replacement takes new turns.
+- **parent refused**: the server has refused the parent in words of its own, and the response to the full
+  request has begun.
+- **parent ignored**: the server has ignored the parent, and the response to the full request has begun.
+- **text in one place**: the text stands in the final response only, which is arriving.
 
 **Others** are turns of other conversations on the same connection. They continue, or end with an exception
 because the connection is lost.
@@ -50,6 +54,9 @@ _TITLES = {
     Phase.TERMINAL: "terminal",
     Phase.IDLE: "idle",
     Phase.ROTATING: "rotating",
+    Phase.REFUSED: "parent refused",
+    Phase.IGNORED: "parent ignored",
+    Phase.ONE_PLACE: "text in one place",
 }
 _AT_THE_DIAL = (Phase.DIALLING, Phase.ROTATING)
 _AT_THE_REQUEST = (Phase.SENT, Phase.IDLE)

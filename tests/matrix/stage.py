@@ -17,13 +17,13 @@ from typing import Any
 
 import trunkline
 from trunkline import Deadlines, Policy, PoolLimits, TurnError
-from trunkline.emulator import Action, Call, Emulator, Fail, Fired, Prompt, Reason, Say, Step
+from trunkline.emulator import Action, Call, Emulator, Fail, Fault, Fired, Prompt, Reason, Say, Step
 from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta
 
 from ..talk import Timing
 from ..waiting import TIME_SCALE, soon, until
-from .table import Cell, Phase, Way
+from .table import WITHOUT_PARENT, Cell, Phase, Way
 
 JSON = dict[str, Any]
 MODEL = "speaker"
@@ -36,7 +36,7 @@ WORDS_BEFORE = 4
 """Number of words of an answer, and of those before a fault in mid-answer."""
 
 AT_DIAL = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
-AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
+AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ, Action.IGNORE_PARENT, Action.ONE_PLACE)
 _PAUSE_S = 0.001
 _TOOL = {
     "type": "function",
@@ -54,8 +54,19 @@ _EVENTS: dict[Phase, dict[str, Any]] = {
     Phase.TERMINAL: {"event_type": "response.completed"},
     Phase.IDLE: {"event": 5 + WORDS_BEFORE, "event_type": _DELTA},
     Phase.ROTATING: {"event_type": _DELTA},
+    Phase.REFUSED: {"event": 2, "event_type": "response.in_progress"},
+    Phase.IGNORED: {"event": 2, "event_type": "response.in_progress"},
+    Phase.ONE_PLACE: {"event_type": "response.completed"},
 }
 """Event at which the fault occurs: of several events of one type, one that follows others already read."""
+
+
+_BEFOREHAND = {
+    Phase.REFUSED: Fault(Action.REJECT, status=404, message="Response with id=resp_x could not be found."),
+    Phase.IGNORED: Fault(Action.IGNORE_PARENT),
+    Phase.ONE_PLACE: Fault(Action.ONE_PLACE, place="final"),
+}
+"""Deviations of the server that precede the fault."""
 
 
 def words(token: str, count: int) -> list[str]:
@@ -196,7 +207,9 @@ class Stage:
     @property
     def struck(self) -> str | None:
         """Connection of the first fault; ``None`` before, or where it had none."""
-        return self.fired[0].place.connection_id if self.fired else None
+        actions = {fault.action for fault in self.cell.row.faults}
+        struck = (fired.place.connection_id for fired in self.fired if fired.action in actions)
+        return next(struck, None)
 
     @property
     def struck_is_open(self) -> bool:
@@ -274,6 +287,9 @@ class Stage:
     def _lay(self, *, running: bool = False) -> None:
         """Add the faults, for the next request or with ``running`` for the latest one."""
         phase, request = self.cell.phase, self._requests + (not running)
+        if phase in _BEFOREHAND:
+            self.emulator.faults.add(replace(_BEFOREHAND[phase], request=request))
+            request += phase in WITHOUT_PARENT  # the fault concerns the attempt in full
         for fault in self.cell.row.faults:
             if fault.action in AT_DIAL:
                 self.emulator.faults.add(fault)

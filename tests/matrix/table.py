@@ -37,6 +37,9 @@ class Phase(StrEnum):
     TERMINAL = "before the terminal"
     IDLE = "idle"
     ROTATING = "rotating"
+    REFUSED = "parent refused"
+    IGNORED = "parent ignored"
+    ONE_PLACE = "text in one place"
 
 
 class Way(StrEnum):
@@ -141,6 +144,7 @@ class Cell:
 
 
 BEFORE_OUTPUT = (Phase.SENT, Phase.CREATED)
+WITHOUT_PARENT = (Phase.REFUSED, Phase.IGNORED)
 AFTER_OUTPUT = (Phase.REASONING, Phase.TEXT, Phase.CALL, Phase.TERMINAL, Phase.ROTATING)
 
 NOTHING = Answered()
@@ -165,12 +169,43 @@ def _streaming(
     found |= dict.fromkeys(AFTER_OUTPUT, after)
     if idle is not None:
         found[Phase.IDLE] = idle
-    return found | {Phase[name]: outcome for name, outcome in different.items()}
+    found |= {Phase[name]: outcome for name, outcome in different.items()}
+    # The fault occurs before output. The text in the final response is read with the end of the stream.
+    created = found[Phase.CREATED]
+    found.setdefault(Phase.REFUSED, _in_full_after(Cause.PARENT_REFUSED, created))
+    found.setdefault(Phase.IGNORED, _in_full_after(Cause.PARENT_IGNORED, created))
+    found.setdefault(Phase.ONE_PLACE, created)
+    return found
+
+
+def _in_full_after(cause: Cause, outcome: Outcome) -> Outcome:
+    """The outcome of a fault in the attempt that follows a parent that was of no use."""
+    if isinstance(outcome, Raises):
+        return outcome
+    return Answered((cause, *outcome.causes), outcome.over_http, in_full=True)
 
 
 def _dialling(outcome: Outcome, rotating: Outcome = NOTHING) -> dict[Phase, Outcome]:
     """Outcomes of a turn that needs a connection, and of one that runs while the old one is replaced."""
     return {Phase.DIALLING: outcome, Phase.ROTATING: rotating}
+
+
+def _parent_refused(name: str, text: str, *faults: Fault, over_http: bool = True) -> Row:
+    """A request is refused because of its parent, in words of the server's own."""
+    status = faults[0].status
+    return Row(
+        f"reject, {name}",
+        f"refuses the parent {text}",
+        faults,
+        {Phase.SENT: _WITHOUT_PARENT, Phase.IDLE: NOTHING},
+        without_parent={Phase.SENT: raises(ResponseRefused, status=status, code=faults[0].code)},
+        over_http=over_http,
+    )
+
+
+def _one_place(place: str, text: str) -> Row:
+    fault = Fault(Action.ONE_PLACE, place=place)
+    return Row(f"one_place, {place}", text, (fault,), {Phase.SENT: NOTHING, Phase.IDLE: NOTHING})
 
 
 def _legal(name: str, text: str, fault: Fault) -> Row:
@@ -180,6 +215,7 @@ def _legal(name: str, text: str, fault: Fault) -> Row:
 _FORGOTTEN = again(Cause.PARENT_LOST, in_full=True)
 _WITHOUT_PARENT = again(Cause.PARENT_REFUSED, in_full=True)
 _REFUSED = raises(ResponseRefused, status=400, code="invalid_prompt")
+_IGNORED = again(Cause.PARENT_IGNORED, in_full=True)
 _TRANSIENT = again(Cause.TRANSIENT)
 _ONLY_SOCKETS = {"transport": "websocket"}
 _WAIT = {"retry-after": "0.02"}
@@ -247,7 +283,7 @@ ROWS: tuple[Row, ...] = (
         "omit content",
         "omits the field `response` of an event",
         (Fault(Action.OMIT, fields=("response",)),),
-        _streaming(NOTHING, NOTHING, TERMINAL=raises(ProtocolViolation)),
+        _streaming(NOTHING, NOTHING, TERMINAL=raises(ProtocolViolation), ONE_PLACE=again(Cause.CONNECTION)),
     ),
     Row(
         "fail 503",
@@ -265,7 +301,7 @@ ROWS: tuple[Row, ...] = (
         "fail 400",
         "ends the response with an error 400",
         (Fault(Action.FAIL, status=400, code="invalid_prompt"),),
-        _streaming(_WITHOUT_PARENT, _REFUSED),
+        _streaming(_WITHOUT_PARENT, _REFUSED, REFUSED=_REFUSED, IGNORED=_REFUSED),
         without_parent=dict.fromkeys(Phase, _REFUSED),
     ),
     Row(
@@ -349,6 +385,33 @@ ROWS: tuple[Row, ...] = (
         {Phase.SENT: NOTHING, Phase.IDLE: NOTHING},
         over_http=False,
     ),
+    _parent_refused(
+        "in other words",
+        "with 404 and words of its own",
+        Fault(Action.REJECT, status=404, message="Response with id=resp_x could not be found."),
+    ),
+    _parent_refused(
+        "another code",
+        "with 422 and a code of its own",
+        Fault(Action.REJECT, status=422, code="unsupported", message="previous_response_id: not supported"),
+    ),
+    _parent_refused(
+        "without a type",
+        "in a frame without `type`",
+        Fault(Action.REJECT, status=400, message="Argument not supported: instructions and parents"),
+        Fault(Action.OMIT, event_type="error", fields=("type", "status", "sequence_number")),
+        over_http=False,
+    ),
+    Row(
+        "ignore_parent",
+        "ignores the parent",
+        (Fault(Action.IGNORE_PARENT),),
+        {Phase.SENT: _IGNORED, Phase.IDLE: NOTHING},
+        without_parent={Phase.SENT: NOTHING},
+    ),
+    _one_place("deltas", "sends the text in deltas only"),
+    _one_place("done", "sends the text in `done` events only"),
+    _one_place("final", "sends the text in the final response only"),
     Row(
         "refuse_upgrade 401",
         "answers the upgrade with 401",
@@ -439,5 +502,7 @@ def cells() -> Iterator[Cell]:
 
 
 def _makes_sense(cell: Cell) -> bool:
-    """Over HTTP there is no socket to dial, to be idle on or to be replaced."""
+    """Over HTTP there is no socket to dial, to be idle on or to be replaced, and parents are stored."""
+    if not cell.store and cell.phase in WITHOUT_PARENT and cell.way is not Way.MANY:
+        return False
     return cell.way is not Way.HTTP or (cell.row.over_http and cell.phase not in _NOT_OVER_HTTP)

@@ -13,7 +13,7 @@ from trunkline import Cause, ConnectionLost, TurnError
 from ..promise.canonical import canonical, text_of
 from ..waiting import TIME_SCALE, soon, until
 from .stage import NAMES, NEIGHBOUR, SILENCE_S, WORDS, WORDS_BEFORE, Role, Stage, words
-from .table import AFTER_OUTPUT, Answered, Cell, Outcome, Phase, Raises, Way, cells
+from .table import AFTER_OUTPUT, WITHOUT_PARENT, Answered, Cell, Outcome, Phase, Raises, Way, cells
 
 SLACK_S = 5 * TIME_SCALE
 
@@ -50,7 +50,7 @@ def check_error(error: TurnError, outcome: Raises, phase: Phase) -> None:
     assert type(error) is outcome.error, repr(error)
     facts = {
         "sent": phase is not Phase.DIALLING,
-        "started": phase in AFTER_OUTPUT or phase is Phase.CREATED,
+        "started": phase in (*AFTER_OUTPUT, *WITHOUT_PARENT, Phase.CREATED, Phase.ONE_PLACE),
         "output_seen": phase in AFTER_OUTPUT,
         **outcome.facts,
     }
@@ -85,7 +85,9 @@ def mode_after(cell: Cell) -> str:
     failed = isinstance(outcome, Raises)
     if failed and cell.phase is Phase.DIALLING:
         return "full"
-    if isinstance(outcome, Answered) and Cause.PARENT_REFUSED in outcome.causes:
+    if cell.phase is Phase.IGNORED or (cell.phase is Phase.REFUSED and not failed):
+        return "full"  # a parent that is refused was not the reason if the full request fails as well
+    if isinstance(outcome, Answered) and {Cause.PARENT_REFUSED, Cause.PARENT_IGNORED} & {*outcome.causes}:
         return "full"  # the endpoint is given no parent again
     over_http = cell.way is Way.HTTP or (isinstance(outcome, Answered) and outcome.over_http)
     moves = failed or over_http or cell.phase is Phase.ROTATING

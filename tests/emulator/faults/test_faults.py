@@ -282,8 +282,9 @@ def test_every_action_at_an_event_is_known_to_do_something() -> None:
     event = Event(
         "error", b'{"type":"error","status":400,"error":{"code":"x","message":"m"},"sequence_number":1}'
     )
+    elsewhere = {"refuse_upgrade", "ignore_upgrade", "reject", "forget", "slow_read", "ignore_parent"}
     for action in Action:
-        if action in ("refuse_upgrade", "ignore_upgrade", "reject", "forget", "slow_read", "reorder"):
+        if action in {*elsewhere, "one_place", "reorder"}:
             continue
         moves, ends = strike([event], event, Fault(action, seconds=1), "a")
         assert moves != [event]
@@ -326,3 +327,36 @@ def test_a_fault_can_be_described() -> None:
         "event": 3,
         "close_code": 1012,
     }
+
+
+async def test_a_parent_is_ignored(socket: Socket, emulator: Emulator) -> None:
+    parent = await socket.response(input="x")
+    emulator.faults.add("ignore_parent")
+    ignored = await socket.response(input="y", previous_response_id=parent["id"])
+    used = await socket.response(input="y", previous_response_id=parent["id"])
+    assert (ignored["previous_response_id"], used["previous_response_id"]) == (None, parent["id"])
+    assert len(emulator.responses[ignored["id"]].effective_context) == 1
+    assert len(emulator.responses[used["id"]].effective_context) == 3
+
+
+@pytest.mark.parametrize("place", ["deltas", "done", "final"])
+async def test_the_text_of_a_response_stands_in_one_place(
+    socket: Socket, emulator: Emulator, place: str
+) -> None:
+    emulator.faults.add("one_place", place=place)
+    await socket.create(input="one two")
+    events = await socket.until("response.completed")
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    kinds = {event["type"] for event in events[:-1]}
+    assert (DELTA in kinds) == (place == "deltas")
+    assert (
+        ("response.output_text.done" in kinds) == ("response.output_item.done" in kinds) == (place == "done")
+    )
+    assert bool(events[-1]["response"]["output"]) == (place == "final")
+    whole = await socket.response(input="three")
+    assert whole["output"]
+
+
+def test_a_place_is_one_of_three() -> None:
+    with pytest.raises(ValueError, match="one of deltas, done, final, not 'first'"):
+        Fault(Action.ONE_PLACE, place="first")

@@ -17,7 +17,7 @@ from .._service.generation import Generation
 from .._service.records import RequestRecord, ResponseRecord
 from ..faults.action import Action
 from ..faults.fault import Place
-from ..faults.strike import rejection
+from ..faults.strike import rejection, without_parent
 from .backend import Backend
 from .conversation_routes import ConversationRoutes
 from .headers import ORGANIZATION, answer_headers
@@ -94,6 +94,8 @@ class Routes:
         for fault in self._backend.faults.at_request(place):
             if fault.action is Action.REJECT:
                 raise rejection(fault)
+            if fault.action is Action.IGNORE_PARENT:
+                body = without_parent(body)
         generation = self._service.create(body, seen)
         return body, generation, replace(place, response_id=generation.record.id)
 

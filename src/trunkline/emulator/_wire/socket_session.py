@@ -19,7 +19,7 @@ from .._service.records import RequestRecord
 from .._service.steering_desk import SteeringDesk
 from ..faults.action import Action
 from ..faults.fault import Place
-from ..faults.strike import rejection
+from ..faults.strike import rejection, without_parent
 from ..quirks.quirks import Reading
 from .backend import Backend
 from .frames import frame
@@ -214,8 +214,8 @@ class SocketSession:
         place = self._place(job)
         steers, items = self._desk.items_for(job)
         try:
-            self._strike(place)
-            generation = self._service.create(job.body, seen, self._connection, steered=items)
+            body = self._strike(place, job.body)
+            generation = self._service.create(body, seen, self._connection, steered=items)
         except ApiError as error:
             self._refuse(error, seen, place)
             self._desk.not_created(steers, seen.lane)
@@ -224,14 +224,18 @@ class SocketSession:
         self._play(generation, job, place)
         return True
 
-    def _strike(self, place: Place) -> None:
+    def _strike(self, place: Place, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a request as the server takes it, after faults."""
         for fault in self._backend.faults.at_request(place):
             if fault.action is Action.FORGET:
                 self._connection.cache.forget()
             elif fault.action is Action.SLOW_READ:
                 self._line.pause_reading(fault.seconds)
+            elif fault.action is Action.IGNORE_PARENT:
+                body = without_parent(body)
             else:
                 raise rejection(fault)
+        return body
 
     def _play(self, generation: Generation, job: Job, place: Place | None = None) -> None:
         record = generation.record

@@ -20,6 +20,11 @@ class Action(StrEnum):
     """Empty the caches of all lanes before the request is handled."""
     SLOW_READ = "slow_read"
     """Stop reading from the client for `seconds`."""
+    IGNORE_PARENT = "ignore_parent"
+    """Answer as if the request named no parent; the response says so."""
+    # At a response.
+    ONE_PLACE = "one_place"
+    """Send the text of the response in one `place` only: ``deltas``, ``done`` or ``final``."""
     # At an event.
     DROP = "drop"
     """Close the connection without a close frame."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._protocol.events import Event
 from ..gate import Gate
 from .action import Action
+from .one_place import PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,14 @@ class Fault:
     close_code: int = 1011
     size_bytes: int = 1024 * 1024
     fields: tuple[str, ...] = ("sequence_number",)
+    place: str = "deltas"
+    """Of `one_place`: ``deltas``, ``done`` or ``final``."""
 
     def __post_init__(self) -> None:
         # Accept an action's name, as fault files use it.
         object.__setattr__(self, "action", Action(self.action))
+        if self.place not in PLACES:
+            raise ValueError(f"a fault's place is one of {', '.join(PLACES)}, not {self.place!r}")
 
     def holds_at(self, place: Place) -> bool:
         """Whether the conditions on the connection and the request hold."""

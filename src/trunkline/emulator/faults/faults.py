@@ -11,12 +11,15 @@ from .._service.moves import Move
 from ..gate import Gate
 from .action import Action
 from .fault import Fault, Fired, Place
+from .one_place import in_one_place
 from .strike import strike
 
 _LAST = (Action.REORDER, Action.TRUNCATE, Action.CORRUPT, Action.FRAGMENT)
 _OF_ERRORS = (Action.FLAT_ERROR, Action.CODEX_ERROR)
 _AT_UPGRADE = (Action.REFUSE_UPGRADE, Action.IGNORE_UPGRADE)
-_AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ)
+_AT_REQUEST = (Action.REJECT, Action.FORGET, Action.SLOW_READ, Action.IGNORE_PARENT)
+_AT_RESPONSE = (Action.ONE_PLACE,)
+_NOT_AT_EVENTS = frozenset({*_AT_UPGRADE, *_AT_REQUEST, *_AT_RESPONSE})
 
 
 class Faults:
@@ -67,7 +70,9 @@ class Faults:
         return list(self._strikes(place, _AT_REQUEST))
 
     def play(self, moves: Iterator[Move], place: Place) -> Iterator[Move]:
-        """Yield the moves of a response after applying the faults that match its events."""
+        """Yield the moves of a response after applying the faults that match it or its events."""
+        for fault in self._strikes(place, _AT_RESPONSE):
+            moves = in_one_place(moves, fault.place)
         number = 0
         held: list[Move] = []
         for move in moves:
@@ -107,7 +112,7 @@ class Faults:
 
     def _event_faults(self, event: Event, number: int, place: Place) -> Iterator[Fault]:
         for index, (fault, dice) in enumerate(self._laid):
-            if fault.action in _AT_UPGRADE or fault.action in _AT_REQUEST:
+            if fault.action in _NOT_AT_EVENTS:
                 continue
             if fault.action in _OF_ERRORS and event.type != "error":
                 continue

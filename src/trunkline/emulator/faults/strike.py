@@ -41,6 +41,11 @@ def rejection(fault: Fault) -> ApiError:
     )
 
 
+def without_parent(body: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request as a server takes it that ignores ``previous_response_id``."""
+    return _without(body, ("previous_response_id",))
+
+
 def _doubled(moves: list[Move], action: Action) -> list[Move]:
     return moves * 2 if action is Action.DUPLICATE else moves
 
