@@ -15,6 +15,9 @@ DROPIN := .venv-dropin
 DROPIN_READY := $(DROPIN)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
+# The oldest openai SDK that the drop-in serves, and the last one on httpx.
+OPENAI_OLDEST := 3.0.0
+OPENAI_HTTPX := 2.54.0
 # Tests with a target of their own.
 OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels \
 	--ignore tests/dropin
@@ -93,9 +96,11 @@ test-wheels: $(READY)
 test-peers: $(PEERS_READY)
 	$(PEERS)/bin/pytest tests/emulator/peers
 
-# Frameworks on the openai SDK, each with and without the drop-in, at the service and at the gateway.
+# Frameworks on the openai SDK, each with and without the drop-in, at the service and at the gateway; old SDKs.
 test-dropin: $(DROPIN_READY)
 	$(DROPIN)/bin/pytest -W default -p no:hypothesispytest tests/dropin
+	PYTHONPATH="$(CURDIR)/$(DROPIN)/openai-oldest" $(DROPIN)/bin/pytest -W default -p no:hypothesispytest \
+		tests/openai --ignore tests/openai/matrix
 
 # The client and its LiveKit plugin against the servers of others, and JavaScript clients of the gateway; needs Node.js 20. tests/servers has their versions.
 test-servers: $(SERVERS_READY)
@@ -173,6 +178,8 @@ $(DROPIN_READY): pyproject.toml
 	$(DROPIN)/bin/python -m pip install --quiet --editable ".[cli,emulator,gateway-shared,otel]" --group dev
 	$(DROPIN)/bin/python -m pip install --quiet openai-agents "pydantic-ai-slim[openai]" langchain-openai \
 		litellm livekit-agents livekit-plugins-openai pipecat-ai
+	$(DROPIN)/bin/python -m pip install --quiet --no-deps --target $(DROPIN)/openai-oldest openai==$(OPENAI_OLDEST) distro sniffio
+	$(DROPIN)/bin/python -m pip install --quiet --no-deps --target $(DROPIN)/openai-httpx openai==$(OPENAI_HTTPX) distro sniffio
 	touch $(DROPIN_READY)
 
 clean:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI
+from openai import APIConnectionError, AsyncOpenAI
 
 import trunkline.openai
 from trunkline.emulator import Emulator
 
 JSON = dict[str, Any]
+BROKEN = (APIConnectionError, httpx2.RemoteProtocolError)
+"""What the SDK raises where a stream breaks: its newest versions, and the oldest."""
 
 
 def plain(emulator: Emulator, **options: Any) -> AsyncOpenAI:

@@ -24,11 +24,12 @@ from pydantic import BaseModel
 
 import trunkline
 import trunkline.openai
+from trunkline._face.outcome import Broken
 from trunkline.emulator import Emulator, Prompt, Reason, Say, Step, assert_context, words
 
 from ..talk import WEATHER
 from ..waiting import TIME_SCALE, until
-from .talk import JSON, Modes, dropin, plain, sent_back, transport_of, user
+from .talk import BROKEN, JSON, Modes, dropin, plain, sent_back, transport_of, user
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ async def test_a_refusal_is_that_of_http(
             with pytest.raises(error) as caught:
                 await of.responses.create(model=model, input="hello", stream=is_streamed)
             refused: Any = caught.value
-            facts.append((refused.status_code, refused.code, refused.type, refused.param, refused.message))
+            facts.append((refused.status_code, refused.code, refused.type, refused.param, refused.body))
     assert facts[0] == facts[1]
 
 
@@ -291,10 +292,10 @@ async def test_a_socket_that_is_lost_amid_output_raises_in_the_stream(
     stream = await client.responses.create(model="words-10", input="hello", stream=True)
     assert (await anext(stream)).type == "response.created"
     await emulator.drop_connections()
-    with pytest.raises(APIConnectionError) as caught:
+    with pytest.raises(BROKEN) as caught:
         async for _ in stream:
             pass
-    assert isinstance(caught.value.__cause__, httpx2.RemoteProtocolError)
+    assert isinstance(caught.value.__cause__, httpx2.RemoteProtocolError | Broken)
 
 
 async def test_an_error_amid_output_is_raised(emulator: Emulator, client: AsyncOpenAI) -> None:

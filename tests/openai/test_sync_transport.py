@@ -12,13 +12,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from openai import APIConnectionError, APITimeoutError, BadRequestError, OpenAI
+from openai import APITimeoutError, BadRequestError, OpenAI
 
 import trunkline.openai
+from trunkline._face.outcome import Broken
 from trunkline.emulator import Emulator, assert_context
 
 from ..waiting import TIME_SCALE, wait_until
-from .talk import JSON, sent_back, user
+from .talk import BROKEN, JSON, sent_back, user
 
 
 @pytest.fixture
@@ -125,9 +126,9 @@ def test_a_lost_connection_is_raised(emulator: Any, client: OpenAI) -> None:
     stream = client.responses.create(model="words-10", input="hello", stream=True)
     assert next(stream).type == "response.created"
     emulator.drop_connections()
-    with pytest.raises(APIConnectionError) as caught:
+    with pytest.raises(BROKEN) as caught:
         list(stream)
-    assert isinstance(caught.value.__cause__, httpx2.RemoteProtocolError)
+    assert isinstance(caught.value.__cause__, httpx2.RemoteProtocolError | Broken)
 
 
 def test_a_broken_connection_before_the_answer_is_raised(emulator: Any, client: OpenAI) -> None:
