@@ -30,7 +30,8 @@ import trunkline.openai
 
 async def talk():
     transport = trunkline.openai.AsyncTransport(httpx, lanes=True)
-    async with AsyncOpenAI(http_client=httpx.AsyncClient(transport=transport, follow_redirects=True)) as client:
+    http = httpx.AsyncClient(transport=transport, follow_redirects=True)
+    async with AsyncOpenAI(http_client=http) as client:
         history = [{"role": "user", "content": "hello"}]
         first = await client.responses.create(model="reason", input=history)
         history += [*first.output, {"role": "user", "content": "more"}]
