@@ -22,6 +22,8 @@ class SmallValkey:
         ledger: its memory and its clock.
         calls: the replicas that called the script, in their order.
         answers: cleared while it reads and does not answer.
+        seconds_per_call: the time by which its clock advances with each call: faster than real time, so that
+            the ledger is soon settled.
         odd: an answer to each call of the script, instead of its own.
     """
 
@@ -31,6 +33,7 @@ class SmallValkey:
         self.calls: list[str] = []
         self.answers = asyncio.Event()
         self.answers.set()
+        self.seconds_per_call = 1.0
         self.odd: bytes | None = None
         self._password = password
         self._server: asyncio.Server | None = None
@@ -74,7 +77,7 @@ class SmallValkey:
         number = int(arguments[1])
         keys, (replica, call, _, _, *rest) = arguments[2 : 2 + number], arguments[2 + number :]
         self.calls.append(replica)
-        self.ledger.wall_s += 1  # faster than real time: the ledger is settled after some calls
+        self.ledger.wall_s += self.seconds_per_call
         wishes = {key: Wish(*map(int, rest[5 * at : 5 * at + 4])) for at, key in enumerate(keys)}
         limits: dict[str, Limit] = {
             key: "turns_in_flight" if key.endswith("flight") else "turns_per_minute" for key in keys

@@ -133,30 +133,34 @@ async def test_turns_are_answered_while_valkey_is_silent_and_then_down(
         await valkey.start()
         await leased(gateway)
         lines = [each.getMessage() for each in caplog.records if each.name == "trunkline.gateway"]
-        assert len(lines) == 2
-        assert lines[0].startswith(f"Valkey at redis://127.0.0.1:{valkey.port} does not renew leases (")
-        assert lines[1] == f"Valkey at redis://127.0.0.1:{valkey.port} renews leases again"
+        address = f"Valkey at redis://127.0.0.1:{valkey.port}"
+        # Once for each outage. A busy machine may have had others.
+        assert all(line.startswith(f"{address} does not renew leases (") for line in lines[::2])
+        assert all(line == f"{address} renews leases again" for line in lines[1::2])
+        assert len(lines) >= 2
         assert PASSWORD not in caplog.text
 
 
 async def test_refused_without_leases(emulator: Emulator) -> None:
-    async with small_valkey() as valkey, sharing(emulator, valkey, 1, when_down="refuse") as (gateway,):
-        await leased(gateway)
-        await turns(gateway, 1)
+    async with (
+        small_valkey() as valkey,
+        sharing(emulator, valkey, 1, when_down="refuse") as (gateway,),
+        gateway.openai() as client,
+    ):
+        await until_status(client, 200)
         valkey.answers.clear()
-        await unleased_refusing(gateway)
-        async with gateway.openai() as client:
-            with pytest.raises(APIStatusError, match="the shared limits are not available") as refused:
-                await client.responses.create(model="echo", input="hi")
-            assert refused.value.status_code == 503
-            assert refused.value.code == "shared_limits_unavailable"
-            assert refused.value.response.headers["retry-after"] == "1"
+        await until_status(client, 503)
+        with pytest.raises(APIStatusError, match="the shared limits are not available") as refused:
+            await client.responses.create(model="echo", input="hi")
+        assert refused.value.status_code == 503
+        assert refused.value.code == "shared_limits_unavailable"
+        assert refused.value.response.headers["retry-after"] == "1"
 
 
-async def unleased_refusing(gateway: Running) -> None:
-    async with gateway.openai() as client:
-        while await soon(turn(client), 30) == 200:
-            pass
+async def until_status(client: AsyncOpenAI, status: int) -> None:
+    """Take turns until an answer has this status."""
+    while await soon(turn(client), 30) != status:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_gateway_starts_without_valkey(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
@@ -199,13 +203,13 @@ async def test_a_gateway_that_ends_returns_its_leases(emulator: Emulator) -> Non
     async with small_valkey() as valkey, sharing(emulator, valkey, 1) as (staying,):
         async with sharing(emulator, valkey, 1) as (leaving,):
             await leased(staying, leaving)
-            await until(lambda: allowance(staying).leases["turns_in_flight"].quota == 5, "both have a part")
+            in_flight = allowance(staying).leases["turns_in_flight"]
+            await until(lambda: in_flight.is_held and in_flight.quota == 5, "both have a part", within_s=30)
             await turns(leaving, 2)
-        fields = valkey.ledger.hashes["trunkline:{voice}:turns_in_flight"]
-        assert len(fields.keys() - {"clock"}) == 1
-        lease = allowance(staying).leases["turns_in_flight"]
-        await until(lambda: lease.quota == 10, "the whole limit is its own", within_s=30)
-        assert allowance(staying).leases["turns_per_minute"].quota == 9_998
+            valkey.seconds_per_call = 0  # no lease expires
+        await until(lambda: in_flight.quota == 10, "the whole limit is its own", within_s=30)
+        per_minute = allowance(staying).leases["turns_per_minute"]
+        await until(lambda: per_minute.quota == 9_998, "the turns of the minute still count", within_s=30)
 
 
 async def test_a_changed_limit_is_leased_anew(emulator: Emulator) -> None:

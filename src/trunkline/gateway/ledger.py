@@ -21,7 +21,7 @@ from .allowance import Allowance
 from .configuration import Shared, Tenant
 from .leases import KEEP_S, Grant, LeasedAllowance, Limit
 
-OPEN_S: Final = 1.0
+OPEN_S: Final = 2.0
 """The time that a starting or ending process gives to Valkey."""
 SCRIPT: Final = files(__package__).joinpath("ledger.lua").read_text(encoding="utf-8")
 _RENEWALS: Final = 5
@@ -99,10 +99,12 @@ class Ledger:
             await self._connection.disconnect()
 
     async def _renew(self) -> None:
-        while True:
+        while not self._is_closed:  # a cancellation can be lost: `asyncio.wait_for` of Python 3.11 does so
             self._asked.clear()
             is_soon = await self._attempt()
             self._answered.set()
+            if self._is_closed:
+                return
             renew_s = self._renew_s * (0.9 + 0.2 * self._world.random())
             if self._is_down:
                 await asyncio.sleep(renew_s)
