@@ -17,6 +17,24 @@ def test_equal_fields_are_read_once() -> None:
     assert len(read.items) == 1
 
 
+def test_a_body_that_was_peeked_at_is_not_read_twice() -> None:
+    memory, content = Memory(), body(1, '[{"role":"user","content":"a"}]')
+    peeked = memory.peek(content)
+    assert memory.read(content) == peeked
+    assert memory.read(content)[1] is not peeked[1]
+    assert memory.peek(body(2))[0] is not peeked[0]
+    assert memory.read(content)[0] is peeked[0]
+
+
+def test_the_outline_of_a_body_has_its_new_items_only() -> None:
+    memory = Memory()
+    content = body(1, '[{"role":"user","content":"a"}]')
+    assert memory.outline(content) == content
+    memory.read(content)
+    longer = body(1, '[{"role":"user","content":"a"},{"role":"user","content":"b"}]')
+    assert memory.outline(longer) == body(1, '[{"role":"user","content":"b"}]')
+
+
 def test_more_fields_than_remembered_are_read_again() -> None:
     memory = Memory()
     first, _ = memory.read(body(0))

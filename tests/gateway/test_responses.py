@@ -13,7 +13,6 @@ from trunkline.emulator import Emulator
 from trunkline.gateway import responses, streamed
 from trunkline.gateway.caller import ANYONE, DEADLINES, callers_of
 from trunkline.gateway.configuration import of
-from trunkline.gateway.screening import members_of
 
 from ..peer import Server
 from ..waiting import soon
@@ -47,13 +46,13 @@ async def test_the_first_event_is_the_one_that_begins_the_response(
 @pytest.mark.parametrize(
     ("tenants", "is_stream", "read_s"), [(False, True, 600), (True, True, 7), (True, False, 600)]
 )
-def test_a_stream_is_limited_by_silence_alone(tenants: bool, is_stream: bool, read_s: float) -> None:
+async def test_a_stream_is_limited_by_silence_alone(tenants: bool, is_stream: bool, read_s: float) -> None:
     own: dict[str, Any] = {"tenant": {"voice": {"keys_sha256": ["0" * 64], "first_output_s": 7}}}
     key = {"upstream": {"openai": {"api_key_env": "KEY"}}}
     configuration = of({**own, **key} if tenants else {}, {"KEY": "sk-upstream"})
     caller = callers_of(configuration, lambda _: Hooks(), World())["voice" if tenants else ANYONE]
     body = b'{"model":"echo","input":"hi","stream":%b}' % (b"true" if is_stream else b"false")
-    limits = responses.admitted(caller, [], "", body, members_of(body)).timeouts
+    limits = responses.admitted(caller, [], "", body)[0].timeouts
     found = limited(DEADLINES, limits.connect, limits.read, is_streamed=is_stream)
     assert (found.first_output, found.between_events) == (read_s, read_s)
     assert found.total == (None if is_stream else read_s)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from trunkline._decisions.inputs import Inputs
 from trunkline.gateway.refusal import Refused
-from trunkline.gateway.screening import check_ids, check_strictly, members_of, value_of, without_store
+from trunkline.gateway.screening import check_ids, check_strictly, members_of, outlined, value_of
 
 
 def check(source: dict[str, Any] | bytes, *known: str) -> None:
@@ -90,4 +91,46 @@ def test_a_member_that_is_no_json_is_refused() -> None:
     ],
 )
 def test_nothing_is_stored_with_a_shared_key(body: bytes, stored: bytes) -> None:
-    assert without_store(body, members_of(body)) == stored
+    assert outlined(body, lambda given: given, stores=False)[0] == stored
+    assert outlined(body, lambda given: given, stores=True)[0] == body
+
+
+BODIES = (
+    b'{"model":"m","input":[%b],"stream":true}',
+    b'{"input":[%b],"model":"m","store":false}',
+    b' { "input" : [%b], "store":true}',
+    b'{"store":null,"input":[%b]}',
+    b'{"\\u0073tore":true,"input":[%b]}',
+)
+
+
+@pytest.mark.parametrize("form", BODIES)
+@pytest.mark.parametrize("stores", [True, False])
+def test_only_what_is_new_is_read_again(form: bytes, stores: bool) -> None:
+    """The body to send is the same as without a memory."""
+    inputs, items = Inputs(), [b'{"role":"user","content":"%d"}' % number for number in range(30)]
+    for length in (10, 11, 29, 30):
+        body = form % b",".join(items[:length])
+        sent, outline, members = outlined(body, inputs.outline, stores=stores)
+        fresh, whole, all_members = outlined(body, lambda given: given, stores=stores)
+        assert (sent, whole) == (fresh, body)
+        assert members.keys() == all_members.keys()
+        assert stores or json.loads(sent)["store"] is False
+        assert json.loads(sent)["input"] == json.loads(body)["input"]
+        inputs.read(sent)
+    if stores or form in BODIES[:2]:  # the others are encoded anew
+        assert len(outline) < len(body) / 5
+
+
+def test_an_id_after_known_items_is_found() -> None:
+    inputs = Inputs()
+    for rest in (b"", b',{"type":"item_reference","id":"x"}'):
+        body = b'{"input":[{"role":"user","content":"a"}%b]}' % rest
+        sent, outline, members = outlined(body, inputs.outline, stores=False)
+        if rest:
+            assert len(outline) < len(body)
+            with pytest.raises(Refused, match="item_reference"):
+                check_ids(outline, members, lambda _: False)
+        else:
+            check_ids(outline, members, lambda _: False)
+            inputs.read(sent)

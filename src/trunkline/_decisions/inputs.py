@@ -91,10 +91,7 @@ class Inputs:
             RecursionError: the JSON is nested too deeply.
         """
         # 1. The same document without the items that are known.
-        known = self._beginning_of(body)
-        rest_at = _next_item(body, len(known.text)) if known is not None else None
-        if known is None or rest_at is None:
-            known, rest_at = None, 0
+        known, rest_at = self._beginning_of(body)
         before = body[: known.start] if known is not None else b""
         short = before + body[rest_at:]
         members = _members_of(short)
@@ -118,6 +115,11 @@ class Inputs:
             self._remember(_Known(text, at + 1, items), known)
         return Body(envelope, checked, items)
 
+    def outline(self, body: bytes) -> bytes:
+        """The body of a request without the items that it has from an earlier one. May be no JSON."""
+        known, rest_at = self._beginning_of(body)
+        return body if known is None else body[: known.start] + body[rest_at:]
+
     def _checked(self, envelope: bytes, members: dict[str, Raw], given: bytes) -> dict[str, bytes]:
         """The encoded values of all fields but the input, after a check that no key occurs twice."""
         found = self._envelopes.get(envelope)
@@ -133,13 +135,14 @@ class Inputs:
             self._envelopes.move_to_end(envelope)
         return found
 
-    def _beginning_of(self, body: bytes) -> _Known | None:
-        """The longest remembered request with which a body begins."""
+    def _beginning_of(self, body: bytes) -> tuple[_Known | None, int]:
+        """The longest remembered request with which a body begins, and the position of its next item."""
         last = bisect_right(self._by_size, len(body), key=_size_of)
         for known in reversed(self._by_size[max(0, last - MAX_COMPARED) : last]):
             if body.startswith(known.text):
-                return known
-        return None
+                rest_at = _next_item(body, len(known.text))
+                return (None, 0) if rest_at is None else (known, rest_at)
+        return None, 0
 
     def _remember(self, new: _Known, extended: _Known | None) -> None:
         if extended is not None:  # its conversation continues from the new one

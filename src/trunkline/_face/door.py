@@ -17,6 +17,7 @@ from .._protocol.json import decode
 from ..errors import TrunklineError
 from .answering import answer
 from .call import Call, KeyFunction, base_of
+from .memory import Memory
 from .outcome import Answer, Elsewhere
 from .pools import pools
 from .refusals import invalid_request
@@ -79,9 +80,8 @@ class Door:
     def acts(self, call: Call) -> bool:
         """Whether a call for a response may have side effects. ``False`` if it cannot be read."""
         assert call.body is not None
-        upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
         try:
-            wanted, body = upstream.memory.read(call.body)
+            wanted, body = self._memory_of(call).peek(call.body)
         except (TrunklineError, ValueError, RecursionError):
             return False
         # Few requests have such items: their histories are not searched.
@@ -90,8 +90,21 @@ class Door:
 
     def knows(self, call: Call, response_id: str) -> bool:
         """Whether a response was delivered to callers that share the memory of a call."""
-        upstream = pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy)
-        return upstream.memory.lineage.knows(response_id)
+        return self._memory_of(call).lineage.knows(response_id)
+
+    def outline(self, call: Call) -> bytes:
+        """The body of a call without the items that it has from an earlier one that was taken.
+
+        They need no second check by a caller of the same memory. The rest may be no JSON.
+        """
+        assert call.body is not None
+        try:
+            return self._memory_of(call).outline(call.body)
+        except (TrunklineError, ValueError):
+            return call.body
+
+    def _memory_of(self, call: Call) -> Memory:
+        return pools().upstream(call.url, call.upgrade_headers(), self._settings, self._tenancy).memory
 
     def hashed_key(self, call: Call) -> str | None:
         """The value of `KEY_HEADER` for a call that goes elsewhere; ``None`` unless that is a gateway.

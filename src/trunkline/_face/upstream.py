@@ -10,6 +10,7 @@ import ssl
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from .._decisions.baselines import Plan
@@ -233,6 +234,7 @@ def unread_bytes(bound: int, fields: Fields) -> int:
     return bound + _REPEATS * len(fields.head)
 
 
+@lru_cache(maxsize=64)  # few callers have many limits, and checking them anew costs more than the rest
 def limited(base: Deadlines, connect: float | None, read: float | None, *, is_streamed: bool) -> Deadlines:
     """The time limits of a turn: those of the request, as an HTTP client would apply them.
 

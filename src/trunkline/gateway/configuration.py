@@ -9,6 +9,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -286,6 +287,7 @@ def of(source: Mapping[str, Any], environ: Mapping[str, str]) -> Configuration:
     return configuration
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine's own address."""
     try:

@@ -97,14 +97,21 @@ class Measures:
         tenant = name or NAMELESS
         summary = self._summaries.setdefault(name, Summary())
 
+        # Looking a counter up by its labels costs more than counting.
+        turns: dict[tuple[str, str, str], Counter] = {}
+        up, down = self._bytes.labels(tenant, "up"), self._bytes.labels(tenant, "down")
+        first_output = self._first_output.labels(tenant)
+
         def finished(turn: TurnMetrics) -> None:
-            outcome = turn.outcome or "left"
+            kind = turn.mode, turn.transport, turn.outcome or "left"
             summary.add(turn)
-            self._turns.labels(tenant, turn.mode, turn.transport, outcome).inc()
-            self._bytes.labels(tenant, "up").inc(turn.bytes_sent)
-            self._bytes.labels(tenant, "down").inc(turn.bytes_received)
+            if kind not in turns:
+                turns[kind] = self._turns.labels(tenant, *kind)
+            turns[kind].inc()
+            up.inc(turn.bytes_sent)
+            down.inc(turn.bytes_received)
             if turn.first_output_s is not None:
-                self._first_output.labels(tenant).observe(turn.first_output_s)
+                first_output.observe(turn.first_output_s)
             for cause in turn.recoveries:
                 self._recoveries.labels(tenant, cause.value).inc()
 

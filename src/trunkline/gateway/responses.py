@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from .._face.call import Call, Header, Timeouts
@@ -21,7 +20,7 @@ from .failures import answer_to
 from .forwarding import forwarded
 from .life import Life
 from .refusal import Refused
-from .screening import check_ids, members_of, value_of, without_store
+from .screening import check_ids, outlined, value_of
 from .streamed import Streamed
 from .upward import upward_headers
 
@@ -60,9 +59,7 @@ class Responses:
             with taken(caller, self._world):
                 self._life.begin()
                 try:
-                    members = members_of(body)
-                    call = admitted(caller, headers, query, body, members)
-                    is_stream = is_streamed(members)
+                    call, is_stream = admitted(caller, headers, query, body)
                     work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
                     await _unless_gone(work, receive)
                 finally:
@@ -124,42 +121,38 @@ def admitted(
     headers: Sequence[Header],
     query: str,
     body: bytes,
-    members: Mapping[str, Raw],
     *,
     generate: bool = True,
-) -> Call:
-    """The call upward for a request.
+) -> tuple[Call, bool]:
+    """The call upward for a request, and whether it asks for a stream of events.
 
     Args:
         caller: the caller.
         headers: the header fields of the request, with names in lower case.
         query: its query.
         body: its body, decompressed.
-        members: the members of the body: a long one is not decoded twice.
         generate: ``False`` for a warm-up.
 
     Raises:
         Refused: the request is not passed on.
     """
-    if caller.tenant is not None:
-        check_model(caller.tenant, value_of(members, "model"))
     up = upward_headers(headers, caller.credentials)
     # Each query and each value of these headers has sockets of its own.
     url = caller.url("/responses", "" if caller.is_shared else query)
     caller.check_features(up)
-    limit_s = (caller.first_output_s if is_streamed(members) else None) or _READ_S
     keys = [(name, value) for name, value in headers if name == KEY_HEADER]
-    call = Call("POST", url, [*up, *keys], body, Timeouts(None, limit_s), generate)
+    call = Call("POST", url, [*up, *keys], body, generate=generate)
+    # What an earlier body of the same memory began with was checked then.
+    sent, outline, members = outlined(
+        body, lambda given: caller.door.outline(replace(call, body=given)), stores=caller.allows_store
+    )
+    if caller.tenant is not None:
+        check_model(caller.tenant, value_of(members, "model"))
     if caller.is_shared:
-        check_ids(body, members, lambda response_id: caller.door.knows(call, response_id))
-    if not caller.allows_store:
-        call = replace(call, body=without_store(body, members))
-    return call
-
-
-def is_streamed(members: Mapping[str, Raw]) -> bool:
-    """Whether a request asks for a stream of events."""
-    return bytes(members.get("stream", b"")) == b"true"
+        check_ids(outline, members, lambda response_id: caller.door.knows(call, response_id))
+    is_stream = bytes(members.get("stream", b"")) == b"true"
+    limit_s = (caller.first_output_s if is_stream else None) or _READ_S
+    return replace(call, body=sent, timeouts=Timeouts(None, limit_s)), is_stream
 
 
 async def _unless_gone(work: asyncio.Future[None], receive: Receive) -> None:
@@ -186,4 +179,4 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-__all__ = ["Responses", "admitted", "is_streamed", "taken"]
+__all__ = ["Responses", "admitted", "taken"]

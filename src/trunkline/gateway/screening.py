@@ -36,6 +36,7 @@ _SCHEMAS: Final = {
     "json_schema": frozenset({"schema"}),
 }
 """Members that hold a JSON schema, by the type of their object. Names in it are the caller's."""
+_UNSTORED: Final = b'"store":false,'
 _METADATA: Final = "metadata"
 """A member of the request with pairs of strings, which the service only repeats."""
 _ESCAPED: Final = b"\\u"
@@ -114,16 +115,34 @@ def check_ids(body: bytes, members: Mapping[str, Raw], knows: Callable[[str], bo
             )
 
 
-def without_store(body: bytes, members: Mapping[str, Raw]) -> bytes:
-    """The same body with ``store: false``. Equal beginnings stay equal."""
-    if "store" not in members:
-        start = body.index(b"{") + 1
-        separator = b"," if members else b""
-        return body[:start] + b'"store":false' + separator + body[start:]
-    if bytes(members["store"]) == b"false":
-        return body
-    kept = {**members, "store": Raw(b"false")}
-    return msgspec.json.encode(kept)
+def outlined(
+    body: bytes, outline_of: Callable[[bytes], bytes], *, stores: bool
+) -> tuple[bytes, bytes, dict[str, Raw]]:
+    """The body to send, and what of the given one is new: as bytes, and by members.
+
+    Args:
+        body: a body.
+        outline_of: the body without the items that were sent before; see `Door.outline`.
+        stores: responses may be stored. Otherwise the body to send has ``store: false``.
+
+    Raises:
+        Refused: the body is no JSON object.
+    """
+    outline = outline_of(body)
+    if stores:
+        return body, outline, members_of(outline)
+    start = body.find(b"{") + 1
+    unstored = b"".join((body[:start], _UNSTORED, memoryview(body)[start:]))
+    if len(outline) == len(body) and body[start : start + 1] == b'"':
+        # Bodies without the member were sent with it.
+        found = outline_of(unstored)
+        outline = found[:start] + found[start + len(_UNSTORED) :]
+    members = members_of(outline)
+    if bytes(members.get("store", b"")) == b"false":
+        return body, outline, members
+    if "store" not in members and members:
+        return unstored, outline, members
+    return msgspec.json.encode({**members_of(body), "store": Raw(b"false")}), outline, members
 
 
 def _id_in(value: Any) -> str:
@@ -151,4 +170,4 @@ def _id_in(value: Any) -> str:
     return ""
 
 
-__all__ = ["check_ids", "check_strictly", "members_of", "value_of", "without_store"]
+__all__ = ["check_ids", "check_strictly", "members_of", "outlined", "value_of"]

@@ -6,6 +6,7 @@ One process is one replica on one core. More cores take more replicas behind a b
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -144,6 +145,8 @@ async def serve(
         ConfigurationError: an address cannot be listened on.
     """
     gateway = Gateway(configuration)
+    gc.collect()
+    gc.freeze()  # what was made by now lives as long as the process: no collection looks at it
     async with served(gateway) as found:
         with _stops(found.ended, gateway), _rereads(gateway, reread):
             announce(found)

@@ -216,7 +216,7 @@ class Session:
             with taken(self.caller, self._world):
                 raw = msgspec.json.encode(body)
                 headers = self._headers_of_call()
-                call = admitted(self.caller, headers, self._query, raw, body, generate=generate)
+                call, _ = admitted(self.caller, headers, self._query, raw, generate=generate)
                 outcome = await self.caller.door.take(call)
                 if isinstance(outcome, Elsewhere):
                     outcome = await forwarded(self.caller, call, outcome.body)
