@@ -79,6 +79,11 @@ CASES = {
     "bytes": Case(
         turns.bytes_on_wire, (*_ALL, "openai-lane-full", *_HTTP, "trunkline-http"), "bytes_per_turn"
     ),
+    "bytes-instructions": Case(
+        turns.bytes_with_instructions,
+        ("trunkline", "trunkline-message", "trunkline-keyed", "trunkline-http"),
+        "bytes_per_turn",
+    ),
     "handshakes": Case(turns.handshakes, (*_without("floor"), *_SDK), "per_1000"),
     "memory-resident": Case(memory.resident, (*_without("pipecat"), "openai-dropin"), "idle_kb"),
     "memory-traced": Case(memory.traced, ("floor", "trunkline", "trunkline-keyed", "openai-lane"), "idle_kb"),

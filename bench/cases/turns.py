@@ -13,6 +13,7 @@ from load.order import Order, text_of
 HISTORIES = (2, 20, 200, 2000, 5000)
 _TOOLS = 10
 _TURNS = 50
+_LONG_INSTRUCTIONS = "Be brief. " * 200
 
 
 async def grows(bench: Bench) -> Figures:
@@ -53,8 +54,19 @@ async def _by_length(bench: Bench, *, renewed: bool) -> Figures:
 
 async def bytes_on_wire(bench: Bench) -> Figures:
     """A conversation of 50 turns, each a question, a tool call, its output and an answer: 100 responses."""
+    return await _bytes_of(bench, Seed(0, _TOOLS))
+
+
+async def bytes_with_instructions(bench: Bench) -> Figures:
+    """The same with 2 KB of instructions, in each request or once."""
+    seed = Seed(0, _TOOLS, instructions=_LONG_INSTRUCTIONS)
+    figures = await _bytes_of(bench, seed)
+    return figures | {"instructions": len(_LONG_INSTRUCTIONS) * figures["responses"]}
+
+
+async def _bytes_of(bench: Bench, seed: Seed) -> Figures:
     client = await bench.open()
-    talk = await client.talk(Seed(0, _TOOLS))
+    talk = await client.talk(seed)
     bench.counts()
     for number in range(_TURNS):
         talk.say(f"Question number {number}, of some length, as people ask. " + text_of(Order(call=1)))

@@ -16,6 +16,7 @@ NAMES = {
     "trunkline": "trunkline_conversation:TrunklineConversation",
     "trunkline-push": "trunkline_conversation:TrunklinePush",
     "trunkline-keyed": "trunkline_keyed:TrunklineKeyed",
+    "trunkline-message": "trunkline_conversation:TrunklineMessage",
     "trunkline-http": "trunkline_conversation:TrunklineHttp",
     "livekit": "livekit_plugin:Livekit",
     "openai-lane": "openai_lane:OpenaiLane",

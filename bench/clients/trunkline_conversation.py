@@ -6,7 +6,7 @@ from typing import Literal
 
 from clients.base import API_KEY, MODEL, Client, Heard, Seed, Talk, Told, tool_function
 from trunkline import Client as Trunkline
-from trunkline import PoolLimits, World
+from trunkline import InstructionsPlacement, PoolLimits, World
 from trunkline.events import OutputTextDelta, ServerEvent
 
 LIMITS = PoolLimits(max_connections=200)
@@ -15,11 +15,17 @@ LIMITS = PoolLimits(max_connections=200)
 class TrunklineTalk(Talk):
     """A conversation."""
 
+    placement: InstructionsPlacement = "field"
+
     def __init__(self, client: Trunkline, seed: Seed) -> None:
         self._new = ""
         tools = [tool_function(index) for index in range(seed.tools)]
         self._chat = client.conversation(
-            model=MODEL, instructions=seed.instructions, tools=tools, items=seed.messages()
+            model=MODEL,
+            instructions=seed.instructions,
+            instructions_placement=self.placement,
+            tools=tools,
+            items=seed.messages(),
         )
 
     def say(self, text: str) -> None:
@@ -49,6 +55,12 @@ class TrunklineTalk(Talk):
 
     async def prepare(self) -> None:
         await self._chat.warm()
+
+
+class MessageTalk(TrunklineTalk):
+    """A conversation whose instructions are a message, as with ``api.openai.com``."""
+
+    placement = "message"
 
 
 class PushTalk(TrunklineTalk):
@@ -105,6 +117,12 @@ class TrunklinePush(TrunklineConversation):
     """The same, read with `finish(on_event)`."""
 
     talks = PushTalk
+
+
+class TrunklineMessage(TrunklineConversation):
+    """The same with the instructions as a message at the beginning of the context, sent once."""
+
+    talks = MessageTalk
 
 
 class TrunklineHttp(TrunklineConversation):
