@@ -207,3 +207,37 @@ async def test_after_a_lost_connection_the_turns_that_wait_are_served_before_tho
         streams = await soon(asyncio.gather(*turns))
         assert [stream.metrics.attempts for stream in streams] == [2, 2, 1, 1]
         assert client.state().in_flight == 0
+
+
+async def test_turns_to_one_url_do_not_overtake_those_to_another_for_ever() -> None:
+    """Off OpenAI the model is part of the URL. The connection of the busy model is never idle."""
+    server = Server()
+    async with client_to(server) as client:
+        turns = await begun(client, "a", "b")
+        other = asyncio.create_task(ask(client.conversation(model="other"), "x"))
+        await settle()
+        turns += await begun(client, "c")
+        await server.asked_for("a", "b", "x")  # on a connection of its own, while the other one ends
+        server.answer("a")
+        server.answer("b")
+        server.answer("x")
+        await server.asked_for("a", "b", "x", "c")
+        server.answer("c")
+        await soon(asyncio.gather(*turns, other))
+        assert len(server.network.sockets) == 3
+        assert client.state().in_flight == 0
+
+
+async def test_a_connection_gives_way_to_the_turn_that_waits_longest() -> None:
+    server = Server()
+    async with client_to(server) as client:
+        turns = await begun(client, "a", "b", "c")
+        other = asyncio.create_task(ask(client.conversation(model="other"), "x"))
+        await settle()
+        await server.asked_for("a", "b")  # "c" waits longer, and for a place of its own model
+        server.answer("a")
+        await server.asked_for("a", "b", "c", "x")
+        for text in "bcx":
+            server.answer(text)
+        await soon(asyncio.gather(*turns, other))
+        assert len(server.network.sockets) == 2

@@ -42,8 +42,9 @@ _SMALL_FRAME: Final = 2**16
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A turn in the queue."""
+    """A turn in the queue. Turns are numbered in the order in which they began to wait."""
 
+    number: int
     request: Request
     asking: Callable[[], Asking]
     sink: Sink
@@ -116,6 +117,7 @@ class Pool:
         self._largest_frame = LARGEST_FRAME
         self._largest_shared = largest_shared
         self._numbers = count(1)
+        self._waits = count(1)
         self._connections: dict[str, list[Connection]] = {}
         self._closing: list[Connection] = []
         self._replacing: set[Connection] = set()
@@ -189,8 +191,10 @@ class Pool:
         self, request: Request, asking: Callable[[], Asking], sink: Sink
     ) -> SocketExchange:
         """A place for a turn, after those that began to wait before. Cancelling leaves the queue."""
-        waiting = _Waiting(request, asking, sink, asyncio.get_running_loop().create_future())
+        placed = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(next(self._waits), request, asking, sink, placed)
         self._queues.setdefault(request.url, deque()).append(waiting)
+        self._give_way()
         try:
             return await waiting.placed
         except asyncio.CancelledError:
@@ -282,7 +286,7 @@ class Pool:
         """Give free places to waiting turns, the oldest first."""
         if self._is_placing:
             return
-        for url, queue in list(self._queues.items()):
+        for url, queue in sorted(self._queues.items(), key=lambda each: each[1][0].number):
             while queue:
                 first = queue[0]
                 if not first.placed.done():
@@ -293,6 +297,26 @@ class Pool:
                 queue.popleft()
             if not queue:
                 self._queues.pop(url, None)
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Retire a connection for the turn that has waited longest, if its URL has none.
+
+        Connections to other URLs may never be idle: without this, their turns would overtake it for ever. One
+        connection is retired at a time, so that there is one more than the maximum at most.
+        """
+        waiting = min(
+            (queue[0] for queue in self._queues.values()), key=lambda each: each.number, default=None
+        )
+        if waiting is None or any(
+            each.takes_turns for each in self._connections.get(waiting.request.url, ())
+        ):
+            return
+        if any(each.is_retired for each in self._closing):
+            return
+        others = [each for each in self.connections if each not in self._private]
+        if others:
+            min(others, key=lambda each: each.lanes.in_flight).retire()
 
     # Connections.
 
