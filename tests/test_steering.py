@@ -618,6 +618,25 @@ async def test_each_of_several_steers_gets_its_own_outcome(server: Server) -> No
         assert said == ["hello", "one", "three"]
 
 
+async def test_a_seventeenth_steer_is_refused_before_the_first_is_acknowledged(server: Server) -> None:
+    """A socket that takes no bytes would buffer them without bound."""
+    async with wired(server) as (chat, wire), chat.send("hello") as stream:
+        await wire.receive()
+        wire.send(begin("resp_1", "Hello"))
+        await first_text(stream)
+        steering = [asyncio.create_task(stream.steer(str(number))) for number in range(16)]
+        for number in range(16):
+            assert (await wire.receive())["input"] == str(number)
+        with pytest.raises(SteerRefused, match="not acknowledged 16 earlier steers; wait") as refused:
+            await stream.steer("16")
+        assert (refused.value.code, refused.value.input) == ("too_many_pending_steers", "16")
+        wire.send(accepted("resp_1", "s0"))
+        await soon(steering[0])
+        steering.append(asyncio.create_task(stream.steer("17")))
+        assert (await wire.receive())["input"] == "17"
+    await asyncio.gather(*steering, return_exceptions=True)
+
+
 async def test_a_steer_without_an_answer_raises_connection_lost(
     server: Server,
 ) -> None:

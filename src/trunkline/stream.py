@@ -241,7 +241,8 @@ class ResponseStream:
 
         Raises:
             SteerRefused: the service returned the steer, does not know steers, or did not acknowledge it
-                within 10 s (code ``not_acknowledged``); the answer continues without it.
+                within 10 s (code ``not_acknowledged``); or 16 earlier ones are not acknowledged (code
+                ``too_many_pending_steers``). The answer continues without it.
             UsageError: no response is running, the response runs over HTTP, or the stream was closed first.
             TurnError: the connection failed; whether the service accepted the steer is unknown.
         """

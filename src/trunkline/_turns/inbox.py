@@ -36,6 +36,8 @@ _WATCHED: Final = {
 }
 
 
+MAX_OPEN_STEERS: Final = 16
+"""The steers of one answer that may wait for their acknowledgement. OpenAI queues 8."""
 _LEAST_BYTES: Final = 8
 """The size below which no event is: so many bytes bring at most one event."""
 _MEASURED_BYTES: Final = 2**16
@@ -278,6 +280,20 @@ class Inbox:
         acknowledged = asyncio.get_running_loop().create_future()
         self._acknowledgements = (*self._acknowledgements, (steer, acknowledged))
         return acknowledged
+
+    def check_takes_steer(self, given: TurnInput) -> None:
+        """Refuse a steer while too many are not acknowledged: a slow socket would buffer them without bound.
+
+        Raises:
+            SteerRefused: nothing was sent.
+        """
+        open_steers = sum(steer.state is SteerState.OPEN for steer in self.reception.steers.all)
+        if open_steers >= MAX_OPEN_STEERS:
+            raise SteerRefused(
+                f"the service has not acknowledged {open_steers} earlier steers; wait until it has",
+                code="too_many_pending_steers",
+                input=given,
+            )
 
     @property
     def has_failed_a_steer(self) -> bool:

@@ -254,11 +254,13 @@ class Turn:
         Raises:
             ConfigurationError: the input holds something other than user messages.
             UsageError: no response runs, or it runs over HTTP.
+            SteerRefused: too many earlier steers are not acknowledged; nothing was sent.
         """
         items = steer_items(given)
         inbox, exchange = self.inbox, self._exchange
         if inbox is None or exchange is None or inbox.is_over:
             raise no_running_response()
+        inbox.check_takes_steer(given)
         failure = exchange.steer(given)
         acknowledged = inbox.steer(given, items)
         if failure is not None:
