@@ -330,6 +330,10 @@ EXPLAINED: dict[str, list[JSON]] = {
     "a flat error that follows": [BARE, {**REASON, "type": "error"}],
     "an error after an unknown event": [BARE, event("heartbeat"), {"type": "error", "error": REASON}],
     "a second failure": [BARE, event("failed", response=response("failed", error=REASON))],
+    "a failure after an error": [
+        {"type": "error", "error": None},
+        event("failed", response=response("failed", error=REASON)),
+    ],
     "beside the response": [event("failed", response=response("failed", error=None), error=REASON)],
     "details of the status": [
         event("failed", response=response("failed", status_details={"type": "failed", "error": REASON}))
@@ -352,10 +356,32 @@ async def test_the_reason_of_a_failed_response_is_found(
         assert server.sockets == (transport == "websocket")
 
 
-async def test_a_response_that_fails_without_a_reason_fails_when_none_follows(transport: str) -> None:
-    async with talking(transport, [created(), BARE], answer("Hello")) as (client, server):
+async def test_the_reason_of_an_error_is_found_in_a_second_error(transport: str) -> None:
+    bare: JSON = {"type": "error", "error": {"message": None, "code": None}, "status": None}
+    events = [created(), delta("Hel"), bare, {"type": "error", "error": REASON}]
+    async with talking(transport, events, answer("Hello")) as (client, server):
         chat = client.conversation(model="m")
-        with pytest.raises(trunkline.ResponseFailed, match="gave no reason"):
+        with pytest.raises(trunkline.ResponseRefused, match="Too many of yours") as refused:
+            await chat.run("hi")
+        assert refused.value.code == "rate_limit_exceeded"
+        assert (await chat.run("again")).output_text == "Hello"
+        assert server.sockets == (transport == "websocket")
+
+
+@pytest.mark.parametrize(
+    ("bare", "raised"),
+    [
+        (BARE, trunkline.ResponseFailed),
+        ({"type": "error", "error": {}}, trunkline.ResponseRefused),
+    ],
+    ids=["failed", "error"],
+)
+async def test_a_response_that_fails_without_a_reason_fails_when_none_follows(
+    transport: str, bare: JSON, raised: type[trunkline.TurnError]
+) -> None:
+    async with talking(transport, [created(), bare], answer("Hello")) as (client, server):
+        chat = client.conversation(model="m")
+        with pytest.raises(raised, match=r"gave no (reason|message)"):
             await chat.run("hi")
         assert (await chat.run("again")).output_text == "Hello"
         assert server.sockets == (transport == "websocket")

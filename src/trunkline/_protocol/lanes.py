@@ -18,8 +18,8 @@ The states of a `Run` and its transitions::
         ▼                  ▼                  is open ▼   │
     WITHDRAWN            ENDED ◀──no steer is open── AWAITING
 
-A response that fails without a reason moves its run from STARTED to UNEXPLAINED. An error that follows,
-another terminal event, or `abandon` ends the run.
+A response that fails without a reason, or an error without one, moves a run from STARTED to UNEXPLAINED. An
+error that follows, another terminal event, or `abandon` ends the run.
 
 `_EVENTS` is the table of what an event does in each state. A lane without a run in flight is in the state
 `None`. A response that no request of ours began (`Lane.stray`) comes before the run that waits behind it.
@@ -318,7 +318,10 @@ class Lanes:
             assert isinstance(event, SteerEvent)
             return self._on_steer(run, event)
         if move is Move.FAIL:
-            self._end(run)
+            if isinstance(event, ErrorEvent) and self._may_be_explained(run, event):
+                self._leave_unexplained(run)
+            else:
+                self._end(run)
         return run
 
     def refused_steer(self, event: ErrorEvent) -> SteerFailed | None:
@@ -407,9 +410,7 @@ class Lanes:
         """The response has ended; the run with it, unless a steer may bring a successor."""
         lane = run.lane
         if event.kind is _FAILED and self._may_be_explained(run, event):
-            run.state = RunState.UNEXPLAINED
-            self.delta_sinks.pop(lane.name, None)
-            self._release_fork(run)
+            self._leave_unexplained(run)
         elif run.steers:
             run.state = RunState.AWAITING
             run.earlier = (*run.earlier, event.response.id)
@@ -425,13 +426,18 @@ class Lanes:
             lane.latest = event.response.id or None
             lane.latest_is_stored = event.response.store is True
 
-    def _may_be_explained(self, run: Run, event: ResponseEvent) -> bool:
-        """Whether the reason of a failed response may follow in an error, which then belongs to the run.
+    def _leave_unexplained(self, run: Run) -> None:
+        run.state = RunState.UNEXPLAINED
+        self.delta_sinks.pop(run.lane.name, None)
+        self._release_fork(run)
+
+    def _may_be_explained(self, run: Run, event: ResponseEvent | ErrorEvent) -> bool:
+        """Whether the reason of a failed response may follow in another event, which then belongs to the run.
 
         Its lane takes no other run meanwhile. `abandon` ends the wait.
         """
         return (
-            isinstance(event, ResponseFailedEvent)
+            isinstance(event, ResponseFailedEvent | ErrorEvent)
             and run.state is _STARTED
             and run.sink is not None
             and not run.steers

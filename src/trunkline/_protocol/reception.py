@@ -238,15 +238,18 @@ class Reception:
             self.steers.resolve(event)
         elif isinstance(event, ErrorEvent):
             failure = refusal(event, started=self.has_started, now=epoch_s)
-            self.fail(explained(self._unexplained, failure) if self._unexplained is not None else failure)
+            if self._unexplained is not None:
+                self.fail(explained(self._unexplained, failure))
+            elif self.has_started and is_unexplained(event):
+                self._await_reason(failure)
+            else:
+                self.fail(failure)
             return []
         elif isinstance(event, ResponseFailedEvent):
             self.response = event.response
             failure = failed_response(event, now=epoch_s)
             if self._unexplained is None and is_unexplained(event):
-                self._unexplained = failure
-                self.phase = ReceptionPhase.UNEXPLAINED
-                self.is_speaking = False
+                self._await_reason(failure)
             else:
                 self.fail(failure)
             return []
@@ -257,6 +260,12 @@ class Reception:
         else:
             self.has_started = True
         return self._pass_on(event, now)
+
+    def _await_reason(self, failure: Failure) -> None:
+        """The response has failed, and an event with the reason may follow."""
+        self._unexplained = failure
+        self.phase = ReceptionPhase.UNEXPLAINED
+        self.is_speaking = False
 
     def _continues_parent(self, event: ReceivedEvent) -> bool:
         """Whether a response that begins with this event continues the parent that the request named.

@@ -104,9 +104,9 @@ def failed_response(event: ResponseFailedEvent, *, now: float = 0.0) -> Failure:
     )
 
 
-def is_unexplained(event: ResponseFailedEvent) -> bool:
-    """Whether a failed response has no reason. Some servers send it in an ``error`` event that follows."""
-    fields = _fields_of(event)
+def is_unexplained(event: ResponseFailedEvent | ErrorEvent) -> bool:
+    """Whether a failed response, or an error, has no reason. It may follow in another event."""
+    fields = event.fields if isinstance(event, ErrorEvent) else _fields_of(event)
     return _reason(fields) is None and fields.error_type is None and fields.status is None
 
 
