@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -41,8 +42,9 @@ WEATHER = {
 }
 CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
 REPORT = {"type": "function", "name": "report", "parameters": {"type": "object"}, "async": True}
-TOOLS = [WEATHER, CLOCK, REPORT]
-MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools")
+SEARCH = {"type": "web_search"}
+TOOLS = [WEATHER, CLOCK, REPORT, SEARCH]
+MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools", "hosted")
 
 
 def interim(prompt: Prompt) -> list[Step]:
@@ -88,6 +90,11 @@ class Speaker:
     hidden: set[str] = field(default_factory=set)
     """Ids and encrypted contents of the reasoning in its responses."""
     keeps_order = True
+
+    @property
+    def end_user(self) -> str:
+        """Its name at the service. The emulator puts it into hidden items: the calls of hosted tools."""
+        return self.token
 
     def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
         raise NotImplementedError
@@ -176,6 +183,8 @@ class Speaker:
         foreign = {other.token for other in self.world.speakers if other.token != self.token}
         shown = json.dumps(record.effective_context)
         assert not any(token in shown for token in foreign), "text of another speaker is in the context"
+        found_for = set(re.findall(r'found for ([^"]+)', shown))
+        assert found_for <= {self.end_user}, "what a hosted tool found for another speaker is in the context"
         thoughts = [item for item in record.effective_context if item.get("type") == "reasoning"]
         assert all(self.hidden.intersection(_tags(item)) for item in thoughts), (
             "reasoning of another speaker is in the context"
@@ -241,12 +250,17 @@ class Keeper(Speaker):
     key: str = ""
     keeps_order = False
 
+    @property
+    def end_user(self) -> str:
+        return self.key
+
     def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
         return self.world.client.stream(
             model=turn.model,
             input=[*self.said, *new],
             key=self.key,
             tools=TOOLS,
+            safety_identifier=self.end_user,
             store=turn.store,
             include=["reasoning.encrypted_content"] if turn.store is False else None,
         )
@@ -384,6 +398,7 @@ class World:
         chat = self.client.conversation(
             model="echo",
             tools=TOOLS,
+            safety_identifier=token,
             instructions=lead[0]["content"] if lead else None,
             instructions_placement="message",
         )
