@@ -22,6 +22,7 @@ from trunkline.emulator.pace import Pace
 from trunkline.events import OutputTextDelta, UnknownEvent
 
 from .peer import PING, PONG, TEXT, Peer, Server, frame
+from .scripted import answer, talking
 from .talk import (
     DELTA,
     Timing,
@@ -545,6 +546,19 @@ async def test_peer_32_a_proxy_that_closes_sockets_costs_no_turn(quirk: str, siz
         stream = await ask(chat, "x" * size_bytes)
         assert (stream.metrics.transport, stream.received_text) == ("http", "the quick brown")
         assert_kept(emulator, chat, stream.response)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_peer_33_the_reason_why_the_cache_was_not_used_can_be_read(transport: str) -> None:
+    diagnostics = {"cache_miss_reason": "tools_changed"}
+    options: Any = {"comparison_response_id": "resp_0"}
+    told = answer("Hello", prompt_cache_diagnostics=diagnostics)
+    async with talking(transport, told) as (client, server):
+        chat = client.conversation(model="m", prompt_cache_options=options)
+        async with chat.send("hi") as stream:
+            *_, final = [event async for event in stream]
+        assert final.json()["response"]["prompt_cache_diagnostics"] == diagnostics
+        assert server.bodies[0]["prompt_cache_options"] == options
 
 
 def test_every_row_has_its_tests() -> None:

@@ -43,7 +43,7 @@ WEATHER = {
 CLOCK = {**WEATHER, "name": "get_clock", "description": "The clock of a city."}
 REPORT = {"type": "function", "name": "report", "parameters": {"type": "object"}, "async": True}
 SEARCH = {"type": "web_search"}
-TOOLS = [WEATHER, CLOCK, REPORT, SEARCH]
+TOOLS: list[JSON] = [WEATHER, CLOCK, REPORT, SEARCH]
 MODELS = ("echo", "reason", "messages-2", "messages-3", "mixed", "tools", "hosted")
 
 
