@@ -15,14 +15,16 @@ DROPIN := .venv-dropin
 DROPIN_READY := $(DROPIN)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
+RAY := .venv-ray
+RAY_READY := $(RAY)/.ready
 # The oldest openai SDK that the drop-in serves, and the last one on httpx.
 OPENAI_OLDEST := 3.0.0
 OPENAI_HTTPX := 2.54.0
 # Tests with a target of their own.
 OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels \
-	--ignore tests/dropin
+	--ignore tests/dropin --ignore tests/ray
 
-.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin
+.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin test-ray
 .PHONY: fleet-soak soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean
 
 demo: $(READY)
@@ -106,6 +108,10 @@ test-dropin: $(DROPIN_READY)
 test-servers: $(SERVERS_READY)
 	$(SERVERS)/bin/pytest tests/servers
 
+# The batch evaluation of examples/ on Ray, which brings much.
+test-ray: $(RAY_READY)
+	$(RAY)/bin/pytest tests/ray
+
 # Random turns under random faults, recorded in build/soak: make soak MINUTES=10 SEED=1
 # By number, to be continued by the same command: make soak TURNS=100000 SEED=1 PART=client
 SEED ?= 1
@@ -182,5 +188,12 @@ $(DROPIN_READY): pyproject.toml
 	$(DROPIN)/bin/python -m pip install --quiet --no-deps --target $(DROPIN)/openai-httpx openai==$(OPENAI_HTTPX) distro sniffio
 	touch $(DROPIN_READY)
 
+$(RAY_READY): pyproject.toml
+	@echo "Installing Ray into $(RAY), once: about a minute."
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(RAY)/bin/python -m pip install --editable ".[emulator]" pytest pytest-asyncio pytest-timeout "ray[data]>=2.60"
+	@touch $(RAY_READY)
+
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(DROPIN) $(OLDEST) $(SERVERS) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(DROPIN) $(OLDEST) $(SERVERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
