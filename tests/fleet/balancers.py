@@ -52,10 +52,11 @@ class Balancer:
         return self.name
 
 
-def _program(name: str, package: str) -> str:
-    program = shutil.which(name, path=_PATH)
-    assert program is not None, f"{name} is not installed: apt-get install {package}"
-    return program
+def program(name: str, package: str) -> str:
+    """The path of a program of Debian."""
+    found = shutil.which(name, path=_PATH)
+    assert found is not None, f"{name} is not installed: apt-get install {package}"
+    return found
 
 
 def _nginx(folder: Path, port: int, replicas: Sequence[int]) -> str:
@@ -70,7 +71,7 @@ def _nginx(folder: Path, port: int, replicas: Sequence[int]) -> str:
 
 
 def _run_nginx(path: Path) -> Sequence[str]:
-    return (_program("nginx", "nginx-light"), "-e", str(path.parent / "error.log"), "-c", str(path))
+    return (program("nginx", "nginx-light"), "-e", str(path.parent / "error.log"), "-c", str(path))
 
 
 def _haproxy(folder: Path, port: int, replicas: Sequence[int]) -> str:
@@ -83,7 +84,7 @@ def _haproxy(folder: Path, port: int, replicas: Sequence[int]) -> str:
 
 
 def _run_haproxy(path: Path) -> Sequence[str]:
-    return (_program("haproxy", "haproxy"), "-q", "-db", "-f", str(path))
+    return (program("haproxy", "haproxy"), "-q", "-db", "-f", str(path))
 
 
 def _envoy(folder: Path, port: int, replicas: Sequence[int]) -> str:
@@ -133,7 +134,7 @@ HAPROXY = Balancer(
     "haproxy.cfg",
     _haproxy,
     _run_haproxy,
-    lambda path: (_program("haproxy", "haproxy"), "-c", "-f", str(path)),
+    lambda path: (program("haproxy", "haproxy"), "-c", "-f", str(path)),
 )
 ENVOY = Balancer(
     "envoy",

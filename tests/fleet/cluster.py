@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import shutil
 import struct
 import subprocess
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from .balancers import program
 from .pods import MANIFESTS, Pod, Settings
 from .processes import Process, free_port
 
@@ -164,12 +164,6 @@ class Cluster:
         asyncio.get_running_loop().call_later(LATE_S, setattr, self._names, "addresses", ready)
 
 
-def haproxy_program() -> str:
-    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    assert program is not None, "HAProxy is not installed: apt-get install haproxy"
-    return program
-
-
 def haproxy_configuration(listens: int, replicas: int, names: int) -> str:
     """The shipped configuration with the ports of the balancer, the replicas and the name server."""
     text = (MANIFESTS / "haproxy.cfg").read_text()
@@ -181,7 +175,9 @@ def haproxy_configuration(listens: int, replicas: int, names: int) -> str:
     }.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    version = subprocess.run([haproxy_program(), "-v"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(
+        [program("haproxy", "haproxy"), "-v"], capture_output=True, text=True, check=True
+    ).stdout
     found = re.search(r"version (\d+)", version)
     assert found is not None
     if int(found[1]) < 3:  # Debian 12 has 2.6; one balancer needs no agreement with others
@@ -214,7 +210,7 @@ async def cluster(folder: Path, upstream: str, key: str, **changes: Any) -> Asyn
     listens, replicas = free_port(), free_port()
     path = folder / "haproxy.cfg"
     path.write_text(haproxy_configuration(listens, replicas, transport.get_extra_info("sockname")[1]))
-    balancer = Process(listens, haproxy_program(), "-db", "-f", str(path))
+    balancer = Process(listens, program("haproxy", "haproxy"), "-db", "-f", str(path))
     settings = replace(Settings.shipped(), **changes)
     found = Cluster(settings, folder, names, balancer, replicas, key)
     try:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from .processes import DEPLOY, nginx_program
+from .balancers import DEPLOY, program
 
 COMPOSE = DEPLOY / "compose.yaml"
 REPLICAS = ("replica1", "replica2")
@@ -71,7 +71,7 @@ def test_nginx_takes_its_configuration_with_the_addresses_of_the_replicas(tmp_pa
     path = tmp_path / "nginx.conf"
     path.write_text(f"pid {tmp_path}/nginx.pid;\n{done.stdout}")
     checked = subprocess.run(
-        [nginx_program(), "-t", "-e", str(tmp_path / "error.log"), "-c", str(path)],
+        [program("nginx", "nginx-light"), "-t", "-e", str(tmp_path / "error.log"), "-c", str(path)],
         capture_output=True,
         text=True,
         check=False,
