@@ -12,7 +12,7 @@ import yaml
 
 from trunkline.emulator import Emulator
 
-from .fleet.pods import MANIFESTS, documents, manifest
+from .fleet.pods import MANIFESTS, documents, manifest, required
 from .gateway.running import running
 
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
@@ -106,7 +106,7 @@ def test_the_balancer_has_places_for_all_replicas_and_lets_sockets_live_out_thei
 
 
 def test_the_configuration_of_the_replicas_is_valid_and_has_the_ports_of_the_pod() -> None:
-    environment = {each["name"]: "sk-test" for each in container("trunkline")["env"]}
+    environment = dict.fromkeys(required(container("trunkline")), "sk-test")
     command = [sys.executable, "-m", "trunkline", "serve", "--check"]
     done = subprocess.run(
         [*command, "--config", str(MANIFESTS / "trunkline.toml")],

@@ -106,6 +106,33 @@ def lanes() -> Picture:
     return picture
 
 
+def fleet() -> Picture:
+    """Processes, balancer, replicas of the gateway, and the service."""
+    picture = Picture(720, 330, "Processes, balancer, gateway and service")
+    for x, name in ((90, "your processes"), (268, "balancer"), (440, "gateway"), (640, "service")):
+        picture.text(x, 24, name, anchor="middle", colour=GREY)
+    picture.box(580, 40, 120, 270, "Responses API")
+    picture.text(20, 62, "one process", colour=GREY, size=12)
+    picture.box(20, 70, 140, 30, "trunkline.Client", fill="#e6f4ef", edge=GREEN)
+    picture.line(160, 85, 574, 85, colour=GREEN, width=3)
+    picture.text(20, 127, "one machine", colour=GREY, size=12)
+    picture.box(20, 135, 140, 30, "jobs, workers")
+    picture.arrow(160, 150, 378, 150)
+    picture.box(380, 135, 120, 30, "sidecar", fill="#e6f4ef", edge=GREEN)
+    picture.line(500, 150, 574, 150, colour=GREEN, width=3)
+    picture.text(20, 192, "many machines", colour=GREY, size=12)
+    for y in (200, 240, 280):
+        picture.box(20, y, 140, 30, ("Python", "JavaScript", "any client")[(y - 200) // 40])
+        picture.arrow(160, y + 15, 208, 255)
+        picture.arrow(328, 255, 378, y + 15)
+        picture.box(380, y, 120, 30, "replica", fill="#e6f4ef", edge=GREEN)
+        picture.line(500, y + 15, 574, y + 15, colour=GREEN, width=3)
+    picture.box(210, 235, 118, 40, "hash by key")
+    picture.text(506, 70, "few warm", colour=GREEN, size=12)
+    picture.text(506, 118, "sockets", colour=GREEN, size=12)
+    return picture
+
+
 def delta() -> Picture:
     """Two turns of a conversation: the first in full, the second as a delta."""
     picture = Picture(720, 250, "Full turns and deltas")
@@ -206,6 +233,7 @@ def favicon() -> Picture:
 
 PICTURES = {
     "lanes": lanes,
+    "fleet": fleet,
     "delta": delta,
     "barge-in": barge_in,
     "recovery": recovery,

@@ -35,6 +35,12 @@ def manifest(kind: str, name: str = "trunkline") -> JSON:
     return found
 
 
+def required(container: JSON) -> list[str]:
+    """The variables of a container that come from a Secret and must be there."""
+    sources = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"]}
+    return [name for name, source in sources.items() if not source.get("optional")]
+
+
 @dataclass(frozen=True)
 class Probe:
     """A probe of the kubelet, with the defaults of Kubernetes."""
@@ -78,7 +84,7 @@ class Settings:
         rolling = spec["strategy"]["rollingUpdate"]
         return cls(
             arguments=tuple(container["args"]),
-            variables=tuple(each["name"] for each in container["env"]),
+            variables=tuple(required(container)),
             startup=Probe.of(container["startupProbe"]),
             readiness=Probe.of(container["readinessProbe"]),
             liveness=Probe.of(container["livenessProbe"]),
