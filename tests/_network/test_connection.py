@@ -258,6 +258,24 @@ async def test_when_its_time_is_up_what_has_begun_ends_there_and_what_has_not_go
     assert queued != begun
 
 
+async def test_a_limit_with_a_lane_moves_that_request_alone_and_all_later_ones(
+    server: Server, scripted: trunkline.Client
+) -> None:
+    first, second = (asyncio.create_task(ask(scripted.conversation(model="m"), "hello")) for _ in range(2))
+    peer = await accepted(server)
+    waiting, refused = [(await request_on(peer))["stream_id"] for _ in range(2)]
+    tell(peer, {**LIMIT, "stream_id": refused})
+    other = await accepted(server)
+    tell(other, *answer((await request_on(other))["stream_id"], "resp_2"))
+    assert (await soon(second)).metrics.recoveries == [Cause.LIMIT]
+    third = asyncio.create_task(ask(scripted.conversation(model="m"), "hello"))
+    tell(other, *answer((await request_on(other))["stream_id"], "resp_3"))
+    assert (await soon(third)).metrics.attempts == 1
+    tell(peer, *answer(waiting, "resp_1"))
+    assert (await soon(first)).metrics.attempts == 1
+    assert (await soon(peer.read()))[0] == 8
+
+
 async def test_a_connection_whose_time_is_up_takes_no_more_turns(
     server: Server, scripted: trunkline.Client
 ) -> None:

@@ -28,8 +28,10 @@ from ..promise.canonical import canonical
 
 TAG = re.compile(r"\b(q[0-9a-f]{10})\.(\d+)\b")
 """The conversation and the turn of a text."""
-MAX_REMEMBERED = 20_000
-"""Responses whose conversation is remembered."""
+HISTORY = 20_000
+"""Responses that the service stores."""
+MAX_REMEMBERED = 10 * HISTORY
+"""Responses and reasoning items whose conversation is remembered: more than the service stores."""
 MAX_RUNNING = 500
 """Responses that may still make reasoning. Those that were abandoned never end."""
 _ACTING = "mcp"
@@ -153,7 +155,7 @@ def main() -> None:
     arguments.add_argument("--tokens-per-second", type=float)
     given = arguments.parse_args()
     emulator = Emulator(
-        first_token_s=given.first_token_s, tokens_per_second=given.tokens_per_second, history=MAX_REMEMBERED
+        first_token_s=given.first_token_s, tokens_per_second=given.tokens_per_second, history=HISTORY
     )
     asyncio.run(_serve(emulator))
 

@@ -205,9 +205,35 @@ async def test_a_drain_closes_an_idle_socket_and_waits_for_a_running_answer(emul
         with pytest.raises(websockets.ConnectionClosed):
             await soon(idle.recv())
         await send(busy, "never", "b")
-        assert (await ended(busy))["error"]["code"] == "websocket_connection_limit_reached"
+        refused = await ended(busy)
+        assert refused["error"]["code"] == "websocket_connection_limit_reached"
+        assert refused["stream_id"] == "b", "without a lane it would refuse the running request too"
         gate.open()
         assert (await ended(busy))["type"] == "response.completed"
+        await soon(drain)
+        assert len(emulator.requests) == 1
+
+
+@pytest.mark.parametrize("lane", [None, "a"])
+async def test_a_late_request_on_a_busy_lane_is_refused_after_the_running_answer(
+    emulator: Emulator, lane: str | None
+) -> None:
+    """A refusal before would be taken for that of the running request, which has no event so far."""
+    gate = emulator.faults.hold(event=1)
+    async with (
+        running(emulator, drain={"notice_s": 0, "within_s": 3600}) as gateway,
+        opened(gateway) as socket,
+    ):
+        await send(socket, "long", lane)
+        await until(lambda: len(emulator.requests) == 1, "the answer runs")
+        drain = asyncio.create_task(gateway.gateway.drain())
+        await until(lambda: not gateway.gateway.life.takes_work, "the gateway drains")
+        await send(socket, "never", lane)
+        await send(socket, "never", "another")
+        assert (await ended(socket))["stream_id"] == "another"
+        gate.open()
+        assert (await ended(socket))["type"] == "response.completed"
+        assert (await ended(socket))["error"]["code"] == "websocket_connection_limit_reached"
         await soon(drain)
         assert len(emulator.requests) == 1
 

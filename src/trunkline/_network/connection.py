@@ -392,11 +392,14 @@ class Connection:
             if deliver_delta is not None:
                 deliver_delta(event)
                 return
-        # The age limit concerns the connection. With a stream_id it answers that lane's request alone.
+        # The age limit concerns the connection: it takes no further requests. With a stream_id it refuses the
+        # request of that lane, else all requests that have not begun.
         if type(event) is ErrorEvent:
-            if event.stream_id is None and event.code == CONNECTION_LIMIT:
-                self._on_age_limit(event)
-                return
+            if event.code == CONNECTION_LIMIT:
+                if event.stream_id is None:
+                    self._on_age_limit(event)
+                    return
+                self.retire()
             event = self.lanes.refused_steer(event) or event
         run = self.lanes.route(event)
         if not self.has_received:

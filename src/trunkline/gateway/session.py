@@ -116,11 +116,22 @@ class Session:
             elif kind != "response.create":
                 raise Refused(400, f"the type {kind!r} is not supported; send response.create", param="type")
             elif self._drains or not self._life.takes_work:
-                await self._write(_LIMIT)
+                await self._refuse_late(name)
             else:
                 self._begin(self._lane(name), _Frame(members, len(frame)))
         except Refused as refused:
             await self._write(refused.event(), name)
+
+    async def _refuse_late(self, name: str | None) -> None:
+        """Refuse a request that came after the drain began.
+
+        A notice without ``stream_id`` refuses all requests without an event, and a running answer may have
+        none: its beginning is held back until its output. Such a request would be repeated and run twice. So
+        the notice names its lane; where it cannot, the one that follows the running answers counts.
+        """
+        running = {lane.name for lane in self._lanes.values() if lane.task is not None}
+        if not running or (name is not None and name not in running):
+            await self._write(_LIMIT, name)
 
     async def drain(self) -> None:
         """Execute no further frame, and close when nothing runs."""
