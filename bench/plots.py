@@ -78,7 +78,7 @@ def _drop(axes: Any, figures: Any) -> None:
     labels = [f"{figures[name]['seconds']:.1f} {figures[name]['outcome']}" for name in names]
     axes.bar_label(bars, labels, padding=4, fontsize=8)
     axes.margins(x=0.45)
-    axes.set_title("Seconds from a NAT drop to the answer; red: to an error", fontsize=10, loc="left")
+    axes.set_title("Seconds after a NAT drop (red: an error)", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -39,8 +39,6 @@ LOOK = (
     "openai-dropin",
     "trunkline-gateway",
 )
-_FIRST_S = 15.0
-"""The time that a run is expected to take before it was measured."""
 
 
 class Entry(NamedTuple):
@@ -100,11 +98,11 @@ def measure(given: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[Entry
             if entry in skipped:
                 continue
             start_s = time.monotonic() - begun
-            if start_s + took_s.get(entry, _FIRST_S) > given.minutes * 60:
+            case = CASES[entry.case]
+            if start_s + took_s.get(entry, case.limit_s / 4) > given.minutes * 60:
                 if not turn:
                     skipped[entry] = f"the time limit of {given.minutes:g} minutes had passed"
                 continue
-            case = CASES[entry.case]
             with server() as port:
                 figures = run_one(entry, port, quick=given.quick, limit_s=case.limit_s)
             took_s[entry] = time.monotonic() - begun - start_s

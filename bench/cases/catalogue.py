@@ -55,42 +55,43 @@ class Case:
 
 _COST = ("cpu_us", "wall_us")
 CASES = {
-    "delta-one": Case(
-        deltas.one_stream,
-        (*_READING, *_ALL, "openai-http", "openai-dropin", "trunkline-http"),
-        "cpu_us",
-        without_gc=_COST,
+    "barge-in": Case(waits.after_barge_in, (*_without("floor"), *_SDK), "request_ms"),
+    "lost-socket": Case(waits.after_lost_socket, (*_without("floor"), *_SDK), "first_piece_ms"),
+    "handshakes": Case(turns.handshakes, (*_without("floor"), *_SDK), "per_1000"),
+    "bytes": Case(
+        turns.bytes_on_wire, (*_ALL, "openai-lane-full", *_HTTP, "trunkline-http"), "bytes_per_turn"
     ),
-    "delta-64": Case(deltas.many_lanes, (*_READING, *_ALL, "openai-dropin"), "cpu_us", without_gc=_COST),
     "paced": Case(
         deltas.paced,
         (*_READING, *_without("trunkline-keyed"), "openai-http", "openai-dropin"),
         "cpu_us",
         without_gc=("cpu_us", "cores", "arrived_share", "p50_ms", "p99_ms"),
     ),
+    "gateway": Case(gateway.gateway, tuple(gateway.STREAMS), "cpu_us_100", limit_s=240.0, takes_any=False),
+    "delta-one": Case(
+        deltas.one_stream,
+        (*_READING, *_ALL, "openai-http", "openai-dropin", "trunkline-http"),
+        "cpu_us",
+        without_gc=_COST,
+    ),
+    "first-turn": Case(waits.first_turn, (*_ALL, *_SDK), "cold_ms"),
+    "tool-loop": Case(waits.tool_loop, (*_ALL, *_HTTP, "trunkline-http"), "wall_ms_50"),
     "turn-grows": Case(
         turns.grows, (*_ALL, "openai-lane-full", "openai-http", "openai-dropin"), "cpu_ms_2000"
     ),
+    "memory-resident": Case(memory.resident, (*_without("pipecat"), "openai-dropin"), "idle_kb"),
+    "imports": Case(imports.imports, tuple(imports.STATEMENTS), "cpu_ms", takes_any=False),
+    "delta-64": Case(deltas.many_lanes, (*_READING, *_ALL, "openai-dropin"), "cpu_us", without_gc=_COST),
     "turn-fresh": Case(
         turns.fresh,
         ("trunkline-keyed", "livekit", "openai-lane-full", "openai-http", "openai-dropin", "pydantic-ai"),
         "cpu_ms_2000",
-    ),
-    "bytes": Case(
-        turns.bytes_on_wire, (*_ALL, "openai-lane-full", *_HTTP, "trunkline-http"), "bytes_per_turn"
     ),
     "bytes-instructions": Case(
         turns.bytes_with_instructions,
         ("trunkline", "trunkline-message", "trunkline-keyed", "trunkline-http"),
         "bytes_per_turn",
     ),
-    "handshakes": Case(turns.handshakes, (*_without("floor"), *_SDK), "per_1000"),
-    "memory-resident": Case(memory.resident, (*_without("pipecat"), "openai-dropin"), "idle_kb"),
     "memory-traced": Case(memory.traced, ("floor", "trunkline", "trunkline-keyed", "openai-lane"), "idle_kb"),
-    "tool-loop": Case(waits.tool_loop, (*_ALL, *_HTTP, "trunkline-http"), "wall_ms_50"),
-    "first-turn": Case(waits.first_turn, (*_ALL, *_SDK), "cold_ms"),
-    "barge-in": Case(waits.after_barge_in, (*_without("floor"), *_SDK), "request_ms"),
-    "lost-socket": Case(waits.after_lost_socket, (*_without("floor"), *_SDK), "first_piece_ms"),
-    "gateway": Case(gateway.gateway, tuple(gateway.STREAMS), "cpu_us_100", limit_s=240.0, takes_any=False),
-    "imports": Case(imports.imports, tuple(imports.STATEMENTS), "cpu_ms", takes_any=False),
 }
+"""In the order of the runs: a time limit leaves out the last ones."""
