@@ -21,7 +21,7 @@ WITHIN_S = 30.0
 """The time limit of one rule, in seconds."""
 NEEDED_BY = {
     "ask(limit)": "handshakes, barge-in",
-    "work": "bytes, tool-loop",
+    "work": "bytes, bytes-instructions, tool-loop",
     "renew": "turn-fresh",
     "warm": "first-turn (the figure with a connection)",
     "prepare": "first-turn (the figure after a warm-up)",
