@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 
 import aiohttp
 import pytest
@@ -200,3 +202,14 @@ async def test_a_failing_observer_is_logged_and_ends_no_connection(
     assert len(heard) == 5
     logged = [record.exc_info for record in caplog.records if record.name == "trunkline.emulator"]
     assert [info[0] for info in logged if info] == [LookupError] * 5
+
+
+async def test_nothing_keeps_a_stopped_emulator() -> None:
+    async with Emulator() as running, wired(running) as wire:
+        await wire.post(input="hello")
+    emulator = weakref.ref(running)
+    del running, wire
+    for _ in range(5):  # callbacks of closed connections
+        await asyncio.sleep(0)
+    gc.collect()
+    assert emulator() is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -12,9 +12,9 @@ from .._protocol.errors import ApiError
 from .._service.records import RequestRecord
 from .backend import Backend
 from .live_routes import PAGE
+from .routing import Handler
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _logger = logging.getLogger("trunkline.emulator")
 
 
@@ -30,9 +30,8 @@ class Admission:
         self._backend = backend
         self._headers = headers
 
-    @web.middleware
-    async def answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """The middleware: check a request, call its handler, and translate exceptions."""
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check a request, call its handler, and translate exceptions."""
         try:
             self._backend.origins.check(request.headers)
             if "Access-Control-Request-Method" in request.headers and request.method == "OPTIONS":

@@ -12,6 +12,7 @@ from .._service.conversations import KeptConversation
 from .._service.service import Service
 from .page import listing, page
 from .request_log import RequestLog
+from .routing import Routing
 
 _PATH = "/v1/conversations"
 
@@ -23,16 +24,16 @@ class ConversationRoutes:
         self._conversations = service.conversations
         self._log = log
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, routing: Routing) -> None:
         """Register the handlers."""
-        app.router.add_post(_PATH, self._create)
-        app.router.add_get(_PATH + "/{id}", self._retrieve)
-        app.router.add_post(_PATH + "/{id}", self._update)
-        app.router.add_delete(_PATH + "/{id}", self._delete)
-        app.router.add_post(_PATH + "/{id}/items", self._add_items)
-        app.router.add_get(_PATH + "/{id}/items", self._list_items)
-        app.router.add_get(_PATH + "/{id}/items/{item_id}", self._retrieve_item)
-        app.router.add_delete(_PATH + "/{id}/items/{item_id}", self._delete_item)
+        routing.add_post(_PATH, self._create)
+        routing.add_get(_PATH + "/{id}", self._retrieve)
+        routing.add_post(_PATH + "/{id}", self._update)
+        routing.add_delete(_PATH + "/{id}", self._delete)
+        routing.add_post(_PATH + "/{id}/items", self._add_items)
+        routing.add_get(_PATH + "/{id}/items", self._list_items)
+        routing.add_get(_PATH + "/{id}/items/{item_id}", self._retrieve_item)
+        routing.add_delete(_PATH + "/{id}/items/{item_id}", self._delete_item)
 
     async def _create(self, request: web.Request) -> web.Response:
         def create(body: dict[str, Any], _: object) -> dict[str, Any]:

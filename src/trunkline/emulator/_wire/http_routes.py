@@ -24,6 +24,7 @@ from .headers import ORGANIZATION, answer_headers
 from .http_session import complete, stream
 from .page import page
 from .request_log import RequestLog
+from .routing import Routing
 from .shaping import shape
 
 
@@ -37,18 +38,18 @@ class Routes:
         self._conversations = ConversationRoutes(self._service, self._log)
         self._background: dict[str, asyncio.Task[None]] = {}
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, routing: Routing) -> None:
         """Register the handlers."""
-        app.router.add_post("/v1/responses", self._create)
-        app.router.add_post("/v1/responses/compact", self._compact)
-        app.router.add_post("/v1/responses/input_tokens", self._count_tokens)
-        app.router.add_get("/v1/responses/{id}", self._retrieve)
-        app.router.add_delete("/v1/responses/{id}", self._delete)
-        app.router.add_get("/v1/responses/{id}/input_items", self._input_items)
-        app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_get("/v1/models/{id}", self._model)
-        self._conversations.add_to(app)
+        routing.add_post("/v1/responses", self._create)
+        routing.add_post("/v1/responses/compact", self._compact)
+        routing.add_post("/v1/responses/input_tokens", self._count_tokens)
+        routing.add_get("/v1/responses/{id}", self._retrieve)
+        routing.add_delete("/v1/responses/{id}", self._delete)
+        routing.add_get("/v1/responses/{id}/input_items", self._input_items)
+        routing.add_post("/v1/responses/{id}/cancel", self._cancel)
+        routing.add_get("/v1/models", self._models)
+        routing.add_get("/v1/models/{id}", self._model)
+        self._conversations.add_to(routing)
 
     def headers(self, request: web.Request) -> dict[str, str]:
         """The response headers for a request."""

@@ -17,6 +17,7 @@ from .._protocol.errors import ApiError
 from .._service.connection import Connection
 from .._service.service import Service
 from .live_state import response, state
+from .routing import Routing
 
 PAGE = "/"
 _NONCE = "__NONCE__"
@@ -46,11 +47,11 @@ class LiveRoutes:
         self._service = service
         self._connections = connections
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, routing: Routing) -> None:
         """Register the handlers."""
-        app.router.add_get(PAGE, self._page)
-        app.router.add_get("/live", self._state)
-        app.router.add_get("/live/responses/{id}", self._response)
+        routing.add_get(PAGE, self._page)
+        routing.add_get("/live", self._state)
+        routing.add_get("/live/responses/{id}", self._response)
 
     async def _page(self, request: web.Request) -> web.Response:
         nonce = secrets.token_urlsafe(16)

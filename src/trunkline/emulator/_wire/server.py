@@ -22,6 +22,7 @@ from .frames import close_frame
 from .http_routes import Routes
 from .live_routes import LiveRoutes
 from .outbox import Outbox
+from .routing import Routing
 from .socket_session import SocketSession
 
 MAX_AGE_S = 60 * 60
@@ -74,10 +75,12 @@ class Server:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port."""
-        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[self._admission.answer])
-        app.router.add_get("/v1/responses", self._open_socket)
-        self._routes.add_to(app)
-        self._live.add_to(app)
+        app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
+        routing = Routing(app, self._admission.answer)
+        routing.add_get("/v1/responses", self._open_socket)
+        self._routes.add_to(routing)
+        self._live.add_to(routing)
+        routing.refuse_others()
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=_GRACE_S, handler_cancellation=True
         )
