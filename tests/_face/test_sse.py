@@ -10,6 +10,7 @@ from trunkline._face.sse import Rewriting, whole_failure
 from trunkline._protocol.calls import announcement
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import OutputItemDone, OutputTextDelta
+from trunkline._protocol.refusal_text import told_refusal
 from trunkline._protocol.whole_text import told
 
 DELTA = {"type": "response.output_text.delta", "item_id": "m", "delta": "a", "sequence_number": 4}
@@ -63,6 +64,7 @@ def test_a_resource_without_a_parent_stays_as_it_is() -> None:
 @pytest.mark.parametrize("stream_id", [None, "lane"])
 def test_events_that_the_service_did_not_send_are_left_out(stream_id: str | None) -> None:
     assert Rewriting(None).event(told("text", stream_id)) == b""
+    assert Rewriting(None).event(told_refusal("No.", stream_id)) == b""
     made = OutputItemDone(
         encoded_item=decode(announcement({"type": "function_call"})).encoded_item,  # type: ignore[union-attr]
         raw=announcement({"type": "function_call"}),

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from .._protocol.events import OutputItemDone, OutputTextDelta, ResponseEvent, ServerEvent
+from .._protocol.events import OutputItemDone, OutputTextDelta, RefusalDelta, ResponseEvent, ServerEvent
 from .._protocol.json import encode, repaired
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -98,8 +98,8 @@ def whole_failure(failed: bytes) -> list[tuple[str, bytes]]:
 
 
 def _is_made(event: ServerEvent, members: Mapping[str, object]) -> bool:
-    """Whether the library made the event, of text or a call that came in another event."""
-    if isinstance(event, OutputTextDelta):
+    """Whether the library made the event, of text, a refusal or a call that came in another event."""
+    if isinstance(event, OutputTextDelta | RefusalDelta):
         return members.keys() - {"stream_id"} == _MADE_DELTA
     return isinstance(event, OutputItemDone) and members.keys() - {"stream_id"} == _MADE_ITEM
 

@@ -401,6 +401,20 @@ ROWS: tuple[Row, ...] = (
         (Outcome(requests=2), Outcome(requests=2)),
         is_stored=False,
     ),
+    _request(
+        "ignore_parent",
+        "ignores the parent",
+        Fault(Action.IGNORE_PARENT),
+        FINE,
+        (Outcome(requests=2), Outcome(requests=2)),
+    ),
+    _request(
+        "one_place, final",
+        "sends the text in the final response only",
+        Fault(Action.ONE_PLACE, place="final"),
+        FINE,
+        FINE,
+    ),
     _request("slow_read", "does not read for 50 ms", Fault(Action.SLOW_READ, seconds=0.05), FINE, FINE),
     *(row for event in _EVENTS for row in event.rows()),
 )
