@@ -4,11 +4,11 @@ import httpx
 import httpx2
 import pytest
 
-from trunkline.openai.inner import EnvironmentTransports
+from trunkline.openai.inner import InnerTransports
 
 
-def made(proxy: str | None = None) -> EnvironmentTransports:
-    return EnvironmentTransports(httpx2, "AsyncHTTPTransport", None, proxy)
+def made(proxy: str | None = None) -> InnerTransports:
+    return InnerTransports(httpx2, "AsyncHTTPTransport", None, {"proxy": proxy})
 
 
 def test_there_is_one_transport_for_each_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,5 +37,12 @@ def test_a_proxy_without_a_scheme_is_one_of_http(monkeypatch: pytest.MonkeyPatch
 
 
 def test_transports_are_those_of_the_library() -> None:
-    found = EnvironmentTransports(httpx, "HTTPTransport", None, "").for_url("https://a/")
+    found = InnerTransports(httpx, "HTTPTransport", None, {"proxy": ""}).for_url("https://a/")
     assert isinstance(found, httpx.HTTPTransport)
+
+
+def test_the_transport_of_the_caller_is_the_only_one() -> None:
+    given = httpx2.AsyncHTTPTransport()
+    transports = InnerTransports(httpx2, "AsyncHTTPTransport", given, {})
+    assert transports.for_url("https://a/") is given
+    assert transports.taken() == [given]

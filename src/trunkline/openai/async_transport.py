@@ -12,7 +12,7 @@ import httpx2
 from .._face.outcome import Answer, Broken, Chunks, Elsewhere
 from .._observe.metrics import PoolMetrics, PoolState
 from .exchange import call_of, exception_of, forwarded, may_be_create, response_of
-from .inner import EnvironmentTransports
+from .inner import InnerTransports
 from .options import Options, door_of
 
 
@@ -36,10 +36,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
     def __init__(self, httpx: ModuleType = httpx2, *, inner: Any = None, **options: Unpack[Options]) -> None:
         self._httpx = httpx
         self._door = door_of(options, has_inner=inner is not None)
-        self._inner = inner
-        self._made = EnvironmentTransports(
-            httpx, "AsyncHTTPTransport", options.get("ssl_context"), options.get("proxy")
-        )
+        self._inner = InnerTransports(httpx, "AsyncHTTPTransport", inner, options)
 
     @property
     def metrics(self) -> PoolMetrics:
@@ -58,7 +55,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
         except Broken as broken:
             raise exception_of(self._httpx, broken, request) from broken
         if isinstance(outcome, Elsewhere):
-            inner = self._inner if self._inner is not None else self._made.for_url(call.url)
+            inner = self._inner.for_url(call.url)
             key = self._door.hashed_key(call)
             response = await inner.handle_async_request(forwarded(self._httpx, request, outcome, key))
             self._door.answered(call, response.headers)
@@ -75,8 +72,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the HTTP connections, and the sockets that no other transport uses."""
         await self._door.close()
-        inner = [self._inner] if self._inner is not None else self._made.taken()
-        for transport in inner:
+        for transport in self._inner.taken():
             await transport.aclose()
 
 

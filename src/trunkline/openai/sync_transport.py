@@ -15,7 +15,7 @@ import httpx2
 from .._face.outcome import Broken, Chunks, Elsewhere
 from .._observe.metrics import PoolMetrics, PoolState
 from .exchange import call_of, exception_of, forwarded, may_be_create, response_of
-from .inner import EnvironmentTransports
+from .inner import InnerTransports
 from .loop_thread import LoopThread, leave, thread_of
 from .options import Options, door_of
 
@@ -40,10 +40,7 @@ class Transport(httpx2.BaseTransport):
     def __init__(self, httpx: ModuleType = httpx2, *, inner: Any = None, **options: Unpack[Options]) -> None:
         self._httpx = httpx
         self._door = door_of(options, has_inner=inner is not None)
-        self._inner = inner
-        self._made = EnvironmentTransports(
-            httpx, "HTTPTransport", options.get("ssl_context"), options.get("proxy")
-        )
+        self._inner = InnerTransports(httpx, "HTTPTransport", inner, options)
 
     @property
     def metrics(self) -> PoolMetrics:
@@ -72,7 +69,7 @@ class Transport(httpx2.BaseTransport):
         return response_of(self._httpx, outcome, stream)
 
     def _forward(self, call: Any, request: Any, elsewhere: Elsewhere) -> Any:
-        inner = self._inner if self._inner is not None else self._made.for_url(call.url)
+        inner = self._inner.for_url(call.url)
         key = self._door.hashed_key(call)
         response = inner.handle_request(forwarded(self._httpx, request, elsewhere, key))
         self._door.answered(call, response.headers)
@@ -86,7 +83,7 @@ class Transport(httpx2.BaseTransport):
     def close(self) -> None:
         """Close the HTTP connections, and the sockets that no other transport uses."""
         leave(self, self._door.close)
-        for transport in [self._inner] if self._inner is not None else self._made.taken():
+        for transport in self._inner.taken():
             transport.close()
 
 
