@@ -36,10 +36,11 @@ def asked(
     parent_id: str | None = None,
     key: str | None = None,
     has_context: bool = False,
+    compacts: bool = False,
 ) -> Asked:
     """A request with these items, instructions and other fields."""
     other = b"fields " + fields.encode()
-    return Asked(other + instructions.encode(), other, of(items), parent_id, key, has_context)
+    return Asked(other + instructions.encode(), other, of(items), parent_id, key, has_context, compacts)
 
 
 @dataclass

@@ -335,6 +335,15 @@ def test_an_id_passes_as_given_if_its_context_cannot_be_sent_again(
     assert talk.begin(asked([user("more")], parent_id=first.id)).way is Way.AS_GIVEN
 
 
+@pytest.mark.parametrize(("compacts", "way"), [(True, Way.EQUAL), (False, Way.NEW)])
+def test_a_caller_that_lets_the_service_compact_need_not_keep_the_compaction(
+    talk: Service, compacts: bool, way: Way
+) -> None:
+    compaction = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
+    talk.turn(asked(FIRST, compacts=compacts), [compaction, said("hi")])
+    assert talk.begin(asked(SECOND, compacts=compacts)).way is way
+
+
 def test_after_a_compaction_the_context_starts_at_its_item(talk: Service) -> None:
     compaction = {"type": "compaction", "encrypted_content": "gAAAA"}
     first = talk.turn(asked(FIRST), [compaction, said("hi")])

@@ -79,6 +79,20 @@ async def test_responses_are_chained_by_their_ids(retention: Any) -> None:
         assert modes.seen == ["full", "delta", "delta", "delta"]
 
 
+async def test_a_history_without_the_compactions_of_the_service_is_sent_as_deltas(
+    emulator: Emulator, client: AsyncOpenAI
+) -> None:
+    modes, items = Modes(client), [user("x" * 400)]
+    compacts: Any = {"context_management": [{"type": "compaction", "compact_threshold": 50}]}
+    first = await modes.create(input=items, **compacts)
+    assert [item.type for item in first.output] == ["compaction", "message"]
+    items += [{"role": "assistant", "content": first.output_text}, user("more")]
+    second = await modes.create(input=items, **compacts)
+    assert modes.seen == ["full", "delta"]
+    assert second.output_text == "more"
+    assert emulator.effective_context(second.id)[0]["type"] == "compaction"
+
+
 async def test_two_requests_after_one_response_are_forks(emulator: Emulator, client: AsyncOpenAI) -> None:
     modes = Modes(client)
     first = await modes.create(input="hello", store=False)

@@ -39,6 +39,7 @@ from .._protocol.history import History
 from .._protocol.items import Item
 from .._protocol.quiet import QuietStruct
 from .baselines import Baseline, delta_after
+from .hidden import hosted_ids, id_of, is_hosted, needs_service
 from .placement import Owner
 
 MAX_POSITIONS: Final = 4096
@@ -87,6 +88,7 @@ class Asked(QuietStruct, frozen=True):
         parent_id: the ``previous_response_id`` of the request.
         key: the name of the conversation.
         has_context: the request names a context that only the service has, such as ``conversation``.
+        compacts: the request lets the service compact the context: the caller need not keep compactions.
     """
 
     fields: bytes
@@ -95,6 +97,7 @@ class Asked(QuietStruct, frozen=True):
     parent_id: str | None = None
     key: Hashable = None
     has_context: bool = False
+    compacts: bool = False
 
 
 class _Segment:
@@ -316,7 +319,7 @@ class Lineage:
             for parent in reversed(self._by_fields.get((asked.fields, mark), ())):
                 if not (remaining := remaining - 1):
                     return None
-                if self._may_continue(parent, context, needs_token=parent.needs_token):
+                if self._may_continue(parent, asked, needs_token=parent.needs_token):
                     if not parent.is_continued:
                         return self._continue(_way_of(parent), parent, asked, context, now)
                     continued = continued or parent
@@ -327,19 +330,20 @@ class Lineage:
             for parent in reversed(self._by_other_fields.get((asked.other_fields, mark), ())):
                 if not (remaining := remaining - 1):
                     return None
-                if not parent.is_continued and self._may_continue(parent, context, needs_token=True):
+                if not parent.is_continued and self._may_continue(parent, asked, needs_token=True):
                     return self._continue(Way.TOKEN, parent, asked, context, now)
         return None
 
-    def _may_continue(self, parent: _Recorded, context: History, *, needs_token: bool) -> bool:
+    def _may_continue(self, parent: _Recorded, asked: Asked, *, needs_token: bool) -> bool:
+        baseline, context = parent.baseline, asked.items
         # 1. The input has the output of the response, and something new.
-        if parent.baseline is None or delta_after(parent.baseline, context) is None:
+        if baseline is None or delta_after(baseline, context, compacts=asked.compacts) is None:
             return False
         # 2. The caller has a token of the response, if one is needed.
         if needs_token and not self._has_token(parent, context):
             return False
         # 3. The caller has the ids of all results that only the service has.
-        return not parent.hidden or parent.hidden <= _hosted_ids(context)
+        return not parent.hidden or parent.hidden <= hosted_ids(context)
 
     def _has_token(self, parent: _Recorded, context: History) -> bool:
         after = context.items(len(parent.context))
@@ -374,7 +378,7 @@ class Lineage:
         new = added if before is not None else (*place.context, *answered.items)
         segment = _Segment(answered.id, before, sum(len(item.encoded) for item in new))
         # 3. What only the service has.
-        hosted = [item for item in answered.received if _is_hosted(item)]
+        hosted = [item for item in answered.received if is_hosted(item)]
         recorded = _Recorded(
             id=answered.id,
             owner=owner,
@@ -384,11 +388,11 @@ class Lineage:
             is_stored=answered.is_stored,
             tokens=tokens,
             hidden=(parent.hidden if parent is not None else frozenset[str | None]()).union(
-                _id_of(item) for item in hosted
+                id_of(item) for item in hosted
             ),
             is_replayable=(parent is None or parent.is_replayable)
             and not hosted
-            and not any(map(_needs_service, added)),
+            and not any(map(needs_service, added)),
             needs_token=place.needs_token,
             is_private=place.is_private,
             fields=place.asked.fields,
@@ -482,47 +486,6 @@ def _after(parent: _Recorded) -> History:
         if parent.output[index].kind == "compaction":
             return History.of(parent.output[index:])
     return parent.context.extended(parent.output)
-
-
-_SEARCHES: Final = frozenset({"tool_search_call", "tool_search_output"})
-_HELD_BY_CALLERS: Final = frozenset(
-    {
-        "message",
-        "reasoning",
-        "function_call",
-        "custom_tool_call",
-        "computer_call",
-        "local_shell_call",
-        "shell_call",
-        "apply_patch_call",
-        "mcp_approval_request",
-        "compaction",
-    }
-)
-"""Output items without a part that only the service has; reasoning is made of what callers have."""
-
-
-def _is_hosted(item: Mapping[str, Any]) -> bool:
-    """Whether an output item has a part that only the service has, as the calls of hosted tools do."""
-    kind = item.get("type")
-    is_answered_by_caller = kind in _SEARCHES and isinstance(item.get("call_id"), str)
-    return kind not in _HELD_BY_CALLERS and not is_answered_by_caller
-
-
-def _needs_service(item: Item) -> bool:
-    """Whether only the service can resolve the item. Reasoning can be left out."""
-    return item.kind == "item_reference" or (item.is_server_only and item.kind != "reasoning")
-
-
-def _hosted_ids(context: History) -> frozenset[str | None]:
-    """The ids of the hosted items in an input."""
-    hosted = (item.json() for item in context if item.is_server_only and item.has_id)
-    return frozenset(name for item in hosted if (name := _id_of(item)) is not None)
-
-
-def _id_of(item: Mapping[str, Any]) -> str | None:
-    value = item.get("id")
-    return value if isinstance(value, str) and value else None
 
 
 __all__ = ["Answered", "Asked", "Lineage", "LineageLimits", "Place", "Way"]

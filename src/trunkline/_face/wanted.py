@@ -80,6 +80,7 @@ class Wanted(QuietStruct, frozen=True):
             parent_id=self.parent_id,
             key=key,
             has_context=self.fields.brings_context,
+            compacts=self.fields.compacts,
         )
 
     def http_body(self, items: Sequence[Item]) -> bytes:
