@@ -232,6 +232,17 @@ async def test_a_refusal_is_spoken(emulator: Emulator, llm: trunkline.LLM) -> No
     assert (await ask(llm, context("Tell me a secret"))).text == "I cannot tell."
 
 
+@pytest.mark.parametrize("place", ["deltas", "done", "final"])
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_text_in_one_place_is_spoken_once(
+    emulator: Emulator, llm: trunkline.LLM, place: str, refuses: bool
+) -> None:
+    emulator.faults.add("one_place", place=place)
+    expected = emulator.expect("secret")
+    _ = expected.refuses("I cannot tell.") if refuses else expected.says("I cannot tell.")
+    assert (await ask(llm, context("Tell me a secret"))).text == "I cannot tell."
+
+
 async def test_calls_take_the_models_own_words_again(emulator: Emulator, llm: trunkline.LLM) -> None:
     """LiveKit reformats the arguments of a call; the service compares their text."""
 

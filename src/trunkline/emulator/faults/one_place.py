@@ -1,4 +1,4 @@
-"""A response whose text stands in one place of its stream only, as gateways send it."""
+"""A response whose text, or refusal, stands in one place of its stream only, as gateways send it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .._protocol.events import Event
 from .._service.moves import Move
 
 PLACES = ("deltas", "done", "final")
-_DELTA = "response.output_text.delta"
-_OF_PARTS = ("response.output_text.", "response.content_part.")
+_DELTAS = ("response.output_text.delta", "response.refusal.delta")
+_OF_PARTS = ("response.output_text.", "response.refusal.", "response.content_part.")
 _OF_ITEMS = ("response.output_item.added", "response.output_item.done")
 _ENDS = ("response.completed", "response.incomplete")
 
@@ -44,7 +44,7 @@ def in_one_place(moves: Iterator[Move], place: str) -> Iterator[Move]:
 
 
 def _is_kept(kind: str, content: dict[str, Any], place: str) -> bool:
-    if kind == _DELTA:
+    if kind in _DELTAS:
         return place == "deltas"
     is_of_text = kind.startswith(_OF_PARTS) or (kind in _OF_ITEMS and content["item"]["type"] == "message")
     return not is_of_text or (place == "done" and kind.endswith(".done"))
