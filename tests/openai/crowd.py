@@ -55,7 +55,11 @@ _NOT_A_FIELD = frozenset(("input", "previous_response_id", "stream", "type", "st
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-ERRORS = (APIError, httpx2.TransportError, json.JSONDecodeError)
+class ErrorEventError(Exception):
+    """A stream ended in an event of an error, which the SDK does not raise."""
+
+
+ERRORS = (APIError, ErrorEventError, httpx2.TransportError, json.JSONDecodeError)
 """What the SDK raises; the last ones where a stream over HTTP breaks."""
 
 
@@ -314,6 +318,8 @@ class Crowd:
                     return event.response
                 elif leaves and event.type == "response.output_text.delta":
                     return None
+                elif event.type in ("error", "response.failed"):
+                    raise ErrorEventError(event.type)
         raise AssertionError("the stream ended without a response")
 
     def _kept(self, caller: Caller, output: list[Any]) -> list[JSON]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx2
+from openai import AsyncOpenAI
 
 from trunkline.emulator import Emulator
 
@@ -141,22 +142,35 @@ class Soak:
                 timeout=httpx2.Timeout(5.0, read=1.0),
             ) as client,
         ):
-            for action, details in weather.faults:
-                emulator.faults.add(action, probability=weather.probability, times=None, **details)
-            crowd = Crowd(emulator, client, dice)
-            played = 0
-            while played < turns and time.monotonic() < until:
-                try:
-                    played += (spoke := await crowd.step())
-                except TimeoutError:
-                    self._found("lost", name, "a turn has no end")
-                    break
-                self.figures["turns"] += spoke
-            for error in crowd.failures:
-                self._found(FAILURES.get(type(error), "lost"), name, error)
-            self.faults.update(str(fired.action) for fired in emulator.faults.fired)
+            await self.crowd(emulator, client, weather, dice, turns, until, name)
             recoveries = transport_of(client).metrics.recoveries
             self.recoveries.update({cause.value: count for cause, count in recoveries.items()})
+
+    async def crowd(
+        self,
+        emulator: Emulator,
+        client: AsyncOpenAI,
+        weather: Weather,
+        dice: random.Random,
+        turns: int,
+        until: float,
+        name: str,
+    ) -> None:
+        """Let a crowd of callers of one service share a client, with the faults of a weather."""
+        for action, details in weather.faults:
+            emulator.faults.add(action, probability=weather.probability, times=None, **details)
+        crowd = Crowd(emulator, client, dice)
+        played = 0
+        while played < turns and time.monotonic() < until:
+            try:
+                played += (spoke := await crowd.step())
+            except TimeoutError:
+                self._found("lost", name, "a turn has no end")
+                break
+            self.figures["turns"] += spoke
+        for error in crowd.failures:
+            self._found(FAILURES.get(type(error), "lost"), name, error)
+        self.faults.update(str(fired.action) for fired in emulator.faults.fired)
         for outcome, count in crowd.counts.items():
             if outcome in FIGURES:
                 self.figures[outcome] += count

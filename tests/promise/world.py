@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ import trunkline
 from trunkline.emulator import QUIRKS, Call, Emulator, Prompt, ResponseRecord, Say, Step, words
 from trunkline.emulator.quirks.deviation import Deviation
 
+from ..gateway.running import running
 from ..networks.link import Link
 from ..talk import assistant, user
 from .canonical import canonical, text_of
@@ -178,17 +180,24 @@ class Speaker:
         assert len(set(texts)) == 1, f"the streamed text, the server's and the response's differ: {texts}"
         assert record.input, "the request has no input"
         parent = record.previous_response_id
-        assert parent is None or parent in self.responses, "the parent is a response of another speaker"
-        assert (stream.metrics.mode == "delta") == (parent is not None)
+        if self.world.has_gateway:  # it continues what it knows, also of answers that did not arrive
+            own = parent is None or self.world.is_of(self.token, parent)
+            assert own, "the parent is a response of another speaker"
+        else:
+            assert parent is None or parent in self.responses, "the parent is a response of another speaker"
+            assert (stream.metrics.mode == "delta") == (parent is not None)
         foreign = {other.token for other in self.world.speakers if other.token != self.token}
         shown = json.dumps(record.effective_context)
         assert not any(token in shown for token in foreign), "text of another speaker is in the context"
         found_for = set(re.findall(r'found for ([^"]+)', shown))
         assert found_for <= {self.end_user}, "what a hosted tool found for another speaker is in the context"
         thoughts = [item for item in record.effective_context if item.get("type") == "reasoning"]
-        assert all(self.hidden.intersection(_tags(item)) for item in thoughts), (
-            "reasoning of another speaker is in the context"
+        own = all(
+            self.hidden.intersection(_tags(item))
+            or (self.world.has_gateway and self.world.thought(self.token, item))
+            for item in thoughts
         )
+        assert own, "reasoning of another speaker is in the context"
         self.hidden.update(*(_tags(item) for item in record.output if item["type"] == "reasoning"))
         self.responses.add(stream.response.id)  # what it names; the record may have an id of its own
 
@@ -324,7 +333,8 @@ class World:
         lanes: the client uses lanes, if the server has them.
         tokens_per_second: the pace of the emulator.
         quirks: the servers as which the emulator deviates.
-        has_link: the client reaches the emulator by a `Link`, which can fail.
+        has_link: the client reaches its server by a `Link`, which can fail.
+        has_gateway: that server is a gateway in front of the emulator.
         settings: further arguments of the client.
     """
 
@@ -335,11 +345,16 @@ class World:
         tokens_per_second: float | None = None,
         quirks: Sequence[str] = (),
         has_link: bool = False,
+        has_gateway: bool = False,
         **settings: Any,
     ) -> None:
         self.settings = settings
         self.link: Link | None = None
         self._has_link = has_link
+        self.has_gateway = has_gateway
+        self._opened = AsyncExitStack()
+        self._base_url = ""
+        self._thinkers: dict[str, ResponseRecord] = {}
         self.emulator = Emulator(tokens_per_second=tokens_per_second, quirks=quirks)
         self.emulator.add_model("interim", interim)
         self.emulator.add_model("reporting", reporting)
@@ -354,16 +369,21 @@ class World:
         self.client: trunkline.Client
 
     async def open(self) -> None:
-        await self.emulator.start()
+        opened = self._opened
+        await opened.enter_async_context(self.emulator)
+        self._base_url = self.emulator.base_url
+        if self.has_gateway:
+            upstream = {"openai": {"base_url": self._base_url, "lanes": self.lanes}}
+            gateway = await opened.enter_async_context(running(self.emulator, upstream=upstream))
+            self._base_url = gateway.base_url
         if self._has_link:
-            self.link = Link(self.emulator.base_url)
-            await self.link.__aenter__()
+            self.link = await opened.enter_async_context(Link(self._base_url))
+            self._base_url = self.link.base_url
         self.client = self._new_client()
 
     def _new_client(self) -> trunkline.Client:
-        base_url = self.link.base_url if self.link is not None else self.emulator.base_url
         return trunkline.Client(
-            base_url=base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
+            base_url=self._base_url, api_key=self.emulator.api_key, lanes=self.lanes, **self.settings
         )
 
     async def restart(self) -> None:
@@ -376,9 +396,7 @@ class World:
 
     async def close(self) -> None:
         await self.client.close()
-        if self.link is not None:
-            await self.link.__aexit__(None, None, None)
-        await self.emulator.stop()
+        await self._opened.aclose()
 
     def record_of(self, response: trunkline.Response) -> ResponseRecord:
         """The emulator's record of a response that has output."""
@@ -390,6 +408,20 @@ class World:
             for record in reversed([*self.emulator.responses.values()])
             if any(each["id"] == item for each in record.output)
         )
+
+    def is_of(self, token: str, response_id: str) -> bool:
+        """Whether a response is of the conversation with a token, by the emulator's record."""
+        record = self.emulator.responses.get(response_id)
+        return record is None or token in json.dumps(record.effective_context)
+
+    def thought(self, token: str, reasoning: JSON) -> bool:
+        """Whether a reasoning item is of the conversation with a token, by the emulator's records."""
+        for record in list(self.emulator.responses.values()):
+            self._thinkers |= {
+                tag: record for item in record.output if item["type"] == "reasoning" for tag in _tags(item)
+            }
+        record = next(self._thinkers[tag] for tag in _tags(reasoning) if tag in self._thinkers)
+        return token in json.dumps(record.effective_context)
 
     def talker(self) -> Talker:
         """A speaker with a conversation; every other one has instructions, as a message of the context."""

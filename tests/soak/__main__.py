@@ -24,14 +24,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import client, dropin
+from . import client, dropin, gateway
 from .figures import Figures
 from .record import Line, Record, RecordRefused, summary
 from .rounds import Ended, Play, RoundFailed, Rounds
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "build" / "soak"
-PARTS: dict[str, Play] = {"client": client.play, "drop-in": dropin.play}
+PARTS: dict[str, Play] = {"client": client.play, "drop-in": dropin.play, "gateway": gateway.play}
 PER_RANGE = 20
 HANG_S = 300
 ALL = 10**12

@@ -67,25 +67,27 @@ SERVERS: tuple[tuple[str, ...], ...] = (
 )
 TEXTS = ("hello", "weather in Oslo and Bergen, and the clock", "go on", "the clock")
 DEADLINES = trunkline.Deadlines(
-    connect=2.0, first_event=0.5, first_output=0.5, between_events=0.5, total=20.0
+    connect=2.0, first_event=0.7, first_output=0.7, between_events=0.7, total=20.0
 )
 POLICY = trunkline.Policy(max_attempts=6, backoff_s=0.01, max_backoff_s=0.05)
 TURN_LIMIT_S = 60.0
 
 
-async def play(seed: int, number: int, *, steps: int = 30) -> Figures:
+async def play(seed: int, number: int, *, steps: int = 30, has_gateway: bool = False) -> Figures:
     """Play one round.
 
     Args:
         seed: the seed of the soak.
         number: the number of the round. Servers and faults take turns with it.
         steps: how often some of the speakers speak at the same time.
+        has_gateway: the client reaches the server by a gateway.
     """
     dice = random.Random(f"{seed}:{number}")
     quirks = SERVERS[number % len(SERVERS)]
     world = World(
         lanes=dice.random() < 0.8,
         has_link=dice.random() < 0.5,
+        has_gateway=has_gateway,
         quirks=quirks,
         deadlines=DEADLINES,
         policy=POLICY,

@@ -34,13 +34,22 @@ async def play(seed: int, number: int, *, turns: int = TURNS) -> Figures:
         number: the number of the round. Servers and faults take turns with it.
         turns: the number of turns.
     """
+    soak, dice, weather = prepared(seed, number)
+    await soak.world(weather, dice, turns, math.inf, f"{seed}:{number}, quirks {weather.quirks}")
+    return figures_of(soak, weather)
+
+
+def prepared(seed: int, number: int) -> tuple[Soak, random.Random, Weather]:
+    """A soak for one world, its source of randomness, and its weather."""
     dice = random.Random(f"{seed}:{number}")
     weather = Weather.random(dice)
-    first, quirks = FAULTS[number % len(FAULTS)], SERVERS[number % len(SERVERS)]
-    others = (fault for fault in weather.faults if fault is not first)
-    weather = replace(weather, faults=[first, *others], quirks=quirks)
-    soak = Soak(seed)
-    await soak.world(weather, dice, turns, math.inf, f"{seed}:{number}, quirks {quirks}")
+    first = FAULTS[number % len(FAULTS)]
+    faults = [first, *(fault for fault in weather.faults if fault is not first)]
+    return Soak(seed), dice, replace(weather, faults=faults, quirks=SERVERS[number % len(SERVERS)])
+
+
+def figures_of(soak: Soak, weather: Weather) -> Figures:
+    """The counts of a soak that has played one world."""
     found = soak.figures
     return Figures(
         turns=found["turns"],
@@ -49,5 +58,5 @@ async def play(seed: int, number: int, *, turns: int = TURNS) -> Figures:
         errors=soak.errors,
         faults=soak.faults,
         recoveries=soak.recoveries,
-        servers=Counter({"+".join(quirks) or "openai": 1}),
+        servers=Counter({"+".join(weather.quirks) or "openai": 1}),
     )

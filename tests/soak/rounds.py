@@ -22,6 +22,10 @@ Play = Callable[[int, int], Awaitable[Figures]]
 ROUND_LIMIT_S = 900.0
 TURNS_OF_A_ROUND = 150
 """The turns of a round, until some have been played."""
+AT_ONCE = 4
+"""The rounds that begin at one time, before it shows whether the machine can carry them."""
+LATE_S = 0.05
+"""How late the event loop may be on average: on a busy machine more rounds would only make time-outs."""
 
 
 class RoundFailed(Exception):
@@ -47,11 +51,14 @@ class Rounds:
         first: the number of the first round.
         turns: no round begins once so many turns were played or are expected of the rounds that run.
         until: no round begins after this time of `time.monotonic`; ``None``: no limit.
-        worlds: the number of rounds at the same time.
+        worlds: the largest number of rounds at the same time. While the event loop is late they are fewer.
         per_range: the number of rounds after which a range is reported.
         report: called with each complete range.
         limit_s: the time after which a round has failed.
         look_every_s: how often that is checked while no round ends.
+
+    Attributes:
+        late_s: how late the event loop is, on average.
     """
 
     play: Play
@@ -63,7 +70,8 @@ class Rounds:
     per_range: int
     report: Callable[[Ended], None]
     limit_s: float = ROUND_LIMIT_S
-    look_every_s: float = 10.0
+    look_every_s: float = 1.0
+    late_s: float = 0.0
     _ended: dict[int, Figures] = field(default_factory=dict)
     _unhandled: list[str] = field(default_factory=list)
 
@@ -74,12 +82,15 @@ class Rounds:
             RoundFailed: an exception of the harness, or a round that does not end.
         """
         asyncio.get_running_loop().set_exception_handler(self._on_unhandled)
+        punctuality = asyncio.ensure_future(self._measure())
         running: dict[asyncio.Task[Figures], int] = {}
         begun: dict[int, float] = {}
         number, reported, played = self.first, self.first, Figures()
         try:
             while True:
-                while len(running) < self.worlds and self._goes_on(played, number - self.first, len(running)):
+                for _ in range(AT_ONCE):
+                    if not self._goes_on(played, number - self.first, len(running)):
+                        break
                     task = asyncio.ensure_future(self.play(self.seed, number))
                     running[task], begun[number] = number, time.monotonic()
                     number += 1
@@ -99,6 +110,7 @@ class Rounds:
             if reported < number:
                 self._report(reported, number)
         finally:
+            punctuality.cancel()
             for task in running:
                 task.cancel()
             if running:
@@ -107,9 +119,18 @@ class Rounds:
     def _goes_on(self, played: Figures, begun: int, running: int) -> bool:
         if self.until is not None and time.monotonic() >= self.until:
             return False
+        if running >= self.worlds or (running and self.late_s > LATE_S):
+            return False
         ended = begun - running
         mean = played.turns / ended if ended else TURNS_OF_A_ROUND
         return played.turns + mean * running < self.turns
+
+    async def _measure(self) -> None:
+        """Measure how late the event loop is, as a moving average."""
+        while True:
+            due = time.monotonic() + 0.05
+            await asyncio.sleep(0.05)
+            self.late_s += 0.05 * (time.monotonic() - due - self.late_s)
 
     def _of(self, task: asyncio.Task[Figures], number: int) -> Figures:
         try:

@@ -11,7 +11,7 @@ import pytest
 from trunkline.emulator.faults.action import Action
 
 from . import __main__ as command
-from . import client, dropin
+from . import client, dropin, gateway
 from .figures import Defect, Figures, defect_of
 from .record import Record
 
@@ -26,6 +26,14 @@ async def test_a_round_of_the_client_is_clean() -> None:
 async def test_a_round_of_the_dropin_is_clean() -> None:
     figures = await dropin.play(1, 0, turns=60)
     assert figures.turns >= 60
+    assert figures.answered + figures.errors.total() == figures.turns
+    assert figures.is_clean
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["client", "callers over HTTP"])
+async def test_a_round_of_the_gateway_is_clean(number: int) -> None:
+    figures = await gateway.play(1, number, steps=4, turns=60)
+    assert figures.turns > 10
     assert figures.answered + figures.errors.total() == figures.turns
     assert figures.is_clean
 

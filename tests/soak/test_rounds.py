@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .figures import Figures
-from .rounds import Ended, Play, RoundFailed, Rounds
+from .rounds import AT_ONCE, Ended, Play, RoundFailed, Rounds
 
 
 def rounds(play: Play, **changes: Any) -> tuple[Rounds, list[Ended]]:
@@ -51,6 +51,23 @@ async def test_the_number_of_worlds_is_bounded() -> None:
     soak, _ = rounds(play, worlds=3, turns=1000)
     await soak.run()
     assert most == 3
+
+
+async def test_no_round_is_added_while_the_event_loop_is_late() -> None:
+    running, most = 0, 0
+
+    async def play(seed: int, number: int) -> Figures:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        soak.late_s = 1e6
+        running -= 1
+        return Figures(turns=100)
+
+    soak, _ = rounds(play, turns=700, worlds=20)
+    await soak.run()
+    assert most == AT_ONCE
 
 
 async def test_an_exception_of_a_round_ends_the_soak_with_its_number() -> None:
