@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
+import aiohttp
 import pytest
 
 from trunkline.emulator import Emulator
@@ -295,3 +298,17 @@ async def test_a_conversation_is_kept_by_name(emulator: Emulator, wire: Wire) ->
     _, second = await wire.post(input="two", conversation={"id": "conv_1"})
     assert len(emulator.effective_context(second["id"])) == 3
     assert second["conversation"] == {"id": "conv_1"}
+
+
+async def test_a_stopped_emulator_is_freed() -> None:
+    emulator = Emulator()
+    await emulator.start()
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {emulator.api_key}"}) as session:
+        body = {"model": "echo", "input": "hello"}
+        async with session.post(f"{emulator.base_url}/responses", json=body) as answer:
+            assert answer.status == 200
+    freed = weakref.ref(emulator)
+    await emulator.stop()
+    del emulator
+    gc.collect()
+    assert freed() is None

@@ -27,6 +27,8 @@ FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("reject", {"status": 500, "code": "server_error"}),
     ("forget", {}),
     ("slow_read", {"seconds": 0.1}),
+    ("ignore_parent", {}),
+    ("one_place", {"place": "done"}),
     ("drop", {}),
     ("reset", {}),
     ("close", {"close_code": 1011}),

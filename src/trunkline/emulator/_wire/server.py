@@ -7,7 +7,7 @@ import socket as sockets
 import struct
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType, web, web_app
 
 from .._protocol.errors import ApiError
 from .._service.connection import Connection
@@ -107,6 +107,7 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        _forget_handlers()
 
     def forget(self, response_id: str | None) -> None:
         """Drop one response from the caches of all connections, or all responses (None)."""
@@ -200,3 +201,10 @@ async def _struck_upgrade(fault: Fault, request: web.Request) -> web.Response:
         if request.transport is not None:
             request.transport.abort()
     return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
+
+
+def _forget_handlers() -> None:
+    """Empty aiohttp's cache of handlers, which would keep up to 1,024 handlers of stopped servers alive."""
+    cache = getattr(web_app, "_cached_build_middleware", None)
+    if cache is not None:
+        cache.cache_clear()
