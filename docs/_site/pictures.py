@@ -128,8 +128,7 @@ def fleet() -> Picture:
         picture.box(380, y, 120, 30, "replica", fill="#e6f4ef", edge=GREEN)
         picture.line(500, y + 15, 574, y + 15, colour=GREEN, width=3)
     picture.box(210, 235, 118, 40, "hash by key")
-    picture.text(506, 70, "few warm", colour=GREEN, size=12)
-    picture.text(506, 118, "sockets", colour=GREEN, size=12)
+    picture.text(572, 76, "few warm sockets", colour=GREEN, size=12, anchor="end")
     return picture
 
 
