@@ -122,8 +122,14 @@ class Cluster:
     async def served(self) -> None:
         """Wait until the balancer has found a replica."""
         async with httpx.AsyncClient(trust_env=False) as http:
-            while (await http.get(self.base_url.replace("/v1", "/readyz"))).status_code != 200:
+            while not await self._is_served(http):
                 await asyncio.sleep(0.1)
+
+    async def _is_served(self, http: httpx.AsyncClient) -> bool:
+        try:
+            return (await http.get(self.base_url.replace("/v1", "/readyz"))).is_success
+        except httpx.HTTPError:
+            return False
 
     async def close(self) -> None:
         """End everything at once."""
