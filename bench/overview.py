@@ -1,4 +1,4 @@
-"""The table on the first page: one row for each question, one column for each client."""
+"""The tables on the first page: one row for each question, with its command."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ BEGIN, END = "<!-- overview -->\n", "<!-- end -->\n"
 CLIENTS = {
     "trunkline": "trunkline",
     "openai-dropin": "openai SDK with the drop-in",
-    "openai-lane": "openai SDK, lanes",
-    "openai-http": "openai SDK, HTTP",
+    "openai-lane": "openai SDK (lanes)",
+    "openai-http": "openai SDK (HTTP)",
     "livekit": "LiveKit's openai plugin",
     "openai-agents": "openai-agents",
     "pydantic-ai": "pydantic-ai",
     "pipecat": "pipecat",
 }
+OURS = ("trunkline", "openai-dropin")
 PROXIES = {"trunkline-gateway": "trunkline's gateway", "litellm-proxy": "LiteLLM's proxy"}
 DROP = "silent-before"
 """The fault of the overview: a NAT forgets the flow of an idle connection."""
@@ -84,7 +85,7 @@ PROXY_ROWS = (
     Row("CPU per text delta, 100 streams at 50 a second: µs", "gateway", "cpu_us_100"),
     Row("CPU per text delta, 16 saturated streams: µs", "gateway", "cpu_us_saturated"),
     Row("delay of a text delta on 100 streams, 99th percentile: ms", "gateway", "p99_ms_100"),
-    Row("share of the deltas of 100 streams that arrived in time", "gateway", "arrived_share_100"),
+    Row("share of the deltas of 100 streams that arrived", "gateway", "arrived_share_100"),
     Row("CPU per turn after 6 items: ms", "gateway", "cpu_ms_turn_6"),
     Row("CPU per turn after 1,000 items: ms", "gateway", "cpu_ms_turn_1000"),
 )
@@ -103,50 +104,69 @@ def write(page: Path, made: Mapping[str, Any], summary: Summary, faults: Faults)
     head, begin, rest = text.partition(BEGIN)
     _, end, foot = rest.partition(END)
     if begin and end:
-        table = "\n".join([*_table(ROWS, CLIENTS, summary), *_fault_row(faults), "", *_proxies(summary)])
+        table = "\n".join([*_table(summary), *_fault_row(faults), "", *_proxies(summary)])
         page.write_text(f"{head}{BEGIN}{_origin(made)}\n\n{table}\n{END}{foot}")
 
 
 def _origin(made: Mapping[str, Any]) -> str:
+    others = ", ".join(name for client, name in CLIENTS.items() if client not in OURS)
     return (
         f"Medians of `make bench` on {made['date']}, commit {made['commit']}, Python {made['python']}, "
         f"{made['processor']}, {made['cores']} cores. [Results](results.md) names the rows of other commits. "
-        "The last cell of a row has its command. The lowest figure of a row is bold; a dash is a case that "
-        "the client was not measured in."
+        "The last cell of a row has its command. The lowest figure of a row is bold; a dash is a figure that "
+        f"was not measured. The others are {others}."
     )
 
 
-def _table(rows: tuple[Row, ...], clients: Mapping[str, str], summary: Summary) -> list[str]:
+def _table(summary: Summary) -> list[str]:
     lines = [
-        "| | " + " | ".join(clients.values()) + " | `make bench BENCH=…` |",
-        "| --- |" + " ---: |" * len(clients) + " --- |",
+        "| | trunkline | the drop-in | the best other | the last | `make bench BENCH=…` |",
+        "| --- | ---: | ---: | --- | --- | --- |",
     ]
-    for row in rows:
-        of_case = summary.get(row.case, {})
-        values = [row.value(of_case[client]) if client in of_case else None for client in clients]
-        lowest = min((value for value in values if value is not None), default=None)
-        cells = [_cell(value, is_best=value == lowest and "share" not in row.title) for value in values]
+    for row in ROWS:
+        values = _values(row, CLIENTS, summary)
+        others = sorted((value, CLIENTS[client]) for client, value in values.items() if client not in OURS)
+        lowest = min(values.values(), default=None)
+        cells = [_cell(values.get(client), is_best=values.get(client) == lowest) for client in OURS]
+        for value, name in (others[:1] or [(None, "")]) + (others[1:][-1:] or [(None, "")]):
+            cells.append(f"{_cell(value, is_best=value == lowest)} {name}".strip())
         lines.append(f"| {row.title} | " + " | ".join(cells) + f" | `--case {row.case}` |")
     return lines
+
+
+def _values(row: Row, clients: Mapping[str, str], summary: Summary) -> dict[str, float]:
+    """The figures of a row, of the clients that have one."""
+    of_case = summary.get(row.case, {})
+    found = {client: row.value(of_case[client]) for client in clients if client in of_case}
+    return {client: value for client, value in found.items() if value is not None}
 
 
 def _fault_row(faults: Faults) -> list[str]:
     figures = faults["figures"].get(DROP, {})
     if not figures:
         return []
-    cells = [
-        f"{figures[client]['seconds']:.1f} {figures[client]['outcome']}" if client in figures else "-"
-        for client in CLIENTS
-    ]
-    return [
-        "| a NAT drop, then a turn: seconds, and what ends the wait | "
-        + " | ".join(cells)
-        + " | `make bench-faults` |"
-    ]
+
+    def cell(client: str) -> str:
+        return f"{figures[client]['seconds']:.1f} {figures[client]['outcome']}"
+
+    ours = [cell(client) if client in figures else "-" for client in OURS]
+    others = [client for client in CLIENTS if client in figures and client not in OURS]
+    others.sort(key=lambda client: (figures[client]["outcome"] != "answer", figures[client]["seconds"]))
+    cells = ours + [f"{cell(client)}, {CLIENTS[client]}" for client in (others[0], others[-1])]
+    title = "a NAT drop, then a turn: seconds, and what ends the wait"
+    return [f"| {title} | " + " | ".join(cells) + " | `make bench-faults` |"]
 
 
 def _proxies(summary: Summary) -> list[str]:
-    return _table(PROXY_ROWS, PROXIES, summary) if "gateway" in summary else []
+    if "gateway" not in summary:
+        return []
+    names = " | ".join(PROXIES.values())
+    lines = [f"| | {names} | `make bench BENCH=…` |", "| --- | ---: | ---: | --- |"]
+    for row in PROXY_ROWS:
+        values = _values(row, PROXIES, summary)
+        cells = [_cell(values.get(proxy), is_best=False) for proxy in PROXIES]
+        lines.append(f"| {row.title} | " + " | ".join(cells) + f" | `--case {row.case}` |")
+    return lines
 
 
 def _cell(value: float | None, *, is_best: bool) -> str:
