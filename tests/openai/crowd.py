@@ -31,7 +31,8 @@ from .talk import JSON, user
 
 KEYLESS = 40
 KEYED = 4
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
+"""The longest turn has three attempts of the SDK, each with timeouts of its own, on a busy machine."""
 WORDS = ("hello", "go on", "go on", "why?", "the clock")
 TIMES = ("noon", "noon", "midnight")
 INSTRUCTIONS = ("brief", "formal")
@@ -198,6 +199,7 @@ class Crowd:
     Attributes:
         counts: the numbers of turns, by mode or by outcome.
         failures: the exceptions of `check`, and others that no turn should raise.
+        patience_s: the time in which a turn must end.
     """
 
     def __init__(self, emulator: Emulator, client: AsyncOpenAI, dice: random.Random) -> None:
@@ -206,6 +208,7 @@ class Crowd:
         self.dice = dice
         self.counts: Counter[str] = Counter()
         self.failures: list[BaseException] = []
+        self.patience_s = PATIENCE_S
         self._origins = Origins(emulator)
         self._joined = 0
         emulator.add_model("thinking", thinking)
@@ -235,15 +238,15 @@ class Crowd:
         return Caller(f"caller {self._joined}", fields, dice.choice(("all", "no ids", "words")))
 
     async def step(self) -> int:
-        """Let some callers speak at the same time. Returns their number.
-
-        Raises:
-            TimeoutError: a turn has no end within `PATIENCE_S`.
-        """
+        """Let some callers speak at the same time. Returns their number."""
         speakers = self.dice.sample(range(len(self.callers)), self.dice.randint(1, 10))
-        async with asyncio.timeout(PATIENCE_S):
-            found = await asyncio.gather(*map(self._turn, speakers), return_exceptions=True)
-        self.failures += [error for error in found if isinstance(error, BaseException)]
+        turns = [asyncio.create_task(self._turn(number)) for number in speakers]
+        _, endless = await asyncio.wait(turns, timeout=self.patience_s)
+        for turn in endless:
+            self.failures.append(TimeoutError(f"a turn has no end: {_where(turn)}"))
+            turn.cancel()
+        found = await asyncio.gather(*turns, return_exceptions=True)
+        self.failures += [error for error in found if isinstance(error, Exception)]
         return len(speakers)
 
     async def _turn(self, number: int) -> None:
@@ -368,6 +371,18 @@ class Crowd:
                 # It remains in the conversation when its fields change.
                 caller.known.add(origin.response_id)
         self._origins.note(record, digest, before[-1])
+
+
+def _where(task: asyncio.Task[None]) -> str:
+    """The places at which a task waits, the innermost last."""
+    waits: Any = task.get_coro()
+    places = []
+    while waits is not None:
+        frame = getattr(waits, "cr_frame", None) or getattr(waits, "ag_frame", None)
+        if frame is not None:
+            places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        waits = getattr(waits, "cr_await", None) or getattr(waits, "ag_await", None)
+    return " > ".join(places)
 
 
 def _difference(seen: list[JSON], held: list[JSON]) -> str:

@@ -70,3 +70,14 @@ async def test_a_foreign_result_is_found_and_foreign_reasoning(body: JSON) -> No
             caller.got.add(first.id)
             crowd.check(caller, record, said, fields)
             caller.got.clear()
+
+
+async def test_a_turn_without_an_end_is_found_with_the_place_where_it_waits() -> None:
+    async with Emulator() as emulator, dropin(emulator) as client:
+        gate = emulator.faults.hold(event=1, times=None)
+        crowd = Crowd(emulator, client, random.Random(1))
+        crowd.patience_s = 0.2
+        await crowd.step()
+        assert "Crowd._turn" in str(crowd.failures[0])
+        assert "no end" in str(crowd.failures[0])
+        gate.open()
