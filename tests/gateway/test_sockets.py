@@ -158,15 +158,6 @@ async def test_at_most_16_answers_run_at_a_time(emulator: Emulator) -> None:
             assert (await ended(socket))["type"] == "response.completed"
 
 
-async def test_a_steer_is_refused_with_its_input(emulator: Emulator) -> None:
-    async with running(emulator) as gateway, opened(gateway) as socket:
-        await socket.send(json.dumps({"type": "response.steer", "previous_response_id": "r", "input": "now"}))
-        event = await receive(socket)
-        assert event["type"] == "response.steer.failed"
-        assert event["steer"] == {"previous_response_id": "r", "input": "now"}
-        assert event["error"]["code"] == "steering_not_supported"
-
-
 async def test_silence_is_broken_by_harmless_events(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
+from .._decisions.baselines import Baselines
 from .._decisions.lineage import Answered, Asked, Place, Way
 from .._network.background import call_in
 from .._protocol.events import ServerEvent
+from .._protocol.events import Steer as SteerOnWire
 from .._protocol.items import Item
+from .._protocol.steers import SteerState
 from .._turns.turn import Turn
 from ..errors import (
     ClientClosed,
@@ -50,7 +54,7 @@ class Exchange:
         self.place: Place = place
         # Clients drop streams of HTTP answers without a warning. The collector may finalise this one first.
         self.stream: ResponseStream = ResponseStream(turn, warns=False)
-        self.rewriting: Rewriting = Rewriting(wanted.parent_id)
+        self.rewriting: Rewriting = Rewriting(wanted.parent_id, partial(_given, turn))
         self._upstream = upstream
         self._turn = turn
         self._is_over = False
@@ -72,14 +76,24 @@ class Exchange:
         """Record the response, whose last event was read."""
         memory, place, response = self._upstream.memory, self.place, self.stream.response
         memory.has_received = True
-        baselines = place.owner.baselines if place.owner is not None else ()
+        steers, received = self._turn.steers, response.output
+        baselines = place.owner.baselines if place.owner is not None else Baselines()
+        if steers.all:
+            # The context of the last response has the steered ones, and what only the service has of them.
+            place.context = self._turn.asked_until(len(steers.segments))
+            received = [
+                *(item for each in steers.segments for item in each.response.response.output),
+                *received,
+            ]
+        if steers.waiting:
+            baselines.forget(response.id)  # its lane would add the steers, which were handed back
         baseline = next((each for each in baselines if each.response_id == response.id), None)
         if baseline is not None:
             items = baseline.output
         else:
             items = tuple(Item.from_output(bytes(item)) for item in response.encoded_output or ())
-        is_stored = response.store is True and self._upstream.keeps_responses
-        answered = Answered(response.id, items, response.output, is_stored)
+        is_stored = response.store is True and self._upstream.keeps_responses and not steers.waiting
+        answered = Answered(response.id, items, received, is_stored)
         memory.lineage.record(place, answered, self._upstream.now())
 
     def end(self) -> None:
@@ -89,6 +103,23 @@ class Exchange:
             self._is_over = True
             self._upstream.running -= 1
             self._upstream.memory.lineage.give_up(self.place)
+
+    # Steers.
+
+    def runs(self, response_id: str) -> bool:
+        """Whether the running response has this id."""
+        inbox = self._turn.inbox
+        running = inbox.reception.response if inbox is not None else None
+        return running is not None and running.id == response_id
+
+    def steer(self, given: Any) -> None:
+        """Steer the running response. The stream has the outcome.
+
+        Raises:
+            ConfigurationError: the input holds something other than user messages.
+            UsageError: no response runs, or it runs over HTTP.
+        """
+        self._turn.steer(given)
 
     # Failures.
 
@@ -135,6 +166,16 @@ class Exchange:
         return f"<Exchange {self.place!r}>"
 
 
+def _given(turn: Turn, meant: SteerOnWire) -> Any:
+    """The input of a steer, as the caller gave it."""
+    steers = turn.steers.all
+    if meant.id is None:  # one that the server does not name: the latest that was refused so
+        steers = tuple(each for each in steers if each.state is SteerState.REFUSED and each.id is None)
+    else:
+        steers = tuple(each for each in steers if each.id == meant.id)
+    return steers[-1].given if steers else None
+
+
 class Events:
     """The events of a turn as the body of a streamed answer. Iterated once.
 
@@ -168,6 +209,14 @@ class Events:
             ) from error
         finally:
             exchange.end()
+
+    def runs(self, response_id: str) -> bool:
+        """Whether the running response has this id."""
+        return self._exchange.runs(response_id)
+
+    def steer(self, given: Any) -> None:
+        """Steer the running response: see `Exchange.steer`."""
+        self._exchange.steer(given)
 
     async def aclose(self) -> None:
         """Leave the answer. Idempotent."""
@@ -284,4 +333,4 @@ async def _next_chunk(exchange: Exchange) -> bytes:
         return b"".join(parts)
 
 
-__all__ = ["PATIENCE_S", "answer"]
+__all__ = ["PATIENCE_S", "Events", "answer"]

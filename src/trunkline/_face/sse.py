@@ -12,10 +12,28 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from .._protocol.events import OutputItemDone, OutputTextDelta, RefusalDelta, ResponseEvent, ServerEvent
+from .._protocol.events import (
+    EventKind,
+    OutputItemDone,
+    OutputTextDelta,
+    RefusalDelta,
+    ResponseEvent,
+    ServerEvent,
+    Steer,
+    SteerEvent,
+    SteerFailed,
+    SteerPending,
+)
 from .._protocol.json import encode, repaired
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
+_HANDED_BACK: Final = {
+    "type": "invalid_request_error",
+    "code": "response_not_active",
+    "message": "The response ended in tool calls. Send the input with their outputs.",
+    "param": None,
+}
+_STEER: Final = EventKind.STEER
 _MADE_DELTA: Final = {"type", "delta"}
 _MADE_ITEM: Final = {"type", "item"}
 
@@ -28,12 +46,15 @@ class Rewriting:
 
     Args:
         parent_id: the caller's ``previous_response_id``.
+        given_of: the input of a steer, as the caller gave it.
     """
 
-    __slots__ = ("_parent",)
+    __slots__ = ("_given_of", "_parent", "_shown")
 
-    def __init__(self, parent_id: str | None) -> None:
+    def __init__(self, parent_id: str | None, given_of: Callable[[Steer], Any] = lambda _: None) -> None:
         self._parent = Raw(encode(parent_id))
+        self._given_of = given_of
+        self._shown: tuple[bytes, ...] = ()  # the ids of the responses
 
     def event(self, event: ServerEvent) -> bytes:
         """An event as a server-sent event; empty for an event that the service did not send."""
@@ -42,11 +63,31 @@ class Rewriting:
             return self.frame(event.type, raw)
         if event.stream_id is None and event.sequence_number is not None:
             return _sse(event.wire_type, raw)
+        if event.kind is _STEER:
+            return self._outcome(event)
         members = _members(raw)
         if event.sequence_number is None and _is_made(event, members):
             return b""
         members.pop("stream_id", None)
         return _sse(event.wire_type, _joined(members))
+
+    def _outcome(self, event: ServerEvent) -> bytes:
+        """The outcome of a steer. One that would wait for the next request on its lane is handed back.
+
+        That request may be sent on another lane. The lane of the steer gets none that names the response.
+        """
+        assert isinstance(event, SteerEvent)
+        members, steer = _members(event.raw), event.steer
+        members.pop("stream_id", None)
+        if isinstance(event, SteerPending):
+            members = {name: value for name, value in members.items() if name == "sequence_number"}
+            members |= {"type": Raw(encode(SteerFailed.type)), "error": Raw(encode(_HANDED_BACK))}
+        elif not isinstance(event, SteerFailed) or steer.input is not None:
+            return _sse(event.wire_type, _joined(members))
+        named = {"id": steer.id, "previous_response_id": steer.previous_response_id}
+        named = {name: value for name, value in named.items() if value is not None}
+        members["steer"] = Raw(encode({**named, "input": self._given_of(steer)}))
+        return _sse(SteerFailed.type, _joined(members))
 
     def frame(self, wire_type: str, raw: bytes) -> bytes:
         """The frame of an event that may hold a response, as a server-sent event."""
@@ -63,6 +104,11 @@ class Rewriting:
         members = _members(raw)
         if "previous_response_id" not in members:
             return raw
+        if bytes(members["previous_response_id"]) in self._shown:
+            return raw  # the successor of a steered response, whose parent the caller knows
+        name = bytes(members.get("id", b""))
+        if name not in self._shown:
+            self._shown = (*self._shown, name)
         members["previous_response_id"] = self._parent
         return _joined(members)
 

@@ -37,7 +37,7 @@ from .._protocol.history import History
 from .._protocol.items import Item, TurnInput
 from .._protocol.json import JSON
 from .._protocol.response import Response
-from .._protocol.steers import no_running_response, steer_items
+from .._protocol.steers import NO_STEERS, Steers, no_running_response, steer_items
 from ..errors import ClientClosed
 from ..options import Phase
 from .inbox import Inbox
@@ -174,9 +174,14 @@ class Turn:
         return loop
 
     @property
+    def steers(self) -> Steers:
+        """The steers of the current attempt."""
+        return self.inbox.reception.steers if self.inbox is not None else NO_STEERS
+
+    @property
     def returned_steers(self) -> list[Any]:
         """Steers that were handed back after they had been accepted."""
-        return self.inbox.reception.steers.returned if self.inbox is not None else []
+        return self.steers.returned
 
     async def start(self) -> None:
         """Send the request, in as many attempts as it takes. Cancelling gives the place back.

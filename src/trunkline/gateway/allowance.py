@@ -49,6 +49,14 @@ class Allowance:
         self.running += 1
         return 0.0
 
+    def steer(self, now: float) -> float:
+        """Count a steer into a running turn as a turn that begins: as `take`. It needs no giving back."""
+        self.running -= 1  # the two are one turn at a time
+        wait_s = self.take(now)
+        if wait_s:
+            self.running += 1
+        return wait_s
+
     def give_back(self) -> None:
         """End a turn."""
         self.running -= 1

@@ -17,12 +17,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from .._face.answering import Events
 from .._face.call import Header
 from .._face.outcome import Answer, Broken, Elsewhere
 from .._network.gateways import KEY_HEADER
 from .._network.world import World
 from .._protocol.json import encode
 from .._protocol.sse import EventParser
+from ..errors import ConfigurationError, UsageError
 from .asgi import Send
 from .body import Bodies
 from .caller import Caller
@@ -33,7 +35,7 @@ from .heartbeat import Heartbeat
 from .life import Life
 from .refusal import Refused
 from .responses import admitted, taken
-from .screening import members_of, value_of
+from .screening import check_ids, members_of, value_of
 
 MAX_NAMES: Final = 32
 MAX_IN_FLIGHT: Final = 16
@@ -41,6 +43,7 @@ BEAT_S: Final = 4.0
 """The silence of a running answer after which its caller gets a harmless event."""
 _LANE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OF_THE_FRAME: Final = frozenset({"generate", "stream", "stream_id", "type"})
+_OF_A_STEER: Final = frozenset({"input", "previous_response_id", "type"})
 _GOING_AWAY: Final = 1001
 REVOKED: Final = 1008
 _TOO_LARGE: Final = 1009
@@ -71,6 +74,7 @@ class _Lane:
         self.name = name
         self.waiting: deque[_Frame] = deque()
         self.task: asyncio.Task[None] | None = None
+        self.events: Events | None = None
 
 
 class Session:
@@ -112,7 +116,7 @@ class Session:
             name = self._name_of(members)
             kind = value_of(members, "type")
             if kind == "response.steer":
-                await self._refuse_steer(members)
+                await self._steer(frame, members)
             elif kind != "response.create":
                 raise Refused(400, f"the type {kind!r} is not supported; send response.create", param="type")
             elif self._drains or not self._life.takes_work:
@@ -231,7 +235,7 @@ class Session:
                 outcome = await self.caller.door.take(call)
                 if isinstance(outcome, Elsewhere):
                     outcome = await forwarded(self.caller, call, outcome.body)
-                await self._copy(outcome, writer)
+                await self._copy(lane, outcome, writer)
         except Refused as refused:
             await self._write(refused.event(), lane.name)
         except Broken as broken:
@@ -245,30 +249,67 @@ class Session:
         given = [(name, value) for name, value in self.headers if name != KEY_HEADER]
         return [*given, ("content-type", "application/json")]
 
-    async def _copy(self, answer: Answer, writer: _Writer) -> None:
+    async def _copy(self, lane: _Lane, answer: Answer, writer: _Writer) -> None:
         """Write the events of an answer as frames."""
         parser = EventParser()
         if isinstance(answer.body, bytes):
             frames, document = parser.feed(answer.body), answer.body
         else:
+            lane.events = answer.body if isinstance(answer.body, Events) else None
             try:
                 async for chunk in answer.body:
                     await writer.frames(parser.feed(chunk))
             finally:
+                lane.events = None
                 await answer.body.aclose()
             frames, document = parser.end(), parser.document
         await writer.frames(frames)
         if answer.status >= 400:
             await self._write(error_event(answer, document), writer.lane)
 
-    async def _refuse_steer(self, members: Mapping[str, Raw]) -> None:
-        steer = {name: value for name, value in members.items() if name in ("previous_response_id", "input")}
-        error = {
-            "type": "invalid_request_error",
-            "code": "steering_not_supported",
-            "message": "The gateway does not pass steers on.",
-        }
-        await self._write({"type": "response.steer.failed", "steer": steer, "error": error})
+    async def _steer(self, frame: bytes, members: Mapping[str, Raw]) -> None:
+        """Steer a running answer of this socket, or hand the input back.
+
+        Raises:
+            Refused: the frame is too malformed to be handed back.
+        """
+        target, given = value_of(members, "previous_response_id"), value_of(members, "input")
+        if not isinstance(target, str) or not isinstance(given, str | list):
+            raise Refused(400, "a steer needs previous_response_id and input", param="previous_response_id")
+        refusal = self._refusal_of_steer(frame, members, target, given)
+        if refusal is not None:
+            code, message = refusal
+            error = {"type": "invalid_request_error", "code": code, "message": message, "param": None}
+            steer = {"previous_response_id": target, "input": given}
+            await self._write({"type": "response.steer.failed", "steer": steer, "error": error})
+
+    def _refusal_of_steer(
+        self, frame: bytes, members: Mapping[str, Raw], target: str, given: Any
+    ) -> tuple[str, str] | None:
+        """Why a steer is handed back: a code and a message; ``None`` if it was sent."""
+        if members.keys() != _OF_A_STEER:
+            return "invalid_input", f"a steer has exactly the fields {', '.join(sorted(_OF_A_STEER))}"
+        if self._drains or not self._life.takes_work:
+            return "response_not_active", "The gateway is shutting down; send the input as the next turn."
+        if self.caller.is_shared:
+            try:
+                check_ids(frame, {}, lambda _: False)
+            except Refused as refused:
+                return "invalid_input", str(refused)
+        running = [lane.events for lane in self._lanes.values() if lane.events is not None]
+        try:
+            for events in running:
+                if events.runs(target):
+                    wait_s = self.caller.allowance.steer(self._world.clock())
+                    if wait_s:
+                        return "rate_limit_exceeded", f"the limit is reached; try again in {wait_s:.3g} s"
+                    events.steer(given)
+                    return None
+        except ConfigurationError as error:
+            return "invalid_input", str(error)
+        except UsageError as error:
+            return "response_not_active", str(error)
+        return "response_not_found", "No response with this id runs on this WebSocket."
 
     # Writing.
 
