@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import trustme
 
 from trunkline.emulator import Emulator
 from trunkline.emulator.gate import Gate
@@ -32,12 +33,15 @@ LONG_S = 10
 """The life of a lease that expires on no busy machine."""
 
 
-def redis_server(folder: Path) -> Process:
+def redis_server(folder: Path, **more: Any) -> Process:
     """A server that keeps nothing on disk. It is empty after each start."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     assert program is not None, "redis-server is not installed: apt-get install redis-server"
     port = free_port()
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "requirepass": PASSWORD}
+    settings |= {name.replace("_", "-"): value for name, value in more.items()}
+    if "tls-cert-file" in settings:
+        settings |= {"port": 0, "tls-port": port}
     arguments = [each for name, value in settings.items() for each in (f"--{name}", str(value))]
     return Process(port, program, *arguments, "--enable-debug-command", "local")
 
@@ -333,3 +337,29 @@ async def test_turns_do_not_wait_for_a_slow_redis(tmp_path: Path, emulator: Emul
         await replica.leases()
         stop.set()
         await soon(slowing, 30)
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "unix"])
+async def test_leases_over_tls_and_unix_sockets(tmp_path: Path, emulator: Emulator, scheme: str) -> None:
+    authority, path = trustme.CA(), tmp_path / "redis.sock"
+    issued = authority.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = {
+        "tls_cert_file": tmp_path / "chain.pem",
+        "tls_key_file": tmp_path / "key.pem",
+        "tls_ca_cert_file": tmp_path / "ca.pem",
+        "tls_auth_clients": "no",
+    }
+    redis = redis_server(tmp_path, **(tls if scheme == "rediss" else {"unixsocket": path}))
+    urls = {
+        "rediss": f"rediss://:{PASSWORD}@localhost:{redis.port}/1?ssl_ca_certs={tmp_path / 'ca.pem'}",
+        "unix": f"unix://{path}?db=1&password={PASSWORD}",
+    }
+    await redis.start()
+    try:
+        async with sharing(Replica(tmp_path, emulator, redis, {"turns_in_flight": 8}, valkey=urls[scheme])):
+            pass
+    finally:
+        await redis.stop()

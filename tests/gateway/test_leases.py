@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -108,6 +109,7 @@ def test_replicas_never_hold_more_than_the_limit(
     replicas = [Replica(f"r{index}", limit, limit, when_down="refuse") for index in range(number)]
     ledger, now = settled(*replicas)
     stepped_at = [-100.0, -100.0]
+    names = itertools.count()
 
     def exchange(replica: Replica) -> None:
         if "delays" not in faults or chance.random() < 0.5:
@@ -135,7 +137,7 @@ def test_replicas_never_hold_more_than_the_limit(
             now += passed
             ledger.wall_s += passed
         if "crashes" in faults and chance.random() < 0.02:
-            replicas[replicas.index(replica)] = Replica(f"s{now}", limit, limit, when_down="refuse")
+            replicas[replicas.index(replica)] = Replica(f"s{next(names)}", limit, limit, when_down="refuse")
         if "amnesia" in faults and chance.random() < 0.02:
             ledger.lose_memory()
         # Twice within the life of a lease.
