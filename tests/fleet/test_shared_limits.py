@@ -25,7 +25,7 @@ from trunkline.emulator import Emulator
 from trunkline.emulator.gate import Gate
 
 from ..waiting import soon, until
-from .processes import Process, free_port
+from .processes import Process, accepts, free_port
 
 KEY = "sk-of-voice"
 PASSWORD = "canary-password"
@@ -97,6 +97,10 @@ class Replica:
         self.process = Process(port, sys.executable, "-m", "trunkline", "serve", "--config", str(path))
         self._http = httpx2.AsyncClient(timeout=60, headers={"authorization": f"Bearer {KEY}"})
 
+    async def start(self) -> None:
+        await self.process.start()
+        await until(lambda: accepts(self._admin), "its metrics are served", within_s=60)
+
     async def close(self) -> None:
         await self.process.stop()
         await self._http.aclose()
@@ -144,7 +148,7 @@ def key_of_the_service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> N
 async def sharing(*replicas: Replica) -> AsyncIterator[None]:
     """These replicas, once they hold leases."""
     try:
-        await asyncio.gather(*(each.process.start() for each in replicas))
+        await asyncio.gather(*(each.start() for each in replicas))
         await asyncio.gather(*(each.leases() for each in replicas))
         yield
     finally:
