@@ -155,7 +155,7 @@ $(LIVEKIT_READY): pyproject.toml $(PLUGIN)/pyproject.toml
 	@echo "Installing the plugin and LiveKit Agents into $(LIVEKIT), once: about a minute."
 	$(PYTHON) -m venv $(LIVEKIT)
 	$(LIVEKIT)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(LIVEKIT)/bin/python -m pip install --editable ".[emulator]" --editable "./$(PLUGIN)[test]"
+	$(LIVEKIT)/bin/python -m pip install --editable ".[emulator,gateway]" --editable "./$(PLUGIN)[test]"
 	@touch $(LIVEKIT_READY)
 
 $(PEERS_READY): pyproject.toml
