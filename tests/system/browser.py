@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import os
 import re
@@ -102,6 +103,11 @@ class Page:
         """The text of an element."""
         text: str = await self.evaluate(f"document.querySelector({selector!r}).innerText")
         return text
+
+    async def screenshot(self) -> bytes:
+        """A picture of the visible part of the page, as PNG."""
+        answer = await self._call("Page.captureScreenshot", format="png")
+        return base64.b64decode(answer["data"])
 
     async def press(self, selector: str) -> None:
         """Click an element."""
