@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from trunkline import World
+from trunkline._decisions.lineage import LineageLimits
 from trunkline._face import pools as module
+from trunkline._face.memories import MAX_MEMORIES
 from trunkline._face.pools import Pools
 from trunkline._face.upstream import Settings, Upstream
 from trunkline.emulator import Emulator
@@ -112,9 +114,21 @@ async def test_beyond_a_number_of_upstreams_with_sockets_the_oldest_idle_one_is_
 
 
 async def test_memories_are_bounded(pools: Pools, settings: Settings) -> None:
-    for number in range(module.MAX_MEMORIES + 5):
+    for number in range(MAX_MEMORIES + 5):
         pools.upstream(URL, {"x": f"{number}"}, settings)
-    assert len(pools.memories(URL)) == module.MAX_MEMORIES
+    assert len(pools.memories(URL)) == MAX_MEMORIES
+
+
+async def test_a_memory_ends_long_after_its_sockets(pools: Pools, settings: Settings, clock: Clock) -> None:
+    pools.upstream(URL, HEADERS, settings)
+    clock.now += module.IDLE_S + 1
+    clock.keep_up()  # its sockets
+    clock.now += LineageLimits().idle_s - 1
+    clock.keep_up()
+    assert len(pools.memories(URL)) == 1
+    clock.now += 2
+    clock.keep_up()
+    assert pools.memories(URL) == []
 
 
 def test_each_event_loop_has_its_own(settings: Settings) -> None:

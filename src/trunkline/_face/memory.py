@@ -21,15 +21,24 @@ class Memory:
 
     Attributes:
         lineage: which response a request continues.
+        limits: the bounds of the lineage.
         has_received: a socket has brought an event.
+        used_at: the time of the last use, in seconds.
     """
 
     def __init__(self, limits: LineageLimits | None = None, *, has_random_call_ids: bool = False) -> None:
-        self.lineage: Lineage = Lineage(limits, has_random_call_ids=has_random_call_ids)
+        self.limits: Final = limits or LineageLimits()
+        self.used_at: float = 0.0
+        self.lineage: Lineage = Lineage(self.limits, has_random_call_ids=has_random_call_ids)
         self.has_received: bool = False
         self._inputs = Inputs()
         self._latest: tuple[bytes, Wanted, Body] | None = None
         self._wanted: OrderedDict[bytes, Wanted] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the items of all recorded responses."""
+        return self.lineage.size_bytes
 
     def outline(self, content: bytes) -> bytes:
         """The body of a request without the items that it has from an earlier one. May be no JSON."""

@@ -20,14 +20,14 @@ from typing import Any, Final
 from .._network.background import bury_the_dead, call_in
 from .._network.endpoint import OPENAI_HOST
 from .._network.gateways import Gateways
-from .._network.world import Timer
+from .._network.world import Timer, World
+from .memories import Memories
 from .memory import Memory
 from .upstream import Settings, Upstream
 
 IDLE_S: Final = 600.0
 MAX_LIVE: Final = 32
 """Upstreams with sockets. Beyond it, the least recently used idle one is closed."""
-MAX_MEMORIES: Final = 64
 _SWEEP_S: Final = 60.0
 
 
@@ -36,7 +36,7 @@ class _OfLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.upstreams: OrderedDict[Hashable, Upstream] = OrderedDict()
-        self.memories: OrderedDict[Hashable, Memory] = OrderedDict()
+        self.memories = Memories()
         self._timer: Timer | None = None
         self._closing: set[asyncio.Task[None]] = set()
         # `asyncio.run` closes unfinished generators before it closes the loop: the last moment for sockets.
@@ -56,19 +56,17 @@ class _OfLoop:
         found = self.upstreams.get(key)
         if found is None:
             memory_key = place if tenancy is None else (url, tenancy)
-            memory = self.memories.get(memory_key)
-            if memory is None:
-                memory = self.memories[memory_key] = Memory(
-                    settings.lineage, has_random_call_ids=f"//{OPENAI_HOST}/" in url
-                )
-            self.memories.move_to_end(memory_key)
-            while len(self.memories) > MAX_MEMORIES:
-                self.memories.popitem(last=False)
+            memory = self.memories.of(
+                memory_key,
+                settings.lineage,
+                settings.world.clock(),
+                has_random_call_ids=f"//{OPENAI_HOST}/" in url,
+            )
             found = self.upstreams[key] = Upstream(url, headers, settings, memory, gateways)
             self._make_room()
         self.upstreams.move_to_end(key)
         if self._timer is None:
-            self._timer = settings.world.call_later(_SWEEP_S, self._sweep)
+            self._timer = settings.world.call_later(_SWEEP_S, lambda: self._sweep(settings.world))
         return found
 
     def _make_room(self) -> None:
@@ -77,15 +75,15 @@ class _OfLoop:
         for key in idle[: max(0, len(live) - MAX_LIVE)]:
             self._close(key)
 
-    def _sweep(self) -> None:
-        """Close the upstreams that were not used for a while."""
+    def _sweep(self, world: World) -> None:
+        """Close the upstreams that were not used for a while, and forget what is older."""
         self._timer = None
+        self.memories.trim(world.clock(), {upstream.memory for upstream in self.upstreams.values()})
         for key, upstream in list(self.upstreams.items()):
             if not upstream.running and upstream.now() - upstream.used_at > IDLE_S:
                 self._close(key)
-        if self.upstreams:
-            upstream = next(iter(self.upstreams.values()))
-            self._timer = upstream.call_later(_SWEEP_S, self._sweep)
+        if self.upstreams or self.memories:
+            self._timer = world.call_later(_SWEEP_S, lambda: self._sweep(world))
 
     def _close(self, key: Hashable) -> None:
         upstream = self.upstreams.pop(key)
@@ -98,9 +96,6 @@ class _OfLoop:
         for key, upstream in list(self.upstreams.items()):
             if upstream in upstreams:
                 del self.upstreams[key]
-        if not self.upstreams and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         await asyncio.gather(*(upstream.close() for upstream in upstreams), *self._closing)
 
     def end(self) -> None:
