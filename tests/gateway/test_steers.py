@@ -205,13 +205,15 @@ async def test_a_steer_that_a_server_does_not_know_is_handed_back_with_its_input
         assert (await ended(socket))["type"] == "response.completed"
 
 
-@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("lanes", [True, False], ids=["lanes", "no lanes"])
+@pytest.mark.parametrize("store", [True, False], ids=["stored", "unstored"])
 async def test_a_steer_that_would_wait_for_tool_outputs_is_handed_back(
-    emulator: Emulator, store: bool
+    emulator: Emulator, store: bool, lanes: bool
 ) -> None:
+    upstream = {"openai": {"base_url": emulator.base_url, "lanes": lanes}}
     emulator.add_model("caller", calls_once)
     gate = emulator.faults.hold(event_type="response.function_call_arguments.done")
-    async with running(emulator) as gateway, gateway.client() as client:
+    async with running(emulator, upstream=upstream) as gateway, gateway.client() as client:
         chat = client.conversation(model="caller", tools=[WEATHER], store=store)
         async with chat.send("the weather in Oslo?") as stream:
             async for event in stream:

@@ -61,10 +61,10 @@ class Rewriting:
         raw = event.raw
         if isinstance(event, ResponseEvent):
             return self.frame(event.type, raw)
-        if event.stream_id is None and event.sequence_number is not None:
-            return _sse(event.wire_type, raw)
         if event.kind is _STEER:
             return self._outcome(event)
+        if event.stream_id is None and event.sequence_number is not None:
+            return _sse(event.wire_type, raw)
         members = _members(raw)
         if event.sequence_number is None and _is_made(event, members):
             return b""
