@@ -127,7 +127,7 @@ async def test_requests_on_a_killed_replica_are_answered_by_another(
 async def test_a_balancer_repeats_no_request_that_was_sent(three: Fleet, emulator: Emulator) -> None:
     """A repeat may act twice and is billed twice. It is the client's decision, as the test before shows."""
     gate = emulator.faults.hold(event=1, times=None)
-    talks = [Talk(three.base_url, emulator, f"talk {number}", max_retries=0) for number in range(12)]
+    talks = [Talk(three.base_url, emulator, f"talk {number}", max_retries=0) for number in range(30)]
     running = asyncio.gather(*(talk.talk(1) for talk in talks), return_exceptions=True)
     await until(lambda: len(emulator.requests) == len(talks), "all requests wait upstream", within_s=60)
     three.replicas[0].signal(signal.SIGKILL)
