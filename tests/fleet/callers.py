@@ -170,6 +170,8 @@ class Sdk:
                     heard.text += event.delta
                 elif event.type == "response.completed":
                     _complete(event.response, heard)
+                elif event.type == "error":  # one amid the stream, which the SDK passes on as an event
+                    raise openai.OpenAIError(f"error {event.code}")
                 elif event.type in ("response.failed", "response.incomplete"):
                     raise openai.OpenAIError(event.type)
 

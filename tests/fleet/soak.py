@@ -409,7 +409,8 @@ def _is_heard_once(heard: Heard, spoken: str | None) -> bool:
 def _name_of(error: BaseException) -> str:
     code = getattr(error, "code", None)
     status = getattr(error, "status", None) or getattr(error, "status_code", None)
-    return " ".join(str(part) for part in (type(error).__name__, status, code) if part)
+    name = type(error).__name__ if type(error) is not openai.OpenAIError else str(error)
+    return " ".join(str(part) for part in (name, status, code) if part)
 
 
 def commit() -> str:
