@@ -22,7 +22,7 @@ OPENAI_OLDEST := 3.0.0
 OPENAI_HTTPX := 2.54.0
 # Tests with a target of their own.
 OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels \
-	--ignore tests/dropin --ignore tests/ray
+	--ignore tests/ray
 
 .PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin test-ray
 .PHONY: fleet-soak soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean

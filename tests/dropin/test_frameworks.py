@@ -5,7 +5,7 @@ stored, then through the drop-in, stored and under zero data retention. The cont
 equal, and every request after the first of a conversation must be a delta. The same holds for frameworks that
 know the gateway by its base URL alone, without the drop-in and with it.
 
-They bring many dependencies, so each row is skipped where its framework is not installed.
+They bring many dependencies, so each row is deselected where its framework is not installed.
 ``make test-dropin`` makes an environment with all of them.
 """
 
@@ -517,22 +517,25 @@ def assert_same_in_deltas(found: Emulator, plain: Emulator) -> None:
     assert modes == ["full", *["delta"] * (len(records) - 1)]
 
 
-def skip_unless_installed(row: Row) -> None:
-    pytest.importorskip(PACKAGES.get(row.__name__.partition("_")[0], "openai"))
+def named(row: Row) -> Any:
+    """A parameter of a test: a row that needs a package."""
+    package = PACKAGES.get(row.__name__.partition("_")[0], "openai")
+    return pytest.param(row, id=row.__name__, marks=pytest.mark.package(package))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
+PARAMETERS = [named(row) for row in ROWS]
+
+
+@pytest.mark.parametrize("row", PARAMETERS)
 @pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
 async def test_a_framework_notices_nothing(row: Row, zdr: bool) -> None:
-    skip_unless_installed(row)
     plain = await held(row, is_dropin=False, zdr=False)
     assert_same_in_deltas(await held(row, is_dropin=True, zdr=zdr), plain)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
+@pytest.mark.parametrize("row", PARAMETERS)
 @pytest.mark.parametrize("zdr", [False, True], ids=["stored", "zdr"])
 @pytest.mark.parametrize("is_dropin", [False, True], ids=["plain", "dropin"])
 async def test_a_framework_needs_only_the_url_of_a_gateway(row: Row, zdr: bool, is_dropin: bool) -> None:
-    skip_unless_installed(row)
     plain = await held(row, is_dropin=False, zdr=False)
     assert_same_in_deltas(await held_at_a_gateway(row, is_dropin=is_dropin, zdr=zdr), plain)

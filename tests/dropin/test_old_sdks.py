@@ -1,6 +1,6 @@
 """Versions 1 and 2 of the openai SDK, which are built on httpx, through the drop-in.
 
-``make test-dropin`` installs one beside the newest SDK; elsewhere the test is skipped.
+``make test-dropin`` installs one beside the newest SDK; elsewhere the test is deselected.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import pytest
 
 from trunkline.emulator import Emulator
 
+from .conftest import OLD_SDK
+
 ROOT = Path(__file__).parents[2]
-SDK = Path(sys.prefix) / "openai-httpx"
 
 PROGRAM = """
 import asyncio
@@ -52,13 +53,13 @@ with OpenAI(http_client=httpx.Client(transport=transport, follow_redirects=True)
 """
 
 
-@pytest.mark.skipif(not SDK.is_dir(), reason="make test-dropin installs it")
+@pytest.mark.old_sdk
 def test_an_sdk_on_httpx_uses_the_drop_in() -> None:
     with Emulator().run_in_thread() as emulator:
         found: Any = {"OPENAI_API_KEY": emulator.api_key, "OPENAI_BASE_URL": emulator.base_url}
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM],
-            env=os.environ | found | {"PYTHONPATH": str(SDK)},
+            env=os.environ | found | {"PYTHONPATH": str(OLD_SDK)},
             capture_output=True,
             text=True,
             timeout=120,
