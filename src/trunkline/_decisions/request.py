@@ -53,7 +53,8 @@ class Request(QuietStruct, frozen=True):
             return can_continue(parent if keeps_responses else parent.unstored())
 
         plans: list[Plan] = []
-        baselines, compacts = self.owner.baselines, self.fields.compacts
+        compacts = self.fields.get("context_management") is not None
+        baselines = self.owner.baselines
         for plan in baselines.candidates(self.asked, self.fields.model, can_name, compacts=compacts):
             plans.append(plan if keeps_responses else plan.unstored())
             if plans[-1].parent is not None and plans[-1].parent.stored:

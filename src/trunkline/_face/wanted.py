@@ -80,7 +80,7 @@ class Wanted(QuietStruct, frozen=True):
             parent_id=self.parent_id,
             key=key,
             has_context=self.fields.brings_context,
-            compacts=self.fields.compacts,
+            compacts=self.fields.get("context_management") is not None,
         )
 
     def http_body(self, items: Sequence[Item]) -> bytes:

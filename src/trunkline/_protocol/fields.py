@@ -193,11 +193,6 @@ class Fields:
         """
         return not _ACTING_FIELDS.isdisjoint(self._fields) or tools_act(self.get("tools"))
 
-    @property
-    def compacts(self) -> bool:
-        """Whether the service may compact the context."""
-        return self.get("context_management") is not None
-
     def get(self, name: str) -> Any:
         """The value of a field as plain JSON; ``None`` if it is unset."""
         field = self._fields.get(name)
