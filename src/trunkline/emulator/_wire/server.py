@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket as sockets
 import struct
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web, web_app
@@ -44,7 +45,8 @@ class SocketLine:
             return
         if how.reset:
             raw = self._transport.get_extra_info("socket")
-            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # the peer was faster, and the socket is closed
+                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def pause_reading(self, seconds: float | None) -> None:
