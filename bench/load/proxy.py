@@ -73,7 +73,7 @@ def proxy(name: str, server: int) -> Iterator[Proxy]:
     with tempfile.TemporaryDirectory() as place, _free_port() as port:
         path = Path(place) / ("gateway.toml" if name == "trunkline-gateway" else "litellm.yaml")
         if name == "trunkline-gateway":
-            path.write_text(_TRUNKLINE.format(port=port, server=server))
+            port = gateway_configuration(path, server)
             command = [sys.executable, "-m", "trunkline", "serve", "--config", str(path)]
         else:
             path.write_text(_LITELLM.format(model=MODEL, server=server, key=KEY))
@@ -92,6 +92,13 @@ def proxy(name: str, server: int) -> Iterator[Proxy]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def gateway_configuration(path: Path, server: int) -> int:
+    """Write the configuration of a gateway in front of the scripted server. Returns its port."""
+    with _free_port() as port:
+        path.write_text(_TRUNKLINE.format(port=port, server=server))
+        return port
 
 
 @contextmanager
