@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
-from ._network.assembly import assembled
+from ._network.assembly import PING_INTERVAL_S, assembled
 from ._network.credentials import ApiKey, Credentials
 from ._network.endpoint import Endpoint, check_proxy, server_of
 from ._network.loop_affinity import LoopAffinity
@@ -98,7 +98,7 @@ class Client:
         max_buffered_bytes: int = 2**24,
         replay_actions: bool = False,
         transport: Literal["auto", "websocket", "http"] = "auto",
-        ping_interval_s: float = 4.0,
+        ping_interval_s: float = PING_INTERVAL_S,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         log_content: bool = False,

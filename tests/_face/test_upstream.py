@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
-from trunkline import Deadlines
+from trunkline import Client, Deadlines
 from trunkline._face.upstream import Settings, limited, unread_bytes
 from trunkline._protocol.fields import Fields
 
@@ -44,3 +46,9 @@ def test_the_fields_that_the_service_repeats_need_no_reader() -> None:
     assert 1000 < small < 1200
     assert unread_bytes(1000, Fields.of({"model": "m", "instructions": "i" * 5000})) > small + 2 * 5000
     assert unread_bytes(1000, Fields.of({"model": "m", "tools": [{"type": "image_generation"}]})) > 16_000
+
+
+def test_the_defaults_are_those_of_a_client() -> None:
+    settings, parameters = Settings(), inspect.signature(Client).parameters
+    for name in ("ping_interval_s", "max_buffered_bytes", "log_content"):
+        assert getattr(settings, name) == parameters[name].default

@@ -17,7 +17,7 @@ from .._decisions.baselines import Plan
 from .._decisions.lineage import LineageLimits
 from .._decisions.placement import Owner
 from .._decisions.request import Request
-from .._network.assembly import assembled
+from .._network.assembly import PING_INTERVAL_S, assembled
 from .._network.credentials import Credentials
 from .._network.endpoint import Endpoint
 from .._network.gateways import Gateways
@@ -83,7 +83,7 @@ class Settings:
     hooks: Hooks = field(default_factory=Hooks)
     ssl_context: ssl.SSLContext | None = None
     proxy: str | None = field(default=None, repr=False)
-    ping_interval_s: float = 20.0
+    ping_interval_s: float = PING_INTERVAL_S
     log_content: bool = False
     max_buffered_bytes: int = 2**24
     lineage: LineageLimits | None = None

@@ -23,6 +23,8 @@ from .transports import Transport, Transports
 from .wakeups import Wakeups
 from .world import World
 
+PING_INTERVAL_S: Final = 4.0
+"""An idle dead socket is found within twice this time."""
 _UNREACHABLE: Final = frozenset[ConnectFault]({"unreachable"})
 
 
@@ -106,4 +108,4 @@ def assembled(
     return Transports(pool, http, mode, counters=counters, wakeups=wakeups, world=world, notices=notices)
 
 
-__all__ = ["assembled"]
+__all__ = ["PING_INTERVAL_S", "assembled"]
