@@ -69,6 +69,7 @@ class Recording:
 
     def add(self, ended: Ended) -> None:
         """Add a range."""
+        gc.collect()  # ended worlds are cycles; without this their memory would count as growth
         now = time.monotonic()
         seconds, self._latest = round(now - self._latest, 1), now
         rss = round(resident_mib(), 1)
