@@ -144,9 +144,10 @@ class Exchange:
 
     def elsewhere(self) -> Elsewhere:
         """The same request over HTTP."""
-        if not self.place.names_unstored:
-            return Elsewhere()
-        return Elsewhere(self.wanted.http_body(self.place.context.items()))
+        body = None
+        if self.place.names_unstored:
+            body = self.wanted.http_body(self.place.context.items())
+        return Elsewhere(body, self.may_have_acted, self.wanted.is_streamed)
 
     def failed(self, error: ResponseFailed) -> Answer:
         """The answer to a request whose response failed before its output."""

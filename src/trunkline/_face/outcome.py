@@ -48,9 +48,13 @@ class Elsewhere:
 
     Attributes:
         body: another body; ``None`` for that of the caller.
+        acts: the request may have side effects: after a failure the client must not repeat it.
+        is_streamed: the request is for a stream of events.
     """
 
     body: bytes | None = None
+    acts: bool = False
+    is_streamed: bool = True
 
     def __repr__(self) -> str:
         return "<Elsewhere>"

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import cache
 from types import ModuleType
 from typing import Any, Unpack
 
 import httpx2
 
+from .._face.call import Call
 from .._face.outcome import Answer, Broken, Chunks, Elsewhere
 from .._observe.metrics import PoolMetrics, PoolState
-from .exchange import call_of, exception_of, forwarded, may_be_create, response_of
+from .exchange import (
+    answered_elsewhere,
+    call_of,
+    exception_of,
+    failed_elsewhere,
+    forwarded,
+    is_read_at_once,
+    may_be_create,
+    response_of,
+    whole,
+)
 from .inner import InnerTransports
 from .options import Options, door_of
 
@@ -55,14 +67,24 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
         except Broken as broken:
             raise exception_of(self._httpx, broken, request) from broken
         if isinstance(outcome, Elsewhere):
-            inner = self._inner.for_url(call.url)
-            key = self._door.hashed_key(call)
-            response = await inner.handle_async_request(forwarded(self._httpx, request, outcome, key))
-            self._door.answered(call, response.headers)
-            if call.method == "DELETE" and response.status_code < 300:
-                self._door.deleted(call)
-            return response
+            return await self._forward(call, request, outcome)
         return response_of(self._httpx, outcome, self._stream_of(outcome, request))
+
+    async def _forward(self, call: Call, request: Any, elsewhere: Elsewhere) -> Any:
+        inner = self._inner.for_url(call.url)
+        key = self._door.hashed_key(call)
+        try:
+            response = await inner.handle_async_request(forwarded(self._httpx, request, elsewhere, key))
+            self._door.answered(call, response.headers)
+            if is_read_at_once(elsewhere):
+                async with aclosing(response):
+                    content = b"".join([chunk async for chunk in response.stream])
+                response = whole(self._httpx, response, content)
+        except self._httpx.TransportError as error:
+            return failed_elsewhere(self._httpx, elsewhere, error)
+        if call.method == "DELETE" and response.status_code < 300:
+            self._door.deleted(call)
+        return answered_elsewhere(elsewhere, response)
 
     def _stream_of(self, answer: Answer, request: Any) -> Any:
         if isinstance(answer.body, bytes):

@@ -7,7 +7,7 @@ so that the caller's client gets responses and exceptions of its own library.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from .._face.call import Call, Timeouts, is_own
 from .._face.outcome import Answer, Broken, Elsewhere
@@ -74,6 +74,54 @@ def response_of(httpx: ModuleType, answer: Answer, stream: Any) -> Any:
     )
 
 
+_UNKNOWN: Final = {"ReadError": 502, "RemoteProtocolError": 502, "CloseError": 502, "ReadTimeout": 504}
+"""Exceptions of the library after which a request may have been executed, and the HTTP status for each."""
+_UNKNOWN_STATUSES: Final = (502, 504)
+_SHOULD_RETRY: Final = "x-should-retry"
+
+
+def is_read_at_once(elsewhere: Elsewhere) -> bool:
+    """Whether the body of an answer over HTTP is read before the client gets the answer.
+
+    The client repeats a request whose body breaks off, and this one may have side effects.
+    """
+    return elsewhere.acts and not elsewhere.is_streamed
+
+
+def whole(httpx: ModuleType, response: Any, content: bytes) -> Any:
+    """The same response with a body that was read."""
+    return httpx.Response(
+        response.status_code,
+        headers=response.headers.multi_items(),
+        content=content,
+        extensions=response.extensions,
+    )
+
+
+def answered_elsewhere(elsewhere: Elsewhere, response: Any) -> Any:
+    """The response for the client, which must not repeat a request that may have side effects.
+
+    A gateway or a balancer that lost its server does not know whether the request was executed.
+    """
+    if elsewhere.acts and response.status_code in _UNKNOWN_STATUSES:
+        response.headers.setdefault(_SHOULD_RETRY, "false")
+    return response
+
+
+def failed_elsewhere(httpx: ModuleType, elsewhere: Elsewhere, error: Exception) -> Any:
+    """The response for an exception of the HTTP transport, if the request may have had side effects.
+
+    Raises:
+        Exception: the given one, if it had none.
+    """
+    status = _UNKNOWN.get(type(error).__name__) if elsewhere.acts else None
+    if status is None:
+        raise error
+    message = str(error) or "the connection broke before the response was complete"
+    body = {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
+    return httpx.Response(status, headers={_SHOULD_RETRY: "false"}, json=body)
+
+
 def exception_of(httpx: ModuleType, broken: Broken, request: Any) -> Exception:
     """The exception of the library for a broken connection."""
     kind = getattr(httpx, broken.how.value)
@@ -81,4 +129,14 @@ def exception_of(httpx: ModuleType, broken: Broken, request: Any) -> Exception:
     return error
 
 
-__all__ = ["call_of", "exception_of", "forwarded", "may_be_create", "response_of"]
+__all__ = [
+    "answered_elsewhere",
+    "call_of",
+    "exception_of",
+    "failed_elsewhere",
+    "forwarded",
+    "is_read_at_once",
+    "may_be_create",
+    "response_of",
+    "whole",
+]

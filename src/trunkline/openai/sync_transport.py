@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from functools import cache
 from queue import SimpleQueue
 from types import ModuleType
@@ -14,7 +15,17 @@ import httpx2
 
 from .._face.outcome import Broken, Chunks, Elsewhere
 from .._observe.metrics import PoolMetrics, PoolState
-from .exchange import call_of, exception_of, forwarded, may_be_create, response_of
+from .exchange import (
+    answered_elsewhere,
+    call_of,
+    exception_of,
+    failed_elsewhere,
+    forwarded,
+    is_read_at_once,
+    may_be_create,
+    response_of,
+    whole,
+)
 from .inner import InnerTransports
 from .loop_thread import LoopThread, leave, thread_of
 from .options import Options, door_of
@@ -71,11 +82,18 @@ class Transport(httpx2.BaseTransport):
     def _forward(self, call: Any, request: Any, elsewhere: Elsewhere) -> Any:
         inner = self._inner.for_url(call.url)
         key = self._door.hashed_key(call)
-        response = inner.handle_request(forwarded(self._httpx, request, elsewhere, key))
-        self._door.answered(call, response.headers)
+        try:
+            response = inner.handle_request(forwarded(self._httpx, request, elsewhere, key))
+            self._door.answered(call, response.headers)
+            if is_read_at_once(elsewhere):
+                with closing(response):
+                    content = b"".join(response.stream)
+                response = whole(self._httpx, response, content)
+        except self._httpx.TransportError as error:
+            return failed_elsewhere(self._httpx, elsewhere, error)
         if call.deleted is not None and response.status_code < 300:
             thread_of(self).run(self._delete(call))
-        return response
+        return answered_elsewhere(elsewhere, response)
 
     async def _delete(self, call: Any) -> None:
         self._door.deleted(call)
