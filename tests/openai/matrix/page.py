@@ -24,7 +24,7 @@ Entries of the tables; a fault occurs once, or it lasts:
 
 - — The call is answered; the fault has no effect.
 - *the SDK repeats it* The call is answered by a further attempt of the SDK.
-- *repeated at once* The call is answered by a further attempt of the drop-in, on another socket or with the
+- *repeated immediately* The call is answered by a further attempt of the drop-in, on another socket or with the
   whole context. The SDK does not see it. The drop-in sends at most twice as many requests as the SDK.
 - An exception ends the call: its class, its status, or the exception of `httpx2` that is its `__cause__`.
 - *N requests* The number that the service got until the exception, if more than one.
@@ -98,7 +98,7 @@ def _told(outcome: Outcome) -> str:
     if outcome.error is None:
         if outcome.tries > 1:
             return "*the SDK repeats it*"
-        return "*repeated at once*" if outcome.requests > 1 else "—"
+        return "*repeated immediately*" if outcome.requests > 1 else "—"
     facts = [str(outcome.status)] if outcome.status is not None else []
     facts += [f"(`{outcome.cause}`)"] if outcome.cause is not None else []
     count = f", {outcome.requests} requests" if outcome.requests > 1 else ""

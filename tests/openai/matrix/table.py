@@ -135,7 +135,7 @@ def by_sdk(error: str, status: int | None = None, *, cause: str | None = None) -
 
 
 def by_us(error: str, status: int | None = None, *, cause: str | None = None, tries: int = 2) -> Pair:
-    """The drop-in repeats each request at once; it may be the last that the SDK makes."""
+    """The drop-in repeats each request immediately; it may be the last that the SDK makes."""
     return Outcome(requests=2), Outcome(error, status, cause, tries, 2 * tries)
 
 
