@@ -69,9 +69,11 @@ livekit: $(LIVEKIT_READY)
 test-system: $(READY)
 	$(BIN)/pytest tests/system tests/fleet
 
-# The tests of tests/fleet with more conversations and turns.
-fleet: $(READY)
+# The tests of tests/fleet with more conversations and turns, those on Ray, job processes of LiveKit, and the model.
+fleet: $(READY) $(LIVEKIT_READY) test-ray
 	TRUNKLINE_FLEET_CONVERSATIONS=120 TRUNKLINE_FLEET_TURNS=20 TRUNKLINE_FLEET_ROLLOUTS=3 $(BIN)/pytest tests/fleet
+	cd $(PLUGIN) && ../$(LIVEKIT)/bin/python -m bench.jobs --jobs 8 --round-trip-ms 60
+	$(BIN)/python bench/fleet_model.py
 
 # Turns of many callers while replicas are killed: make fleet-soak TURNS=100000 SEED=1 BALANCER=haproxy
 TURNS ?= 100000
