@@ -23,6 +23,7 @@ from trunkline import (
     UpgradeRefused,
 )
 from trunkline.emulator import Action, Fail, Fault
+from trunkline.emulator.faults.one_place import TextPlace
 
 
 class Phase(StrEnum):
@@ -203,7 +204,7 @@ def _parent_refused(name: str, text: str, *faults: Fault, over_http: bool = True
     )
 
 
-def _one_place(place: str, text: str) -> Row:
+def _one_place(place: TextPlace, text: str) -> Row:
     fault = Fault(Action.ONE_PLACE, place=place)
     return Row(f"one_place, {place}", text, (fault,), {Phase.SENT: NOTHING, Phase.IDLE: NOTHING})
 

@@ -303,14 +303,16 @@ class Pool:
         """Retire a connection for the turn that has waited longest, if its URL has none.
 
         Connections to other URLs may never be idle: without this, their turns would overtake it for ever. One
-        connection is retired at a time, so that there is one more than the maximum at most.
+        connection is retired at a time, so that there is one more than the maximum at most. A connection in
+        doubt counts: it takes turns again, or is dead soon.
         """
         waiting = min(
             (queue[0] for queue in self._queues.values()), key=lambda each: each.number, default=None
         )
-        if waiting is None or any(
-            each.takes_turns for each in self._connections.get(waiting.request.url, ())
-        ):
+        if waiting is None:
+            return
+        own = self._connections.get(waiting.request.url, ())
+        if any(each.takes_turns or each.is_open for each in own):
             return
         if any(each.is_retired for each in self._closing):
             return

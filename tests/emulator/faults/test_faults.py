@@ -359,4 +359,4 @@ async def test_the_text_of_a_response_stands_in_one_place(
 
 def test_a_place_is_one_of_three() -> None:
     with pytest.raises(ValueError, match="one of deltas, done, final, not 'first'"):
-        Fault(Action.ONE_PLACE, place="first")
+        Fault(Action.ONE_PLACE, place="first")  # type: ignore[arg-type]

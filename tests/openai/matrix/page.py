@@ -24,8 +24,8 @@ Entries of the tables; a fault occurs once, or it lasts:
 
 - — The call is answered; the fault has no effect.
 - *the SDK repeats it* The call is answered by a further attempt of the SDK.
-- *repeated immediately* The call is answered by a further attempt of the drop-in, on another socket or with the
-  whole context. The SDK does not see it. The drop-in sends at most twice as many requests as the SDK.
+- *repeated immediately* The call is answered by a further attempt of the drop-in, on another socket or with
+  the whole context. The SDK does not see it. The drop-in sends at most twice as many requests as the SDK.
 - An exception ends the call: its class, its status, or the exception of `httpx2` that is its `__cause__`.
 - *N requests* The number that the service got until the exception, if more than one.
 - An empty entry is a combination that cannot occur.

@@ -57,7 +57,7 @@ class Routing:
                 raise web.HTTPMethodNotAllowed(request.method, allowed)
             raise web.HTTPNotFound
 
-        self._router.add_route("*", "/{path:.*}", self._admitted(refuse))
+        self._router.add_route("*", "/{path:(?s:.*)}", self._admitted(refuse))
 
     def _admitted(self, handler: Handler) -> Handler:
         return partial(self._answer, handler=handler)

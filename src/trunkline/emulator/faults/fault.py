@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .._protocol.events import Event
 from ..gate import Gate
 from .action import Action
-from .one_place import PLACES
+from .one_place import PLACES, TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Fault:
     close_code: int = 1011
     size_bytes: int = 1024 * 1024
     fields: tuple[str, ...] = ("sequence_number",)
-    place: str = "deltas"
+    place: TextPlace = "deltas"
     """Of `one_place`: ``deltas``, ``done`` or ``final``."""
 
     def __post_init__(self) -> None:

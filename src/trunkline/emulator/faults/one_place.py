@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from .._protocol.events import Event
 from .._service.moves import Move
 
-PLACES = ("deltas", "done", "final")
+TextPlace = Literal["deltas", "done", "final"]
+PLACES: Final = get_args(TextPlace)
 _DELTAS = ("response.output_text.delta", "response.refusal.delta")
 _OF_PARTS = ("response.output_text.", "response.refusal.", "response.content_part.")
 _OF_ITEMS = ("response.output_item.added", "response.output_item.done")
@@ -19,7 +20,7 @@ _ENDS = ("response.completed", "response.incomplete")
 _encode = msgspec.json.Encoder().encode
 
 
-def in_one_place(moves: Iterator[Move], place: str) -> Iterator[Move]:
+def in_one_place(moves: Iterator[Move], place: TextPlace) -> Iterator[Move]:
     """The moves of a response without the text in other places. Events are numbered anew.
 
     Args:
@@ -43,7 +44,7 @@ def in_one_place(moves: Iterator[Move], place: str) -> Iterator[Move]:
         yield Event(move.type, _encode(content))
 
 
-def _is_kept(kind: str, content: dict[str, Any], place: str) -> bool:
+def _is_kept(kind: str, content: dict[str, Any], place: TextPlace) -> bool:
     if kind in _DELTAS:
         return place == "deltas"
     is_of_text = kind.startswith(_OF_PARTS) or (kind in _OF_ITEMS and content["item"]["type"] == "message")
