@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
@@ -226,6 +227,18 @@ async def test_a_late_request_on_a_busy_lane_is_refused_after_the_running_answer
         assert (await ended(socket))["type"] == "response.completed"
         assert (await ended(socket))["error"]["code"] == "websocket_connection_limit_reached"
         await soon(drain)
+        assert len(emulator.requests) == 1
+
+
+async def test_a_lost_request_that_may_have_acted_is_not_repeated_by_the_drop_in(emulator: Emulator) -> None:
+    emulator.faults.add("drop", event=2, times=None)
+    tools: Any = [{"type": "mcp", "server_label": "x", "server_url": "https://example.org/mcp"}]
+    async with running(emulator) as gateway:
+        http = trunkline.openai.async_http_client(lanes=True)
+        async with gateway.openai(http_client=http, max_retries=2) as client:
+            with pytest.raises(openai.InternalServerError) as caught:
+                await client.responses.create(model="echo", input="hello", tools=tools)
+        assert caught.value.response.headers["x-should-retry"] == "false"
         assert len(emulator.requests) == 1
 
 

@@ -11,6 +11,8 @@ from .._protocol.json import encode
 from ..errors import SlowConsumer
 from .refusal import Refused
 
+_OF_ERRORS: Final = frozenset({"retry-after", "x-request-id", "x-should-retry"})
+"""Headers of an answer that an ``error`` event repeats."""
 _STATUS: Final = {
     Break.CONNECT: 503,
     Break.CONNECT_TIMEOUT: 503,
@@ -56,7 +58,7 @@ def error_event(answer: Answer, document: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         error = {"type": "server_error", "code": None, "message": f"the upstream answered {answer.status}"}
     if isinstance(error, dict):
-        named = {name: value for name, value in answer.headers if name in ("retry-after", "x-request-id")}
+        named = {name: value for name, value in answer.headers if name in _OF_ERRORS}
         if named:
             error = {**error, "headers": named}
     return {"type": "error", "status": answer.status, "error": error}
