@@ -98,16 +98,23 @@ async def test_a_conversation_stays_with_its_replica(talks: list[Talk], emulator
     assert len(sockets) <= CONVERSATIONS // 16 + 2 * REPLICAS
 
 
-async def test_conversations_of_a_killed_replica_move_for_one_full_turn(
+async def test_conversations_of_a_killed_replica_move_and_stay(
     three: Fleet, talks: list[Talk], emulator: Emulator
 ) -> None:
     await asyncio.gather(*(talk.talk(2) for talk in talks))
     three.replicas[0].signal(signal.SIGKILL)
     await three.replicas[0].ended()
-    await asyncio.gather(*(talk.talk(2) for talk in talks))
-    moved = modes_of(talks)["full"] - CONVERSATIONS
+    for _ in range(8):
+        before = modes_of(talks)["full"]
+        await asyncio.gather(*(talk.talk(1) for talk in talks))
+        if modes_of(talks)["full"] == before:
+            break
+    else:
+        pytest.fail("conversations still move")
+    moved = sum(talk.modes["full"] > 1 for talk in talks)
     assert 0 < moved < CONVERSATIONS
-    assert all(talk.modes["full"] <= 2 for talk in talks)
+    # A turn may go to one replica before the balancer has noticed, and the next ones to another.
+    assert all(talk.modes["full"] <= 3 for talk in talks)
 
 
 async def test_requests_on_a_killed_replica_are_answered_by_another(
