@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -23,7 +23,7 @@ from .._network.endpoint import Endpoint
 from .._network.gateways import Gateways
 from .._network.http import HttpTransport
 from .._network.transports import Transport, Transports
-from .._network.world import Timer, World
+from .._network.world import World
 from .._observe.hooks import Hooks
 from .._observe.metrics import PoolCounters, PoolState
 from .._protocol.fields import Fields
@@ -164,10 +164,6 @@ class Upstream:
     def now(self) -> float:
         """The time in seconds, for the memory."""
         return self._settings.world.clock()
-
-    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
-        """Schedule a call."""
-        return self._settings.world.call_later(delay_s, callback)
 
     @property
     def is_live(self) -> bool:
