@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,8 @@ from trunkline._protocol.events import ReceivedEvent
 from trunkline._protocol.ordering import MAX_HELD, Ordering
 
 DELTA = "response.output_text.delta"
+UNKNOWN = "response.unheard_of"
+LENGTH = 14
 
 
 def event(kind: str, number: object = None) -> ReceivedEvent:
@@ -22,7 +24,7 @@ def event(kind: str, number: object = None) -> ReceivedEvent:
         fields |= {"delta": str(number)}
     elif kind.startswith("response.steer"):
         fields |= {"steer": {"id": "s"}}
-    elif kind != "error":
+    elif kind not in ("error", UNKNOWN):
         fields |= {"response": {"id": "r", "status": "x"}}
     return decode(json.dumps(fields).encode())
 
@@ -67,11 +69,74 @@ def test_without_usable_numbers_every_event_passes(numbers: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("missing", [{4}, {2, 3}, {3, 5, 6}, {2, 3, 4, 5, 6}])
-def test_events_do_not_wait_for_those_that_came_without_a_number(missing: set[int]) -> None:
+def test_events_wait_for_one_further_event_where_some_came_without_a_number(missing: set[int]) -> None:
     ordering = begun()
-    for number in range(2, 9):
-        given = event(DELTA, None if number in missing else number)
-        assert ordering.admit(given) == [given]
+    late: list[ReceivedEvent] = []
+    passed_events: list[ReceivedEvent] = []
+    given = [event(DELTA, None if number in missing else number) for number in range(2, 10)]
+    for each in given:
+        now = ordering.admit(each)
+        passed_events += now
+        assert now or not late
+        late = [] if now else [each]
+    assert passed_events == given
+
+
+@pytest.mark.parametrize("between", [[], [None], [None, None]])
+def test_an_event_that_comes_early_after_one_without_a_number_waits(between: list[None]) -> None:
+    ordering = begun()
+    given = [event(UNKNOWN), event(DELTA, 3), *(event(UNKNOWN) for _ in between), event(DELTA, 2)]
+    found = [each.sequence_number for one in given for each in ordering.admit(one)]
+    assert [number for number in found if number is not None] == [2, 3]
+    assert ordering.follows(event(DELTA, 4))
+
+
+def test_an_end_waits_for_no_gap_after_an_event_without_a_number() -> None:
+    ordering = begun()
+    ordering.admit(event(UNKNOWN))
+    assert ordering.admit(event(DELTA, 3)) == []
+    assert [each.sequence_number for each in ordering.admit(event("response.completed", 4))] == [3, 4]
+
+
+@pytest.mark.parametrize("first", [[0, 1], [0]])
+def test_a_repetition_of_an_event_that_waits_is_dropped(first: list[int]) -> None:
+    after = len(first)
+    assert passed([*first, after + 1, after + 1, after, after + 2]) == list(range(after + 3))
+
+
+@pytest.mark.parametrize("first", [[0, 1], [0]])
+def test_another_event_with_the_number_of_one_that_waits_is_kept(first: list[int]) -> None:
+    after = len(first)
+    ordering = Ordering()
+    given = [event(DELTA, number) for number in [*first, after + 1]]
+    other = decode(json.dumps({"type": DELTA, "sequence_number": after + 1, "delta": "other"}).encode())
+    assert [each for one in [*given, other] for each in ordering.admit(one)] == [*given, other]
+
+
+class Arrivals(NamedTuple):
+    """Of each event: whether it is swapped with the next, is repeated, and follows one without a number."""
+
+    swapped: list[bool]
+    repeated: list[bool]
+    unnumbered: list[bool]
+
+
+@given(st.builds(Arrivals, *(st.lists(st.booleans(), min_size=LENGTH, max_size=LENGTH) for _ in range(3))))
+def test_numbered_events_pass_in_order_among_events_of_unknown_types(arrivals: Arrivals) -> None:
+    """Each event may change places with its neighbour, come twice, and follow an event without a number."""
+    numbers = list(range(LENGTH))
+    for number in range(1, LENGTH - 1):
+        if arrivals.swapped[number] and numbers[number] == number:
+            numbers[number], numbers[number + 1] = numbers[number + 1], numbers[number]
+    given = [event("response.created", 0)]
+    for number in numbers[1:]:
+        given += [event(UNKNOWN)] if arrivals.unnumbered[number] else []
+        given += [event(DELTA, number)] * (1 + arrivals.repeated[number])
+    ordering = Ordering()
+    found = [each.sequence_number for one in given for each in ordering.admit(one)]
+    found += [each.sequence_number for each in ordering.flush()]
+    assert [number for number in found if number is not None] == list(range(LENGTH))
+    assert found.count(None) == sum(arrivals.unnumbered[1:])
 
 
 def test_an_event_without_a_number_is_not_overtaken_by_events_that_waited() -> None:
@@ -92,8 +157,8 @@ def test_events_wait_again_once_the_numbers_go_on() -> None:
 def test_a_gap_that_is_larger_than_the_events_without_a_number_is_waited_for() -> None:
     ordering = begun()
     ordering.admit(event(DELTA))
-    assert ordering.admit(event(DELTA, 4)) == []
-    assert [each.sequence_number for each in ordering.admit(event(DELTA, 3))] == [3, 4]
+    found = [[each.sequence_number for each in ordering.admit(event(DELTA, number))] for number in (4, 3, 5)]
+    assert found == [[], [], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("kind", ["error", "response.steer.accepted", "response.steer.failed"])
@@ -139,6 +204,13 @@ def test_a_repeated_first_event_is_dropped_before_numbers_are_trusted() -> None:
     created = event("response.created", 0)
     ordering = Ordering()
     assert [ordering.admit(created), ordering.admit(created)] == [[created], []]
+
+
+def test_a_repeated_event_is_dropped_after_one_that_came_early() -> None:
+    in_progress, created = event("response.in_progress", 1), event("response.created", 0)
+    ordering = Ordering()
+    given = [in_progress, created, created, event(DELTA, 2)]
+    assert [each for one in given for each in ordering.admit(one)] == [in_progress, created, given[-1]]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ three states::
     UNPROVEN ──two numbers in a row──▶ TRUSTED ──old number, other content──▶ IGNORED
 
 - UNPROVEN: events pass as they come, except that the first early event waits for the one after it: if that
-  fills the gap, the two changed places and the numbers count. A life-cycle event that repeats the last number
-  is dropped, because a response has one of each.
+  fills the gap, the two changed places and the numbers count. A life-cycle event with the last number, or
+  that passed before, is dropped, because a response has one of each.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
-  most `MAX_HELD` events: late text is worse than a gap. An event without a number passes as it comes, and the
-  next ones do not wait for the number that it may have used.
+  most `MAX_HELD` events: late text is worse than a gap. An event without a number passes as it comes. It may
+  have used a number: the first event after a gap of that size waits for one further event, which either fills
+  the gap or shows that nothing else will.
 - IGNORED: the server restarts its count within the response. Events pass as they come.
 """
 
@@ -74,7 +75,8 @@ class Ordering:
         self.numbers: Numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
-        # While they are trusted: the events without a number since the last one with the expected number.
+        # While they are trusted: the events without a number since the last one with the expected number. The
+        # missing numbers may be theirs.
         self._unnumbered = 0
         # While the numbers are unproven: the one after the highest so far, and whether an early event waits.
         self._next: int | None = None
@@ -137,13 +139,17 @@ class Ordering:
             self.held[number] = None
             return [event, *self._release()]
         if not isinstance(number, int):
-            passed = [*self._release_all(), event]  # those that waited arrived before it
+            passed = self._pass_unnumbered(event)
             self._unnumbered += 1
             return passed
         if number < self._expected:
             return self._repeated(number, event)
-        if number - self._expected <= self._unnumbered:  # the events without a number fill the gap
-            self._expected = number
+        if number in self.held:
+            return self._repeated_early(number, event)
+        if number == self._expected:
+            self._unnumbered = 0
+        elif self.held and (first := min(self.held)) - self._expected <= self._unnumbered and number > first:
+            self._expected = first  # the events without a number used those that are missing
             self._unnumbered = 0
         self.held[number] = event
         return self._release() if len(self.held) <= MAX_HELD else self._release_all()
@@ -158,8 +164,10 @@ class Ordering:
             self._expected = number
             self.held[number] = event
             return self._release()
+        if isinstance(number, int) and number in self.held:
+            return self._repeated_early(number, event)
         passed: list[ReceivedEvent] = []
-        if self.held:
+        if self.held and (isinstance(number, int) or event.kind is not EventKind.OTHER):
             # 3. It does not fill it: the numbers have gaps of their own, and no event waits for that again.
             passed = self._release_all()
             self._next = self._expected
@@ -169,7 +177,9 @@ class Ordering:
         following = self._next
         if following is not None:
             # 4. A response has one life-cycle event of each kind.
-            if number == following - 1 and event.kind.is_beginning:
+            if event.kind.is_beginning and (
+                number == following - 1 or self.recent[number & RECENT] == hash(event.raw)
+            ):
                 return passed
             # 5. A gap: the event after this one tells whether this one is early.
             if number > following and self._may_wait and not event.kind.is_terminal:
@@ -182,15 +192,29 @@ class Ordering:
         self.recent[number & RECENT] = hash(event.raw)
         return [*passed, event]
 
+    def _pass_unnumbered(self, event: ReceivedEvent) -> list[ReceivedEvent]:
+        """Output arrived after the events that wait; the place of other events does not matter."""
+        return [event] if event.kind is EventKind.OTHER else [*self._release_all(), event]
+
+    def _repeated_early(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
+        """The number of an event that waits, or of an answer to a request of ours, which may count apart."""
+        waiting = self.held[number]
+        if waiting is None:
+            self.held[number] = event
+            return self._release()
+        return [] if waiting.raw == event.raw else self._distrust(event)
+
     def _repeated(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         """An old number: a repetition, or a server that counts anew within the response."""
         if event.kind.is_terminal or event.kind is EventKind.INVALID:
             return [event]  # reception ignores what follows an end
         if self.recent[number & RECENT] == hash(event.raw):
             return []
-        waiting = self._release_all()
+        return self._distrust(event)
+
+    def _distrust(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         self.numbers = Numbers.IGNORED
-        return [*waiting, event]
+        return [*self._release_all(), event]
 
     def _release(self) -> list[ReceivedEvent]:
         """The held events that are no longer early."""
