@@ -38,7 +38,11 @@ class Link:
         assert parts.port is not None
         self._server = parts.hostname, parts.port
         self._parts = parts
-        self._port = 0
+        # Bound all the time, and never listening: no other server gets the port while the link refuses.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self._port = self._held.getsockname()[1]
         self._listener: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +71,7 @@ class Link:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._held.close()
 
     # Faults.
 
@@ -103,7 +108,6 @@ class Link:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=_PIECE_BYTES)
         for listening in self._listener.sockets:  # little is hidden in the kernel
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._port = self._listener.sockets[0].getsockname()[1]
 
     # The connections.
 
