@@ -136,6 +136,7 @@ class Rounds:
         try:
             return task.result()
         except Exception as error:
+            traceback.print_exception(error)
             raise RoundFailed(f"round {number} of seed {self.seed} raised {error!r}") from error
 
     def _check(self, running: dict[asyncio.Task[Figures], int], begun: dict[int, float]) -> None:
