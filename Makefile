@@ -13,6 +13,8 @@ OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/.ready
 DROPIN := .venv-dropin
 DROPIN_READY := $(DROPIN)/.ready
+NPM := .npm
+NPM_READY := $(NPM)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
 RAY := .venv-ray
@@ -65,8 +67,8 @@ livekit: $(LIVEKIT_READY)
 	cd $(PLUGIN) && ../$(LIVEKIT)/bin/mypy
 	cd $(PLUGIN) && ../$(LIVEKIT)/bin/pytest
 
-# Tests with programs of the Debian distribution, which .ci/run installs.
-test-system: $(READY)
+# Tests with programs of the Debian distribution, which .ci/run installs, and with clients in JavaScript.
+test-system: $(READY) $(NPM_READY)
 	$(BIN)/pytest tests/system tests/fleet
 
 # The tests of tests/fleet with more conversations and turns, those on Ray, job processes of LiveKit, and the model.
@@ -106,7 +108,7 @@ test-dropin: $(DROPIN_READY)
 	PYTHONPATH="$(CURDIR)/$(DROPIN)/openai-oldest" $(DROPIN)/bin/pytest -W default -p no:hypothesispytest \
 		tests/openai --ignore tests/openai/matrix
 
-# The client and its LiveKit plugin against the servers of others, and JavaScript clients of the gateway; needs Node.js 20. tests/servers has their versions.
+# The client and its LiveKit plugin against the servers of others, whose versions are in tests/servers.
 test-servers: $(SERVERS_READY)
 	$(SERVERS)/bin/pytest tests/servers
 
@@ -145,6 +147,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --editable ".[cli,emulator,gateway-shared,otel]" --group dev --group fleet
 	@touch $(READY)
 
+# Node.js and npm come with $(VENV).
+$(NPM_READY): $(READY) tests/system/javascript/package.json
+	@echo "Installing clients in JavaScript into $(NPM), once: about a quarter of a minute."
+	mkdir -p $(NPM)
+	cp tests/system/javascript/package.json $(NPM)
+	$(BIN)/npm install --prefix $(NPM) --no-package-lock --no-audit --no-fund --ignore-scripts
+	@touch $(NPM_READY)
+
 $(OLDEST_READY): pyproject.toml
 	@echo "Installing the oldest allowed dependencies into $(OLDEST), once: about half a minute."
 	$(PYTHON) -m venv $(OLDEST)
@@ -177,7 +187,7 @@ $(SERVERS_READY): pyproject.toml $(PLUGIN)/pyproject.toml tests/servers/requirem
 		--requirement tests/servers/requirements.txt
 	mkdir -p $(SERVERS)/npm
 	cp tests/servers/package.json $(SERVERS)/npm
-	npm install --prefix $(SERVERS)/npm --no-package-lock --no-audit --no-fund --silent
+	$(SERVERS)/bin/npm install --prefix $(SERVERS)/npm --no-package-lock --no-audit --no-fund --ignore-scripts
 	@touch $(SERVERS_READY)
 
 $(DROPIN_READY): pyproject.toml
@@ -198,4 +208,4 @@ $(RAY_READY): pyproject.toml
 	@touch $(RAY_READY)
 
 clean:
-	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(DROPIN) $(OLDEST) $(SERVERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist
+	rm -rf $(VENV) $(LIVEKIT) $(PEERS) $(DROPIN) $(OLDEST) $(NPM) $(SERVERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* build dist

