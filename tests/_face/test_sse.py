@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from trunkline._decisions.given_ids import GivenIds
 from trunkline._face.sse import Rewriting, whole_failure
 from trunkline._protocol.calls import announcement
 from trunkline._protocol.decoding import decode
@@ -13,6 +14,7 @@ from trunkline._protocol.events import OutputItemDone, OutputTextDelta
 from trunkline._protocol.refusal_text import told_refusal
 from trunkline._protocol.whole_text import told
 
+SHARED = {"id": "r", "previous_response_id": "r"}
 DELTA = {"type": "response.output_text.delta", "item_id": "m", "delta": "a", "sequence_number": 4}
 
 
@@ -53,6 +55,22 @@ def test_a_resource_names_the_parent_of_the_caller(kind: str, stream_id: str | N
     assert sse(event)[1]["response"]["previous_response_id"] is None
     assert sse(event, "resp_theirs")[1]["response"]["previous_response_id"] == "resp_theirs"
     assert "stream_id" not in sse(event)[1]
+
+
+def test_a_response_whose_id_another_one_has_gets_its_own_in_all_events() -> None:
+    ids = GivenIds(8)
+    for expected in ("r", "r-2"):
+        rewriting = Rewriting("r", give=ids.give)
+        for kind in ("response.created", "response.completed"):
+            event: Any = decode(json.dumps({"type": kind, "response": {**SHARED, "status": "x"}}).encode())
+            *_, data, _, _ = rewriting.event(event).decode().split("\n")
+            assert json.loads(data.removeprefix("data: "))["response"] == {
+                **SHARED,
+                "id": expected,
+                "previous_response_id": "r",
+                "status": "x",
+            }
+        assert rewriting.shown("r") == expected
 
 
 def test_a_resource_without_a_parent_stays_as_it_is() -> None:

@@ -299,6 +299,23 @@ async def _say(chat: trunkline.Conversation, number: int) -> trunkline.Response:
 MCP = {"type": "mcp", "server_label": "shop", "server_url": "https://shop.example/mcp"}
 
 
+async def test_the_conversations_of_two_clients_stay_apart_behind_a_server_that_repeats_ids() -> None:
+    async with (
+        Emulator(quirks=["xai"]) as emulator,
+        running(emulator, upstream={"openai": {"base_url": emulator.base_url, "lanes": False}}) as gateway,
+        gateway.client() as one,
+        gateway.client() as other,
+    ):
+        chats = {name: client.conversation(model="echo") for name, client in {"a": one, "b": other}.items()}
+        for number in range(3):
+            for name, chat in chats.items():
+                held = [*chat.items, user(f"{name} {number}")]
+                async with chat.send(f"{name} {number}") as stream:
+                    await stream.finish()
+                assert_context(list(emulator.responses.values())[-1].effective_context, held)
+        assert len({record.wire_id for record in emulator.responses.values()}) == 1
+
+
 async def test_a_request_that_may_act_has_its_head_before_it_is_sent(emulator: Emulator) -> None:
     gate = emulator.faults.hold(event=1)
     async with running(emulator) as gateway, httpx2.AsyncClient() as http:

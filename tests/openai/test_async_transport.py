@@ -79,6 +79,31 @@ async def test_responses_are_chained_by_their_ids(retention: Any) -> None:
         assert modes.seen == ["full", "delta", "delta", "delta"]
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_callers_of_a_server_that_repeats_ids_continue_their_own_conversations(
+    *, is_streamed: bool
+) -> None:
+    async with (
+        Emulator(quirks=["xai"]) as emulator,
+        dropin(emulator, of_transport={"lanes": False}) as client,
+    ):
+        modes, parents, ids = Modes(client), dict.fromkeys("ab"), []
+        ask = modes.stream if is_streamed else modes.create
+        said: dict[str, list[JSON]] = {"a": [], "b": []}
+        for number in range(3):
+            for name, parent in list(parents.items()):
+                said[name].append(user(f"{name} {number}"))
+                response = await ask(input=f"{name} {number}", previous_response_id=parent)
+                assert response.previous_response_id == parent
+                record = list(emulator.responses.values())[-1]
+                assert_context(record.effective_context, said[name])
+                said[name] += sent_back(response.output)
+                parents[name] = response.id
+                ids.append(response.id)
+        assert len({record.wire_id for record in emulator.responses.values()}) == 1
+        assert len(set(ids)) == 6
+
+
 async def test_a_history_without_the_compactions_of_the_service_is_sent_as_deltas(
     emulator: Emulator, client: AsyncOpenAI
 ) -> None:

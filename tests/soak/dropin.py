@@ -20,7 +20,7 @@ from ..openai.soak import FAULTS, Soak, Weather
 from .figures import Defect, Figures
 
 UNFIT: Final = {"xai", "ollama"}
-"""Servers that callers of the SDK cannot continue by id, with or without the drop-in."""
+"""`xai` gives one id to many responses, which names no record of the emulator. `ollama` continues none."""
 SERVERS: Final[tuple[tuple[str, ...], ...]] = ((), *((name,) for name in QUIRKS if name not in UNFIT))
 DEFECTS: Final = {"lost": Defect.LOST, "wrong": Defect.WRONG, "foreign": Defect.MIXED}
 TURNS: Final = 500

@@ -54,7 +54,9 @@ class Exchange:
         self.place: Place = place
         # Clients drop streams of HTTP answers without a warning. The collector may finalise this one first.
         self.stream: ResponseStream = ResponseStream(turn, warns=False)
-        self.rewriting: Rewriting = Rewriting(wanted.parent_id, partial(_given, turn))
+        self.rewriting: Rewriting = Rewriting(
+            wanted.parent_id, partial(_given, turn), upstream.memory.given.give
+        )
         self._upstream = upstream
         self._turn = turn
         self._is_over = False
@@ -93,7 +95,7 @@ class Exchange:
         else:
             items = tuple(Item.from_output(bytes(item)) for item in response.encoded_output or ())
         is_stored = response.store is True and self._upstream.keeps_responses and not steers.waiting
-        answered = Answered(response.id, items, received, is_stored)
+        answered = Answered(self.rewriting.shown(response.id), items, received, is_stored)
         memory.lineage.record(place, answered, self._upstream.now())
 
     def end(self) -> None:
@@ -110,7 +112,7 @@ class Exchange:
         """Whether the running response has this id."""
         inbox = self._turn.inbox
         running = inbox.reception.response if inbox is not None else None
-        return running is not None and running.id == response_id
+        return running is not None and self.rewriting.shown(running.id) == response_id
 
     def steer(self, given: Any) -> None:
         """Steer the running response. The stream has the outcome.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from .._decisions.given_ids import GivenIds
 from .._decisions.inputs import Body, Inputs
 from .._decisions.lineage import Lineage, LineageLimits
 from .wanted import Wanted
@@ -21,6 +22,7 @@ class Memory:
 
     Attributes:
         lineage: which response a request continues.
+        given: the ids of responses that callers got.
         limits: the bounds of the lineage.
         has_received: a socket has brought an event.
         used_at: the time of the last use, in seconds.
@@ -30,6 +32,7 @@ class Memory:
         self.limits: Final = limits or LineageLimits()
         self.used_at: float = 0.0
         self.lineage: Lineage = Lineage(self.limits, has_random_call_ids=has_random_call_ids)
+        self.given: GivenIds = GivenIds(self.limits.max_responses)
         self.has_received: bool = False
         self._inputs = Inputs()
         self._latest: tuple[bytes, Wanted, Body] | None = None

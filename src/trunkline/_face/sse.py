@@ -1,7 +1,7 @@
 """Events and response resources as a client over HTTP gets them.
 
 The bytes are those of the service, without the ``stream_id``, and with the ``previous_response_id`` that the
-caller gave: the one that a delta names is not the caller's.
+caller gave: the one that a delta names is not the caller's. A response whose id another one has gets its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .._protocol.events import (
     SteerFailed,
     SteerPending,
 )
-from .._protocol.json import encode, repaired
+from .._protocol.json import decode, encode, repaired
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 _HANDED_BACK: Final = {
@@ -47,14 +47,28 @@ class Rewriting:
     Args:
         parent_id: the caller's ``previous_response_id``.
         given_of: the input of a steer, as the caller gave it.
+        give: the id under which the caller gets a response, by the service's id of it.
     """
 
-    __slots__ = ("_given_of", "_parent", "_shown")
+    __slots__ = ("_give", "_given_of", "_parent", "_shown")
 
-    def __init__(self, parent_id: str | None, given_of: Callable[[Steer], Any] = lambda _: None) -> None:
+    def __init__(
+        self,
+        parent_id: str | None,
+        given_of: Callable[[Steer], Any] = lambda _: None,
+        give: Callable[[str], str] = str,
+    ) -> None:
         self._parent = Raw(encode(parent_id))
         self._given_of = given_of
-        self._shown: tuple[bytes, ...] = ()  # the ids of the responses
+        self._give = give
+        self._shown: dict[str, str] = {}  # the ids of the responses, by those of the service
+
+    def shown(self, response_id: str) -> str:
+        """The id under which the caller gets a response of this turn."""
+        found = self._shown.get(response_id)
+        if found is None:
+            found = self._shown[response_id] = self._give(response_id) if response_id else response_id
+        return found
 
     def event(self, event: ServerEvent) -> bytes:
         """An event as a server-sent event; empty for an event that the service did not send."""
@@ -102,15 +116,18 @@ class Rewriting:
         if not raw.startswith(b"{"):
             return raw
         members = _members(raw)
-        if "previous_response_id" not in members:
-            return raw
-        if bytes(members["previous_response_id"]) in self._shown:
-            return raw  # the successor of a steered response, whose parent the caller knows
-        name = bytes(members.get("id", b""))
-        if name not in self._shown:
-            self._shown = (*self._shown, name)
-        members["previous_response_id"] = self._parent
-        return _joined(members)
+        parent, response_id = _text(members, "previous_response_id"), _text(members, "id")
+        # The successor of a steered response, whose parent the caller knows. Some servers repeat ids.
+        if parent in self._shown and parent != response_id:
+            shown_parent = Raw(encode(self._shown[parent]))
+        else:
+            shown_parent = self._parent
+        changed = {}
+        if "previous_response_id" in members:
+            changed["previous_response_id"] = shown_parent
+        if response_id and (shown := self.shown(response_id)) != response_id:
+            changed["id"] = Raw(encode(shown))
+        return _joined({**members, **changed}) if changed else raw
 
     def resource_in(self, raw: bytes, output: Sequence[Raw] | None = None) -> bytes:
         """The response resource in the frame of an event.
@@ -155,6 +172,12 @@ def _members(raw: bytes) -> dict[str, Raw]:
         return _decode(raw)
     except ValueError:  # half surrogates
         return _decode(repaired(raw))
+
+
+def _text(members: Mapping[str, Raw], name: str) -> str:
+    """A member that is a string; empty for another one."""
+    value = decode(members[name]) if name in members else None
+    return value if isinstance(value, str) else ""
 
 
 def _joined(members: Mapping[str, Raw]) -> bytes:
