@@ -84,16 +84,16 @@ class Scripted:
         self.sockets += 1
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:
-                for each in self._next(json.loads(frame.data)):
-                    await socket.send_str(json.dumps(each))
+                body = json.loads(frame.data)
+                lane = {name: body[name] for name in ("stream_id",) if name in body}
+                for each in self._next(body):
+                    await socket.send_str(json.dumps({**each, **lane}))
         return socket
 
 
 @asynccontextmanager
-async def talking(
-    transport: str, *answers: Sequence[JSON]
-) -> AsyncIterator[tuple[trunkline.Client, Scripted]]:
-    """A server with this script, and a client that uses one transport and sends no request twice."""
+async def serving(*answers: Sequence[JSON]) -> AsyncIterator[Scripted]:
+    """A server with this script."""
     server = Scripted(*answers)
     app = web.Application()
     app.router.add_post("/v1/responses", server.post)
@@ -104,13 +104,24 @@ async def talking(
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        async with trunkline.Client(
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def talking(
+    transport: str, *answers: Sequence[JSON]
+) -> AsyncIterator[tuple[trunkline.Client, Scripted]]:
+    """A server with this script, and a client that uses one transport and sends no request twice."""
+    async with (
+        serving(*answers) as server,
+        trunkline.Client(
             base_url=server.url,
             api_key="sk-test",
             transport=transport,  # type: ignore[arg-type]
             policy=Policy(max_attempts=1),
             deadlines=Deadlines(first_event=5, between_events=5),
-        ) as client:
-            yield client, server
-    finally:
-        await runner.cleanup()
+        ) as client,
+    ):
+        yield client, server

@@ -10,7 +10,7 @@ from trunkline._decisions.given_ids import GivenIds
 from trunkline._face.sse import Rewriting, whole_failure
 from trunkline._protocol.calls import announcement
 from trunkline._protocol.decoding import decode
-from trunkline._protocol.events import OutputItemDone, OutputTextDelta
+from trunkline._protocol.events import MadeFrame, OutputItemDone, OutputTextDelta
 from trunkline._protocol.refusal_text import told_refusal
 from trunkline._protocol.whole_text import told
 
@@ -85,18 +85,32 @@ def test_events_that_the_service_did_not_send_are_left_out(stream_id: str | None
     assert Rewriting(None).event(told_refusal("No.", stream_id)) == b""
     made = OutputItemDone(
         encoded_item=decode(announcement({"type": "function_call"})).encoded_item,  # type: ignore[union-attr]
-        raw=announcement({"type": "function_call"}),
+        raw=MadeFrame(announcement({"type": "function_call"})),
         stream_id=stream_id,
     )
     assert Rewriting(None).event(made) == b""
 
 
 def test_events_without_a_sequence_number_are_passed_on() -> None:
-    event = {"type": "response.output_text.delta", "item_id": "m", "delta": "a"}
-    assert sse(event)[1] == event
-    item = {"type": "response.output_item.done", "output_index": 0, "item": {"type": "message"}}
-    assert sse(item)[1] == item
-    assert sse({"type": "new", "x": 1})[1] == {"type": "new", "x": 1}
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_text.delta", "item_id": "m", "delta": "a"},
+        {"type": "response.output_item.done", "output_index": 0, "item": {"type": "message"}},
+        {"type": "new", "x": 1},
+    ]
+    for event in events:
+        assert sse(event)[1] == event
+
+
+@pytest.mark.parametrize("lane", [{}, {"stream_id": "lane"}])
+def test_events_of_terse_servers_are_passed_on(lane: dict[str, Any]) -> None:
+    """They have the same fields as the events that the library makes."""
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_text.delta", "delta": "a"},
+        {"type": "response.refusal.delta", "delta": "a"},
+        {"type": "response.output_item.done", "item": {"type": "function_call", "call_id": "c"}},
+    ]
+    for event in events:
+        assert sse({**event, **lane})[1] == event
 
 
 def test_an_event_in_several_lines_becomes_one() -> None:

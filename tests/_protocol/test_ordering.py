@@ -24,6 +24,8 @@ def event(kind: str, number: object = None) -> ReceivedEvent:
         fields |= {"delta": str(number)}
     elif kind.startswith("response.steer"):
         fields |= {"steer": {"id": "s"}}
+    elif kind == "response.output_item.added":
+        fields |= {"item": {"type": "message"}}
     elif kind not in ("error", UNKNOWN):
         fields |= {"response": {"id": "r", "status": "x"}}
     return decode(json.dumps(fields).encode())
@@ -210,7 +212,22 @@ def test_a_repeated_event_is_dropped_after_one_that_came_early() -> None:
     in_progress, created = event("response.in_progress", 1), event("response.created", 0)
     ordering = Ordering()
     given = [in_progress, created, created, event(DELTA, 2)]
-    assert [each for one in given for each in ordering.admit(one)] == [in_progress, created, given[-1]]
+    assert [each for one in given for each in ordering.admit(one)] == [created, in_progress, given[-1]]
+
+
+@pytest.mark.parametrize("second", ["response.queued", "response.in_progress", "response.output_item.added"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_response_begins_with_its_creation(second: str, first: int) -> None:
+    early, created = event(second, first + 1), event("response.created", first)
+    ordering = Ordering()
+    given = [early, early, created, event(DELTA, first + 2)]
+    assert [ordering.admit(each) for each in given] == [[], [], [created, early], [given[-1]]]
+
+
+def test_a_response_without_its_creation_waits_for_one_event() -> None:
+    given = [event("response.in_progress", 1), *(event(DELTA, number) for number in range(2, 6))]
+    ordering = Ordering()
+    assert [ordering.admit(each) for each in given] == [[], given[:2], *([each] for each in given[2:])]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ from msgspec import Raw
 
 from .._protocol.events import (
     EventKind,
-    OutputItemDone,
-    OutputTextDelta,
-    RefusalDelta,
+    MadeFrame,
     ResponseEvent,
     ServerEvent,
     Steer,
@@ -34,8 +32,6 @@ _HANDED_BACK: Final = {
     "param": None,
 }
 _STEER: Final = EventKind.STEER
-_MADE_DELTA: Final = {"type", "delta"}
-_MADE_ITEM: Final = {"type", "item"}
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final[Callable[[bytes], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -79,9 +75,9 @@ class Rewriting:
             return self._outcome(event)
         if event.stream_id is None and event.sequence_number is not None:
             return _sse(event.wire_type, raw)
-        members = _members(raw)
-        if event.sequence_number is None and _is_made(event, members):
+        if isinstance(raw, MadeFrame):
             return b""
+        members = _members(raw)
         members.pop("stream_id", None)
         return _sse(event.wire_type, _joined(members))
 
@@ -158,13 +154,6 @@ def whole_failure(failed: bytes) -> list[tuple[str, bytes]]:
         for number, name in enumerate(("response.created", "response.in_progress"))
     ]
     return [*made, ("response.failed", failed)]
-
-
-def _is_made(event: ServerEvent, members: Mapping[str, object]) -> bool:
-    """Whether the library made the event, of text, a refusal or a call that came in another event."""
-    if isinstance(event, OutputTextDelta | RefusalDelta):
-        return members.keys() - {"stream_id"} == _MADE_DELTA
-    return isinstance(event, OutputItemDone) and members.keys() - {"stream_id"} == _MADE_ITEM
 
 
 def _members(raw: bytes) -> dict[str, Raw]:

@@ -73,6 +73,10 @@ class EventKind(IntEnum):
         return EventKind.COMPLETED <= self <= EventKind.FAILED
 
 
+class MadeFrame(bytes):
+    """The frame of an event that the library makes of what came in another event. No server sent it."""
+
+
 class Event(QuietStruct, tag_field="type", frozen=True):
     """Base class of all events. Events are immutable.
 

@@ -6,7 +6,8 @@ three states::
     UNPROVEN ──two numbers in a row──▶ TRUSTED ──old number, other content──▶ IGNORED
 
 - UNPROVEN: events pass as they come, except that the first early event waits for the one after it: if that
-  fills the gap, the two changed places and the numbers count. A life-cycle event with the last number, or
+  fills the gap, the two changed places and the numbers count. A first event that usually follows
+  ``response.created`` is early, unless its number is 0. A life-cycle event with the last number, or
   that passed before, is dropped, because a response has one of each.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
   most `MAX_HELD` events: late text is worse than a gap. An event without a number passes as it comes. It may
@@ -21,7 +22,7 @@ from array import array
 from enum import Enum, auto
 from typing import Final
 
-from .events import EventKind, ReceivedEvent
+from .events import EventKind, OutputItemAdded, ReceivedEvent
 
 MAX_HELD = 32
 RECENT = 15
@@ -45,6 +46,12 @@ class Numbers(Enum):
 # Bound once: looking up a member of an enumeration costs more than comparing it.
 _TRUSTED: Final = Numbers.TRUSTED
 _UNPROVEN: Final = Numbers.UNPROVEN
+_SECOND: Final = frozenset({EventKind.QUEUED, EventKind.IN_PROGRESS})
+
+
+def _is_second(event: ReceivedEvent) -> bool:
+    """Whether ``response.created`` usually precedes the event directly."""
+    return event.kind in _SECOND or type(event) is OutputItemAdded
 
 
 class Ordering:
@@ -175,13 +182,20 @@ class Ordering:
         if not isinstance(number, int):
             return [*passed, event]
         following = self._next
-        if following is not None:
-            # 4. A response has one life-cycle event of each kind.
+        if following is None:
+            # 4. A response does not begin with this event: the one after it may be the beginning. Deltas do
+            # not wait: equal ones with a constant number are not repetitions.
+            if number > 0 and _is_second(event):
+                self._next = number - 1
+                self.held[number] = event
+                return passed
+        else:
+            # 5. A response has one life-cycle event of each kind.
             if event.kind.is_beginning and (
                 number == following - 1 or self.recent[number & RECENT] == hash(event.raw)
             ):
                 return passed
-            # 5. A gap: the event after this one tells whether this one is early.
+            # 6. A gap: the event after this one tells whether this one is early.
             if number > following and self._may_wait and not event.kind.is_terminal:
                 self.held[number] = event
                 return passed

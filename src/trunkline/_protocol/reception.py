@@ -35,6 +35,7 @@ from .events import (
     ErrorEvent,
     EventKind,
     InvalidEvent,
+    MadeFrame,
     OutputItemAdded,
     OutputItemDone,
     OutputTextDelta,
@@ -450,7 +451,9 @@ class Reception:
             answered = {call["call_id"] for call in response.tool_calls}
             self._unannounced = [
                 OutputItemDone(
-                    encoded_item=Raw(encode(call)), stream_id=event.stream_id, raw=announcement(call)
+                    encoded_item=Raw(encode(call)),
+                    stream_id=event.stream_id,
+                    raw=MadeFrame(announcement(call)),
                 )
                 for call in calls.after(announced)
                 if call["call_id"] in answered

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .events import OutputItemDone, ReceivedEvent, RefusalDelta, UnknownEvent
+from .events import MadeFrame, OutputItemDone, ReceivedEvent, RefusalDelta, UnknownEvent
 from .json import JSON
 from .response import Response
 from .whole_text import text_left, with_part
@@ -63,7 +63,7 @@ def may_refuse(frame: bytes) -> bool:
 
 def told_refusal(text: str, stream_id: str | None) -> RefusalDelta:
     """A delta for a refusal that came without one."""
-    frame = msgspec.json.encode({"type": RefusalDelta.type, "delta": text})
+    frame = MadeFrame(msgspec.json.encode({"type": RefusalDelta.type, "delta": text}))
     return RefusalDelta(delta=text, stream_id=stream_id, raw=frame)
 
 

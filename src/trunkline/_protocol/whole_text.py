@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from .calls import is_call_to_answer
-from .events import OutputItemDone, OutputTextDelta, OutputTextDone, ReceivedEvent, UnknownEvent
+from .events import MadeFrame, OutputItemDone, OutputTextDelta, OutputTextDone, ReceivedEvent, UnknownEvent
 from .json import JSON
 from .response import Response, texts_of
 
@@ -78,7 +78,7 @@ class WholeTexts:
 
 def told(text: str, stream_id: str | None) -> OutputTextDelta:
     """A delta for text that came without one."""
-    frame = msgspec.json.encode({"type": OutputTextDelta.type, "delta": text})
+    frame = MadeFrame(msgspec.json.encode({"type": OutputTextDelta.type, "delta": text}))
     return OutputTextDelta(delta=text, stream_id=stream_id, raw=frame)
 
 
