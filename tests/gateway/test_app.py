@@ -15,6 +15,7 @@ import trunkline
 from trunkline.emulator import Emulator, assert_context
 from trunkline.gateway import streamed
 
+from ..peer import Server
 from ..waiting import soon, until
 from .running import KEYS, Running, running, with_tenants
 
@@ -278,6 +279,72 @@ async def test_a_drain_gives_notice_and_lets_answers_end(emulator: Emulator) -> 
         await soon(drain)
         with pytest.raises(openai.InternalServerError, match="shutting down"):
             await client.responses.create(model="echo", input="too late")
+
+
+STREAM = b"content-type: text/event-stream\r\n"
+BYTES = b"content-type: application/octet-stream\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "head", "body", "status", "end"),
+    [
+        ("GET", None, b"", 503, b'"code":"gateway_shutting_down"'),
+        ("POST", None, b"", 504, b'"code":"gateway_shutting_down"'),
+        ("POST", STREAM, b"data: {}\n\n", 200, b'"headers":{"x-should-retry":"false"}}}\n\n'),
+        ("POST", STREAM, b"data: {", 200, None),
+        ("GET", BYTES, b"some", 200, None),
+    ],
+)
+async def test_what_is_passed_on_ends_with_the_drain(
+    emulator: Emulator,
+    server: Server,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    head: bytes | None,
+    body: bytes,
+    status: int,
+    end: bytes | None,
+) -> None:
+    upstream = {"openai": {"base_url": f"http://127.0.0.1:{server.port}/v1"}}
+    async with (
+        running(emulator, upstream=upstream, drain={"notice_s": 0, "within_s": 3600}) as found,
+        httpx2.AsyncClient(timeout=60) as http,
+    ):
+        gateway = found.gateway
+        received, is_whole = b"", True
+        headers = {"authorization": "Bearer sk-caller"}
+
+        async def ask() -> httpx2.Response:
+            nonlocal received, is_whole
+            url = f"{found.base_url}/chat/completions"
+            async with http.stream(method, url, headers=headers) as answer:
+                try:
+                    async for chunk in answer.aiter_raw():
+                        received += chunk
+                except httpx2.RemoteProtocolError:
+                    is_whole = False
+            return answer
+
+        asking = asyncio.create_task(ask())
+        peer = await soon(server.next_peer(), 30)
+        if head is not None:
+            peer.write(
+                b"HTTP/1.1 200 OK\r\n" + head + b"content-length: 1000\r\n\r\n" + body,
+            )
+            await until(lambda: received == body, "the beginning has arrived")
+        drain = asyncio.create_task(gateway.drain())
+        await until(lambda: not gateway.life.takes_work, "it drains")
+        gateway.life.cut()
+        answer = await soon(asking)
+        await soon(drain)
+    assert answer.status_code == status
+    assert is_whole == (end is not None)
+    assert received.startswith(body)
+    assert (end or b"") in received
+    if status == 503:
+        assert answer.headers["retry-after"] == "1"
+    assert answer.headers.get("x-should-retry") == ("false" if status == 504 else None)
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_our_client_speaks_lanes_to_the_gateway(emulator: Emulator) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from trunkline.gateway.configuration import Drain
-from trunkline.gateway.life import Life, Stage
+from trunkline.gateway.life import Cut, Life, Stage
 
 from ..waiting import soon, until
 
@@ -44,3 +46,50 @@ async def test_a_cut_ends_the_notice_and_the_drain() -> None:
     life.cut()
     await soon(drain)
     assert life.stage is Stage.ENDED
+
+
+async def test_a_cut_ends_running_blocks_and_those_that_begin_later() -> None:
+    life = Life(Drain(notice_s=0, within_s=60))
+    begun = asyncio.Event()
+
+    async def run() -> None:
+        with life.until_cut():
+            begun.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(run())
+    with life.until_cut():
+        await soon(begun.wait())
+    life.cut()
+    with pytest.raises(Cut):
+        await soon(running)
+    assert not running.cancelling()
+    with pytest.raises(Cut):
+        await soon(run())
+
+
+async def test_a_block_that_was_cancelled_as_well_stays_cancelled() -> None:
+    life = Life(Drain(notice_s=0, within_s=60))
+    begun = asyncio.Event()
+
+    async def run() -> None:
+        with life.until_cut():
+            begun.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(run())
+    await soon(begun.wait())
+    running.cancel()
+    life.cut()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(running)
+
+
+async def test_the_drain_waits_for_the_errors_of_answers_that_were_cut() -> None:
+    life = Life(Drain(notice_s=0, within_s=0.01))
+    life.begin()
+    drain = asyncio.create_task(life.drain())
+    await until(lambda: life.stage is Stage.ENDED, "the time is over")
+    assert not drain.done()
+    life.end()
+    await soon(drain)

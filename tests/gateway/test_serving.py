@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 import trustme
 from openai import AsyncOpenAI, AuthenticationError
 
+import trunkline
 from trunkline.emulator import Emulator
-from trunkline.errors import ConfigurationError
+from trunkline.errors import ConfigurationError, ResponseRefused
 from trunkline.gateway import Gateway
 from trunkline.gateway.configuration import of
 from trunkline.gateway.serving import served
 
 from ..waiting import soon, until
 from .running import running
+
+MCP = [{"type": "mcp", "server_label": "x", "server_url": "https://example.org/mcp"}]
 
 
 @asynccontextmanager
@@ -75,6 +79,79 @@ async def test_sigterm_lets_the_running_answer_end(emulator: Emulator, tmp_path:
         _, err = await soon(started.communicate(), 30)
         assert started.returncode == 0, err
         assert err.decode().strip() == "stopped"
+
+
+async def test_answers_beyond_the_time_of_the_drain_end_with_typed_errors(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """`echo` is held before its first event, `words-10` before its last one."""
+    emulator.faults.hold(model="echo", event_type="response.created", times=None)
+    emulator.faults.hold(model="words-10", event_type="response.completed", times=None)
+    path = configured(tmp_path / "t.toml", emulator, "notice_s = 0\nwithin_s = 0.1")
+    async with process(path) as started:
+        url = await url_of(started)
+        async with AsyncOpenAI(base_url=url, api_key=emulator.api_key, max_retries=0) as client:
+            create: Any = client.responses.create
+            outputs: asyncio.Queue[str] = asyncio.Queue()
+
+            async def streamed(model: str, **fields: Any) -> None:
+                async for event in await create(model=model, input="hi", stream=True, **fields):
+                    if event.type == "response.output_text.delta":
+                        outputs.put_nowait(event.delta)
+
+            async def over(transport: Any, model: str) -> None:
+                policy = trunkline.Policy(max_attempts=1)
+                async with (
+                    trunkline.Client(
+                        base_url=url, api_key=emulator.api_key, transport=transport, lanes=True, policy=policy
+                    ) as own,
+                    own.stream(model=model, input="hi") as stream,
+                ):
+                    async for text in stream.text():
+                        outputs.put_nowait(text)
+
+            asked = [
+                asyncio.ensure_future(each)
+                for each in (
+                    create(model="echo", input="hi"),
+                    streamed("echo"),
+                    create(model="echo", input="hi", tools=MCP),
+                    streamed("echo", tools=MCP),
+                    streamed("words-10"),
+                    over("http", "words-10"),
+                    over("websocket", "words-10"),
+                    over("websocket", "echo"),
+                )
+            ]
+            await until(lambda: len(emulator.requests) == len(asked), "all are upstream", within_s=60)
+            for _ in range(30):
+                await soon(outputs.get(), 30)
+            started.send_signal(signal.SIGTERM)
+            found = await soon(asyncio.gather(*asked, return_exceptions=True), 60)
+        _, err = await soon(started.communicate(), 60)
+
+    whole, stream, acting, acting_stream, broken, over_http, over_lanes, silent = found
+    for error in (whole, stream):
+        assert isinstance(error, openai.InternalServerError), error
+        assert error.status_code == 503
+        assert error.response.headers["retry-after"] == "1"
+        assert error.response.headers["connection"] == "close"
+    assert isinstance(acting, openai.InternalServerError)
+    assert (acting.status_code, acting.response.headers["x-should-retry"]) == (504, "false")
+    for error in (acting_stream, broken):
+        assert type(error) is openai.APIError, error
+        body: Any = error.body
+        assert body["headers"] == {"x-should-retry": "false"}
+        assert body["code"] == "gateway_shutting_down"
+    for error in (over_http, over_lanes):
+        assert isinstance(error, ResponseRefused)
+        assert (error.code, error.should_retry) == ("gateway_shutting_down", False)
+        assert error.output_seen
+        assert not error.is_transient
+    assert isinstance(silent, ResponseRefused)
+    assert silent.code == "websocket_connection_limit_reached"
+    assert started.returncode == 0
+    assert err.decode().strip() == "stopped"
 
 
 def refuses(host: str, port: int | None) -> bool:

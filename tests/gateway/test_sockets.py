@@ -206,6 +206,43 @@ async def test_a_drain_closes_an_idle_socket_and_waits_for_a_running_answer(emul
         assert len(emulator.requests) == 1
 
 
+async def test_answers_of_a_socket_beyond_the_time_of_the_drain_end_as_the_service_ends_them(
+    emulator: Emulator,
+) -> None:
+    emulator.faults.hold(model="echo", event_type="response.created", times=None)
+    emulator.faults.hold(model="words-1", event_type="response.completed", times=None)
+    tools = [{"type": "mcp", "server_label": "x", "server_url": "https://example.org/mcp"}]
+    async with (
+        running(emulator, drain={"notice_s": 0, "within_s": 3600}) as gateway,
+        opened(gateway) as socket,
+    ):
+        await send(socket, "long", "output", model="words-1")
+        await send(socket, "long", "acts", tools=tools)
+        await send(socket, "long", "silent")
+        await send(socket, "never", "silent")
+        while (await receive(socket))["type"] != "response.output_text.delta":
+            pass
+        await until(lambda: len(emulator.requests) == 3, "the answers run")
+        drain = asyncio.create_task(gateway.gateway.drain())
+        await until(lambda: not gateway.gateway.life.takes_work, "the gateway drains")
+        gateway.gateway.life.cut()
+        errors = [await ended(socket) for _ in range(4)]
+        await soon(drain)
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await soon(socket.recv())
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        assert len(emulator.requests) == 3
+        found = {each.get("stream_id"): each["error"] for each in errors}
+        for lane in ("output", "acts"):
+            assert found[lane]["code"] == "gateway_shutting_down"
+            assert found[lane]["headers"] == {"x-should-retry": "false"}
+        limit = "websocket_connection_limit_reached"
+        assert found["silent"]["code"] == limit
+        assert errors[-1].get("stream_id") is None, "it refuses the request that waits"
+        assert errors[-1]["error"]["code"] == limit
+
+
 @pytest.mark.parametrize("lane", [None, "a"])
 async def test_a_late_request_on_a_busy_lane_is_refused_after_the_running_answer(
     emulator: Emulator, lane: str | None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._face.call import Call, Header
 from .._face.outcome import Answer, Broken
+from .._face.sse import KEEP_ALIVE
 from .._network.world import World
 from .admission import Gate
 from .asgi import (
@@ -35,12 +36,13 @@ from .asgi import (
 from .body import Bodies
 from .caller import Caller, callers_of, own_allowance
 from .configuration import Configuration, is_loopback
-from .failures import answer_to
-from .life import Life
+from .failures import answer_to, cut_short, event_of_error
+from .life import CUT_S, Cut, Life
 from .measures import Measures
 from .refusal import Refused
 from .responses import Responses
 from .sockets import Sockets
+from .streamed import ENDS_OF_EVENTS, EVENTS
 from .upward import chunks_of, headers_down, upward_headers
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ class Gateway:
             closing = asyncio.ensure_future(self._sockets.drain())
             await asyncio.wait({ending, closing}, return_when=asyncio.FIRST_COMPLETED)
             await ending
+            await asyncio.wait({closing}, timeout=CUT_S)
         finally:
             ending.cancel()
 
@@ -174,6 +177,7 @@ class Gateway:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = _Begun(send)
+        self.life.begin()
         try:
             await self._route(scope, receive, begun)
         except Refused as refused:
@@ -184,6 +188,26 @@ class Gateway:
                 raise  # the server cuts the connection: the answer is not complete
             await send_whole(begun, answer_to(broken))
         except Disconnected:
+            self.measures.left()
+        except Cut as cut:
+            await self._end(begun, cut)
+        finally:
+            self.life.end()
+
+    async def _end(self, begun: _Begun, cut: Cut) -> None:
+        """End an answer for which the drain has no time."""
+        if begun.is_complete:
+            return
+        refused = cut_short(is_repeatable=not (begun.has_output or cut.acts))
+        try:
+            async with asyncio.timeout(CUT_S / 2):
+                if not begun.started:
+                    await send_whole(begun, refused.answer(), closes=True)
+                elif begun.may_have_event:
+                    await begun({"type": "http.response.body", "body": event_of_error(refused.event())})
+                else:
+                    raise Broken(str(refused))  # as another answer that is not complete
+        except TimeoutError:  # the caller takes nothing
             self.measures.left()
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -201,7 +225,11 @@ class Gateway:
         if creates:
             await self._responses.create(caller, headers, query_of(scope), receive, send)
         else:
-            await self._pass_on(caller, scope, raw_path_of(scope), receive, send)
+            try:
+                with self.life.until_cut():
+                    await self._pass_on(caller, scope, raw_path_of(scope), receive, send)
+            except Cut:
+                raise Cut(acts=method not in ("GET", "HEAD")) from None
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
@@ -261,17 +289,43 @@ class Gateway:
 
 
 class _Begun:
-    """The callable ``send``, which notes whether the answer has begun; marks it as the gateway's."""
+    """The callable ``send``, which follows the answer and marks it as the gateway's.
+
+    Attributes:
+        started: the head was sent.
+        has_output: a part of the body was sent.
+    """
 
     def __init__(self, send: Send) -> None:
         self.started = False
+        self.has_output = False
         self._send = send
+        self._is_stream = False
+        self._last: Message | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end of the body was sent."""
+        return self._last is not None and not self._last.get("more_body")
+
+    @property
+    def may_have_event(self) -> bool:
+        """Whether an event may follow: the answer is a stream of events, and not within one."""
+        return self._is_stream and (self._last is None or self._last["body"].endswith(ENDS_OF_EVENTS))
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self._is_stream = any(
+                name == b"content-type" and value.startswith(EVENTS.encode())
+                for name, value in message["headers"]
+            )
             message["headers"] = [*message["headers"], MARK]
-        await self._send(message)
+            await self._send(message)
+        else:
+            await self._send(message)
+            self._last = message  # a cancelled write has sent nothing
+            self.has_output = self.has_output or message["body"] != KEEP_ALIVE
 
 
 def _body_of(call: Call, receive: Receive) -> AsyncIterator[bytes] | None:

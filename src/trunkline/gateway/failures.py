@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,23 @@ def answer_to(broken: Broken) -> Answer:
     return Refused(status, str(broken), code=code).answer()
 
 
+def cut_short(*, is_repeatable: bool) -> Refused:
+    """The refusal of the rest of an answer for which the drain has no time.
+
+    Args:
+        is_repeatable: the caller has no output of the answer, and the request has no side effects.
+    """
+    words, code = "the gateway is shutting down, and drain.within_s is over", "gateway_shutting_down"
+    if is_repeatable:
+        return Refused(503, f"{words}; try again", code=code, retry_after_s=1.0)
+    return Refused(504, f"{words}: the answer is incomplete", code=code, is_final=True)
+
+
+def event_of_error(event: Mapping[str, Any]) -> bytes:
+    """An ``error`` event as a server-sent event."""
+    return b"event: error\ndata: %b\n\n" % encode(event)
+
+
 def reason_of(broken: Broken) -> tuple[str, str]:
     """The code and the message of the error that ends a stream."""
     cause = broken.__cause__
@@ -43,7 +61,7 @@ def event_of(broken: Broken) -> bytes:
     """The event that ends a stream whose connection broke after its head."""
     code, message = reason_of(broken)
     error = {"type": "error", "code": code, "message": message, "param": None}
-    return b"event: error\ndata: %b\n\n" % encode(error)
+    return event_of_error(error)
 
 
 def error_event(answer: Answer, document: bytes) -> dict[str, Any]:
@@ -64,4 +82,4 @@ def error_event(answer: Answer, document: bytes) -> dict[str, Any]:
     return {"type": "error", "status": answer.status, "error": error}
 
 
-__all__ = ["answer_to", "error_event", "event_of", "reason_of"]
+__all__ = ["answer_to", "cut_short", "error_event", "event_of", "event_of_error", "reason_of"]

@@ -8,7 +8,7 @@
     SERVING   everything is served.
     NOTICE    everything is served, but ``/readyz`` says 503, so that balancers send nothing new.
     DRAINING  new requests are refused; running answers may end.
-    ENDED     what runs is cut.
+    ENDED     running answers end with an error: see `Life.until_cut`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import IntEnum, auto
+from types import TracebackType
+from typing import Final
 
 from .configuration import Drain
+
+CUT_S: Final = 2.0
+"""The time in which callers must take the error that ends their answer, in seconds."""
+
+
+class Cut(Exception):
+    """The time of the drain is over: the running answer ends.
+
+    Attributes:
+        acts: the request may have side effects: the caller must not repeat it.
+    """
+
+    def __init__(self, *, acts: bool = False) -> None:
+        super().__init__()
+        self.acts = acts
 
 
 class Stage(IntEnum):
@@ -45,6 +62,7 @@ class Life:
         self.running: int = 0
         self._drain = drain
         self._waiting: set[asyncio.Future[None]] = set()
+        self._scopes: set[_UntilCut] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -66,6 +84,10 @@ class Life:
         if not self.running:
             self._tell()
 
+    def until_cut(self) -> _UntilCut:
+        """A context manager that cancels its block at the end of the process, and raises `Cut` then."""
+        return _UntilCut(self.stage, self._scopes)
+
     async def changed(self) -> None:
         """Wait until the stage changes, or the last answer ends."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,11 +106,14 @@ class Life:
             self._enter(Stage.DRAINING)
         await self._until(lambda: not self.running or self.stage is Stage.ENDED, self._drain.within_s)
         self.cut()
+        await self._until(lambda: not self.running, CUT_S)
 
     def cut(self) -> None:
         """End now."""
         if self.stage is not Stage.ENDED:
             self._enter(Stage.ENDED)
+            for scope in self._scopes:
+                scope.cut()
 
     async def _until(self, condition: Callable[[], bool], within_s: float) -> None:
         try:
@@ -108,4 +133,34 @@ class Life:
                 waiting.set_result(None)
 
 
-__all__ = ["Life", "Stage"]
+class _UntilCut:
+    """The block of one task, as that of `asyncio.timeout`, with the end of the process instead of a time."""
+
+    def __init__(self, stage: Stage, scopes: set[_UntilCut]) -> None:
+        self._stage = stage
+        self._scopes = scopes
+        self._is_cut = False
+
+    def __enter__(self) -> None:
+        if self._stage is Stage.ENDED:
+            raise Cut
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        self._scopes.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._scopes.discard(self)
+        # A task that was cancelled by others as well stays cancelled.
+        if self._is_cut and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise Cut from None
+
+    def cut(self) -> None:
+        """Cancel the block."""
+        self._is_cut = True
+        self._task.cancel()
+
+
+__all__ = ["CUT_S", "Cut", "Life", "Stage"]

@@ -19,6 +19,7 @@ class Refused(Exception):
         code: the ``code`` of the error.
         param: the field or header that is meant.
         retry_after_s: the seconds after which another attempt makes sense.
+        is_final: clients must not repeat the request, whatever the status.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Refused(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
+        is_final: bool = False,
     ) -> None:
         super().__init__(status, message)  # as in `__init__`, so that it can be pickled
         self.message = message
@@ -36,6 +38,7 @@ class Refused(Exception):
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
+        self.is_final = is_final
 
     def __str__(self) -> str:
         return self.message
@@ -50,19 +53,27 @@ class Refused(Exception):
 
     def answer(self) -> Answer:
         """The HTTP answer."""
-        headers: list[Header] = [JSON_TYPE]
-        if self.retry_after_s is not None:
-            headers.append(("retry-after", str(math.ceil(self.retry_after_s))))
+        headers: list[Header] = [JSON_TYPE, *self._advice]
         if self.status == 401:
             headers.append(("www-authenticate", "Bearer"))
         return Answer(self.status, tuple(headers), encode({"error": self.error}))
 
     def event(self) -> dict[str, object]:
-        """The ``error`` event on a WebSocket, without a ``stream_id``."""
+        """The ``error`` event of a stream or on a WebSocket, without a ``stream_id``."""
         error = self.error
-        if self.retry_after_s is not None:
-            error["headers"] = {"retry-after": str(math.ceil(self.retry_after_s))}
+        if self._advice:
+            error["headers"] = dict(self._advice)
         return {"type": "error", "status": self.status, "error": error}
+
+    @property
+    def _advice(self) -> list[Header]:
+        """The headers about another attempt."""
+        found: list[Header] = []
+        if self.retry_after_s is not None:
+            found.append(("retry-after", str(math.ceil(self.retry_after_s))))
+        if self.is_final:
+            found.append(("x-should-retry", "false"))
+        return found
 
 
 __all__ = ["Refused"]

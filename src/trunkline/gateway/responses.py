@@ -18,7 +18,7 @@ from .body import Bodies
 from .caller import Caller
 from .failures import answer_to
 from .forwarding import forwarded
-from .life import Life
+from .life import Cut, Life
 from .refusal import Refused
 from .screening import check_ids, outlined, value_of
 from .streamed import Streamed
@@ -52,18 +52,18 @@ class Responses:
         Raises:
             Refused: it is not passed on.
             Disconnected: the caller has gone.
+            Cut: the drain has no time for it.
         """
-        coding = dict(headers).get("content-encoding", "")
-        with self._bodies.hold(caller.name) as hold:
-            body = await self._bodies.read(receive, coding, hold)
-            with taken(caller, self._world):
-                self._life.begin()
-                try:
+        coding, call = dict(headers).get("content-encoding", ""), None
+        try:
+            with self._life.until_cut(), self._bodies.hold(caller.name) as hold:
+                body = await self._bodies.read(receive, coding, hold)
+                with taken(caller, self._world):
                     call, is_stream = admitted(caller, headers, query, body)
                     work = asyncio.ensure_future(self._answer(caller, call, send, is_stream=is_stream))
                     await _unless_gone(work, receive)
-                finally:
-                    self._life.end()
+        except Cut:
+            raise Cut(acts=call is not None and caller.door.acts(call)) from None
 
     async def _answer(self, caller: Caller, call: Call, send: Send, *, is_stream: bool) -> None:
         streamed = Streamed(send, self._world, self._unread_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from .._face.outcome import Broken
 from ..errors import ConfigurationError
 from .admin import AdminPages
 from .app import Gateway
@@ -28,6 +30,20 @@ _KEEP_ALIVE_S: Final = 120
 _PING_S: Final = 20.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG: Final = 2048
+
+
+class _BrokenInOneLine(logging.Filter):
+    """Logs an answer that broke as one line. An exception is how an application of ASGI cuts a connection."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, Broken):
+            record.msg, record.args = "closed the connection of an incomplete answer: %s", (error,)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_BROKEN_IN_ONE_LINE: Final = _BrokenInOneLine()
 
 
 class _Server(uvicorn.Server):
@@ -92,6 +108,7 @@ async def served(gateway: Gateway) -> AsyncIterator[Served]:
         ConfigurationError: an address cannot be listened on.
     """
     configuration = gateway.configuration
+    logging.getLogger("uvicorn.error").addFilter(_BROKEN_IN_ONE_LINE)
     _check_tls(configuration.listen)
     servers = [_server(gateway, configuration)]
     with ExitStack() as undo:

@@ -29,10 +29,10 @@ from .asgi import Send
 from .body import Bodies
 from .caller import Caller
 from .configuration import Bounds
-from .failures import error_event, reason_of
+from .failures import cut_short, error_event, reason_of
 from .forwarding import forwarded
 from .heartbeat import Heartbeat
-from .life import Life
+from .life import Cut, Life
 from .refusal import Refused
 from .responses import admitted, taken
 from .screening import check_ids, members_of, value_of
@@ -155,14 +155,17 @@ class Session:
         """Leave what runs: the caller has gone."""
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for lane in self._lanes.values():
-            while lane.waiting:
-                self._bodies.give_back(lane.waiting.popleft().size, self.caller.name)
+            self._drop_waiting(lane)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     # Lanes.
+
+    def _drop_waiting(self, lane: _Lane) -> None:
+        while lane.waiting:
+            self._bodies.give_back(lane.waiting.popleft().size, self.caller.name)
 
     def _name_of(self, members: Mapping[str, Raw]) -> str | None:
         if "stream_id" not in members:
@@ -216,6 +219,8 @@ class Session:
                     self._life.begin()
                     try:
                         await self._respond(lane, frame.members)
+                    except Cut:  # requests that wait are refused by the notice of the drain
+                        self._drop_waiting(lane)
                     finally:
                         self._life.end()
                         self._bodies.give_back(frame.size, self.caller.name)
@@ -227,8 +232,9 @@ class Session:
         body |= {name: value for name, value in members.items() if name not in _OF_THE_FRAME}
         generate = bytes(members.get("generate", b"")) != b"false"
         writer = _Writer(self, lane.name, self._world)
+        call = None
         try:
-            with taken(self.caller, self._world):
+            with self._life.until_cut(), taken(self.caller, self._world):
                 raw = msgspec.json.encode(body)
                 headers = self._headers_of_call()
                 call, _ = admitted(self.caller, headers, self._query, raw, generate=generate)
@@ -241,6 +247,11 @@ class Session:
         except Broken as broken:
             code, message = reason_of(broken)
             await self._write(Refused(502, message, code=code).event(), lane.name)
+        except Cut:
+            acts = call is not None and self.caller.door.acts(call)
+            is_repeatable = not (writer.has_output or acts)
+            await self._write(_LIMIT if is_repeatable else cut_short(is_repeatable=False).event(), lane.name)
+            raise
         finally:
             writer.end()
 
@@ -332,6 +343,7 @@ class _Writer:
 
     def __init__(self, session: Session, lane: str | None, world: World) -> None:
         self.lane = lane
+        self.has_output = False
         self._session = session
         self._opening = b"{" if lane is None else b'{"stream_id":%b,' % encode(lane)
         self._heartbeat = Heartbeat(world, BEAT_S, self._sign)
@@ -340,6 +352,7 @@ class _Writer:
         """Write events, with the name of the lane."""
         if not frames:
             return
+        self.has_output = True
         self._heartbeat.begin_write()
         for frame in frames:
             await self._session.write(self._opening + frame[1:])

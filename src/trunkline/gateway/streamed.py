@@ -15,9 +15,8 @@ from .._face.call import Header
 from .._face.outcome import Answer, Broken, Chunks
 from .._face.sse import KEEP_ALIVE
 from .._network.world import World
-from .._protocol.json import encode
 from .asgi import Send, start_of
-from .failures import error_event, event_of
+from .failures import error_event, event_of, event_of_error
 from .heartbeat import Heartbeat
 
 BEAT_S: Final = 15.0
@@ -25,8 +24,8 @@ BEAT_S: Final = 15.0
 BEAT: Final = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
 _UNBUFFERED: Final[Header] = ("x-accel-buffering", "no")
 """For nginx: pass each event on at once."""
-_EVENTS: Final = "text/event-stream"
-_ENDS_OF_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
+EVENTS: Final = "text/event-stream"
+ENDS_OF_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
 
 
 class Streamed:
@@ -47,7 +46,7 @@ class Streamed:
     async def begin(self) -> None:
         """Send the head of a stream of events before its answer is known."""
         self._has_begun = True
-        await self._send(start_of(200, (("content-type", f"{_EVENTS}; charset=utf-8"), _UNBUFFERED)))
+        await self._send(start_of(200, (("content-type", f"{EVENTS}; charset=utf-8"), _UNBUFFERED)))
 
     async def write(self, answer: Answer) -> None:
         """Write an answer to its end. A caller that does not take it cancels the running task.
@@ -57,7 +56,7 @@ class Streamed:
         """
         if self._has_begun and answer.status >= 400:
             document = answer.body if isinstance(answer.body, bytes) else await _whole(answer.body)
-            frame = b"event: error\ndata: %b\n\n" % encode(error_event(answer, document))
+            frame = event_of_error(error_event(answer, document))
             await self._send({"type": "http.response.body", "body": frame})
         elif isinstance(answer.body, bytes):
             await self._send({"type": "http.response.body", "body": answer.body})
@@ -65,7 +64,7 @@ class Streamed:
             await self._stream(answer, answer.body)
 
     async def _stream(self, answer: Answer, body: Chunks) -> None:
-        is_events = dict(answer.headers).get("content-type", "").startswith(_EVENTS)
+        is_events = dict(answer.headers).get("content-type", "").startswith(EVENTS)
         if not self._has_begun:
             headers = [*answer.headers, _UNBUFFERED] if is_events else list(answer.headers)
             await self._send(start_of(answer.status, headers))
@@ -118,7 +117,7 @@ class Signs:
 
     def follow(self, chunk: bytes) -> None:
         """A chunk is sent now."""
-        self.is_within_event = not chunk.endswith(_ENDS_OF_EVENTS)
+        self.is_within_event = not chunk.endswith(ENDS_OF_EVENTS)
         if chunk != KEEP_ALIVE:
             self._sign = BEAT
 
@@ -137,4 +136,4 @@ async def _whole(body: Chunks) -> bytes:
         await body.aclose()
 
 
-__all__ = ["BEAT", "BEAT_S", "Signs", "Streamed"]
+__all__ = ["BEAT", "BEAT_S", "ENDS_OF_EVENTS", "EVENTS", "Signs", "Streamed"]
