@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -358,7 +359,9 @@ async def say(client: trunkline.Client, text: str) -> str:
         return (await stream.finish()).output_text
 
 
-async def test_upgrades_are_admitted_like_requests(emulator: Emulator) -> None:
+async def test_upgrades_are_admitted_like_requests(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     async with with_tenants(emulator) as gateway:
         for key, headers, status in (("sk-wrong", {}, 401), (KEYS["voice"], {"Origin": "https://evil"}, 403)):
             with pytest.raises(websockets.InvalidStatus) as refused:
@@ -370,6 +373,7 @@ async def test_upgrades_are_admitted_like_requests(emulator: Emulator) -> None:
         async with gateway.client("sk-wrong", transport="websocket") as client:
             with pytest.raises(trunkline.UpgradeRefused, match="401"):
                 await client.warm(model="echo")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_the_limits_of_a_tenant_count_frames(emulator: Emulator) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .._face.outcome import Broken
 from ..errors import ConfigurationError
@@ -44,6 +45,24 @@ class _BrokenInOneLine(logging.Filter):
 
 
 _BROKEN_IN_ONE_LINE: Final = _BrokenInOneLine()
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket of a caller."""
+
+    async def run_asgi(self) -> None:
+        """Run the application. After a refusal with a status of its own, the handshake is complete.
+
+        uvicorn completes it in a later callback only, and logs an error until then.
+        """
+        app = self.app
+
+        async def completed(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+            self.handshake_complete = self.handshake_complete or self.close_sent
+
+        self.app = completed
+        await super().run_asgi()
 
 
 class _Server(uvicorn.Server):
@@ -240,7 +259,7 @@ def _config(app: Any, **settings: Any) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,
-        ws="websockets-sansio",
+        ws=_WebSocket,
         ws_per_message_deflate=False,
         ws_ping_interval=_PING_S,
         ws_ping_timeout=_PING_S,
