@@ -80,6 +80,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | bytes | None)
             "tenant.a.allow_store needs an upstream of its own",
         ),
         ({"upstream": SHARED, "tenant": {"a": {**TENANT, "turns_in_flight": 0}}}, "turns_in_flight"),
+        (
+            {"upstream": SHARED, "tenant": {"a": {**TENANT, "sockets": "shared"}}},
+            "tenant.a.sockets is 'shared', which is not supported: counters and limits belong to the sockets "
+            "of a tenant; remove it, or give callers that should share sockets one tenant",
+        ),
         ({"shared": {}}, 'shared.valkey is missing; give the URL of Valkey, such as "redis://valkey:6379"'),
         ({"shared": 3}, "shared: expected object, got int"),
         ({"shared": {"valkey": 3}}, "shared.valkey: expected str, got int"),

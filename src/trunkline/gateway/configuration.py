@@ -114,7 +114,7 @@ class Tenant(QuietStruct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         keys_sha256: the SHA-256 hashes of their keys, in hexadecimal.
         upstream: the name of their upstream.
-        sockets: ``own``: no socket is shared with another tenant.
+        sockets: ``own``: no socket is shared with another tenant. ``shared`` is refused.
         turns_in_flight: the number of turns at a time; ``None`` for no limit.
         turns_per_minute: the number of turns in any minute; ``None`` for no limit.
         sockets_inward: the number of WebSockets of its callers; ``None`` for no limit of its own.
@@ -125,7 +125,7 @@ class Tenant(QuietStruct, frozen=True, forbid_unknown_fields=True):
 
     keys_sha256: tuple[str, ...]
     upstream: str = DEFAULT_UPSTREAM
-    sockets: Literal["own"] = "own"
+    sockets: Literal["own", "shared"] = "own"
     turns_in_flight: _Count | None = None
     turns_per_minute: _Count | None = None
     sockets_inward: _Count | None = None
@@ -434,6 +434,11 @@ class _Reading:
                 )
             elif any(key in other.keys_sha256 for known, other in found.tenants.items() if known < name):
                 self._mistake(f"{where}.keys_sha256 has a key of another tenant; give each its own keys")
+        if tenant.sockets == "shared":
+            self._mistake(
+                f"{where}.sockets is 'shared', which is not supported: counters and limits belong to the "
+                "sockets of a tenant; remove it, or give callers that should share sockets one tenant"
+            )
         if not tenant.keys_sha256:
             self._mistake(f"{where}.keys_sha256 is empty; nobody could use the tenant")
         if tenant.upstream not in found.upstreams:
