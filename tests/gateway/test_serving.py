@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import ssl
 import stat
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -238,6 +240,52 @@ async def test_a_dead_socket_file_is_replaced(emulator: Emulator, tmp_path: Path
         dead.bind(str(path))
     async with running(emulator, listen={"uds": str(path)}):
         assert path.is_socket()
+
+
+UPGRADE = (
+    b"GET /v1/responses HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+class Bursting(Gateway):
+    """Writes many frames at once on each WebSocket when it may."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.may_write = asyncio.Event()
+        self.end: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await self.may_write.wait()
+        try:
+            for _ in range(100):
+                await send({"type": "websocket.send", "text": "{}"})
+        except OSError as error:
+            self.end.set_result(error)
+        else:
+            self.end.set_result(None)
+
+
+async def test_nothing_is_written_to_a_connection_that_was_lost(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(emulator, made=Bursting) as gateway:
+        app = gateway.gateway
+        assert isinstance(app, Bursting)
+        url, loop = httpx2.URL(gateway.base_url), asyncio.get_running_loop()
+        with socket.socket() as caller:
+            caller.setblocking(False)
+            await soon(loop.sock_connect(caller, (url.host, url.port)))
+            await loop.sock_sendall(caller, UPGRADE)
+            assert b" 101 " in await soon(loop.sock_recv(caller, 4096))
+            # A reset. No callback of the loop tells the server of it before it writes.
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        app.may_write.set()
+        assert isinstance(await soon(app.end), OSError)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("table", ["listen", "admin"])

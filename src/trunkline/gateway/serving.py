@@ -12,12 +12,13 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .._face.outcome import Broken
@@ -48,20 +49,27 @@ _BROKEN_IN_ONE_LINE: Final = _BrokenInOneLine()
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket of a caller."""
+    """A WebSocket of a caller.
+
+    uvicorn learns of a lost connection and of the end of a refusal in a later callback only. Until then it
+    writes to the transport, which logs each write, or logs that the handshake is not complete.
+    """
 
     async def run_asgi(self) -> None:
-        """Run the application. After a refusal with a status of its own, the handshake is complete.
+        """Run the application."""
+        app, is_closing = self.app, self.transport.is_closing
 
-        uvicorn completes it in a later callback only, and logs an error until then.
-        """
-        app = self.app
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            def sent(message: Any) -> Awaitable[None]:
+                if is_closing():
+                    raise ClientDisconnected
+                written: Awaitable[None] = send(message)
+                return written
 
-        async def completed(scope: Any, receive: Any, send: Any) -> None:
-            await app(scope, receive, send)
+            await app(scope, receive, sent)
             self.handshake_complete = self.handshake_complete or self.close_sent
 
-        self.app = completed
+        self.app = run
         await super().run_asgi()
 
 
