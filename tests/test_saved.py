@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import trunkline
 from trunkline import Cause, ConfigurationError
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, assert_context
 
 from .talk import WEATHER, ask, assert_kept, assistant, client_of, first_text, hold_after_first_word, user
 
@@ -116,6 +116,23 @@ async def test_an_answer_that_was_cut_continues_from_the_response_before_it(emul
         stream = await ask(chat, "five")
         assert (stream.metrics.mode, stream.metrics.items_sent) == ("delta", 3)
         assert_kept(emulator, chat, stream.response)
+
+
+async def test_an_id_that_another_response_gets_after_the_save_is_not_named() -> None:
+    async with (
+        Emulator(quirks=["xai"]) as emulator,
+        process(emulator, lanes=False) as old,
+        process(emulator, lanes=False) as new,
+    ):
+        chat, other = (old.conversation(model="echo") for _ in range(2))
+        await ask(chat, "one")
+        saved = handed_over(chat.save())
+        await ask(other, "words of another")
+        assert len({record.wire_id for record in emulator.responses.values()}) == 1
+        restored = new.conversation(saved=saved)
+        await ask(restored, "two")
+        record = list(emulator.responses.values())[-1]
+        assert_context(record.effective_context, restored.items[:-1])
 
 
 async def test_settings_are_restored_and_can_be_overridden(emulator: Emulator) -> None:

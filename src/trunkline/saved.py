@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, field
 
 from ._decisions.baselines import Baseline, Baselines
-from ._decisions.placement import Owner, can_continue
+from ._decisions.placement import Owner
 from ._protocol.fields import Fields
 from ._protocol.history import History
 from ._protocol.items import Item
@@ -187,7 +187,7 @@ def restored_conversation(saved: object) -> SavedConversation:
 
 def _saved(kind: str, endpoint: str, responses: Iterable[Baseline]) -> JSON:
     stored = [
-        msgspec.to_builtins(_Response.of(each)) for each in responses if each.stored and can_continue(each)
+        msgspec.to_builtins(_Response.of(each)) for each in responses if each.stored and each.keeps_clear_id
     ]
     return {"version": VERSION, "kind": kind, "endpoint": endpoint, "responses": stored}
 

@@ -15,6 +15,8 @@ from trunkline._protocol.items import Item
 from trunkline._protocol.lane import Lane
 from trunkline._protocol.lanes import Lanes
 
+from .._protocol.lane_events import Sink
+
 
 def of(*texts: str) -> History:
     return History.of([Item.of({"role": "user", "content": text}) for text in texts])
@@ -47,6 +49,19 @@ def remembering_lane(response_id: str) -> Lane:
     assert lane is not None
     lane.latest = response_id
     return lane
+
+
+def test_an_id_that_may_have_become_another_response_s_is_not_sent() -> None:
+    lanes = Lanes(named=False)
+    lane = lanes.new_lane()
+    assert lane is not None
+    lanes.sending(lanes.reserve(lane, Sink()))
+    request = request_of(owner_of(baseline("r1", "a", lane=lane)), "a", "b")
+    (plan,) = request.plans(keeps_responses=True)
+    assert request.checked(plan) is plan
+    lanes.sending(lanes.reserve(lane, Sink()))  # while the turn waits for its own connection
+    checked = request.checked(plan)
+    assert (checked.parent, len(checked.delta)) == (None, 2)
 
 
 def test_a_turn_without_an_owner_remembers_nothing_and_is_sent_in_full() -> None:

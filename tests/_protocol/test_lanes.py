@@ -177,6 +177,18 @@ def test_an_id_is_clear_until_a_second_request_and_again_once_the_server_gave_tw
     assert lanes.has_clear_ids
 
 
+def test_an_id_stays_clear_once_the_server_gave_two_ids_or_the_connection_has_ended() -> None:
+    ended, telling = Lanes(named=False), Lanes(named=False)
+    answered(ended, new_lane(ended), "r1")
+    assert not ended.keeps_clear_ids
+    ended.close()
+    assert ended.keeps_clear_ids
+    lane = new_lane(telling)
+    for response_id in ("r1", "r2"):
+        answered(telling, lane, response_id)
+    assert telling.keeps_clear_ids
+
+
 def test_an_id_that_was_given_twice_is_never_clear_again() -> None:
     lanes = Lanes(named=False)
     lane = new_lane(lanes)

@@ -66,6 +66,16 @@ class Baseline:
     pinned: bool = False
     at: float = 0.0
 
+    @property
+    def has_clear_id(self) -> bool:
+        """Whether no response of another conversation has the same id, as far as is known now."""
+        return self.lane is None or self.lane.lanes.has_clear_ids
+
+    @property
+    def keeps_clear_id(self) -> bool:
+        """Whether no response of another conversation will ever have the same id."""
+        return self.lane is None or self.lane.lanes.keeps_clear_ids
+
     def unstored(self) -> Baseline:
         """A copy that counts as not stored."""
         return replace(self, stored=False) if self.stored else self

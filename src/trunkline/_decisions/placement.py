@@ -160,8 +160,8 @@ def first_seat(turn: Asking, connection: Candidate) -> Seat:
 def can_continue(parent: Baseline) -> bool:
     """Whether the service surely remembers a response: it is stored, or the latest of its lane."""
     lane = parent.lane
-    if lane is not None and not lane.lanes.has_clear_ids:
-        return False  # the id may be that of another conversation's response
+    if not parent.has_clear_id:
+        return False
     # A run that waits on the lane will evict the response when it is sent, maybe before a fork begins.
     return parent.stored or (lane is not None and lane.latest == parent.response_id and not lane.runs)
 

@@ -61,6 +61,15 @@ class Request(QuietStruct, frozen=True):
                 break  # it can be continued anywhere, so the shorter ones are not needed
         return plans
 
+    def checked(self, plan: Plan) -> Plan:
+        """The plan at the moment of sending.
+
+        While the turn waited for a connection, another response may have got the id of the parent: then the
+        plan with the full context.
+        """
+        parent = plan.parent
+        return plan if parent is None or parent.has_clear_id else Plan(None, self.asked.items())
+
     @property
     def conversation_id(self) -> str | None:
         """The ``conversation`` of the service that the request names."""

@@ -182,7 +182,7 @@ class SocketExchange:
 
     def send(self, *, looks_up: bool) -> Sent | Failure:
         """Send the request. A failure means that nothing was sent."""
-        plan, lane = self._plan, self._run.lane
+        plan, lane = self._request.checked(self._plan), self._run.lane
         payload = frame(
             self._request.fields,
             plan.delta,

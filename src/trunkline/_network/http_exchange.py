@@ -124,8 +124,8 @@ class HttpExchange:
 
     def send(self, *, looks_up: bool) -> Sent | Failure:
         """Post the request in a new task. Never a failure: the sink gets it."""
-        parent, delta = self._plan.parent, self._plan.delta
-        fields = self._request.fields
+        plan, fields = self._request.checked(self._plan), self._request.fields
+        parent, delta = plan.parent, plan.delta
         body = http_body(
             fields if self._request.generate else fields.prewarming(),
             delta,

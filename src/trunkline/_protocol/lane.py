@@ -28,6 +28,10 @@ class LaneGroup(Protocol):
         """Whether the id of a response is that of no other one."""
 
     @property
+    def keeps_clear_ids(self) -> bool:
+        """Whether the id of a response will never be that of another one."""
+
+    @property
     def has_room(self) -> bool:
         """Whether one more run may be reserved."""
 

@@ -198,6 +198,11 @@ class Lanes:
         return not self.repeats_ids and (self._tells_ids_apart or self._requests < 2)
 
     @property
+    def keeps_clear_ids(self) -> bool:
+        """Whether the id of a response will never be that of another one: as `has_clear_ids`, for good."""
+        return self.has_clear_ids and (self._tells_ids_apart or not self.is_open)
+
+    @property
     def may_grow(self) -> bool:
         """Whether a name is left for a new lane."""
         return len(self._lanes) < self.max_names
