@@ -12,6 +12,7 @@ An event of a type that trunkline does not know is an `UnknownEvent`; its ``type
 
 from ._protocol.events import (
     CustomToolCallInputDelta,
+    CustomToolCallInputDone,
     Delta,
     ErrorBody,
     ErrorEvent,
@@ -41,6 +42,7 @@ from ._protocol.events import (
 
 __all__ = [
     "CustomToolCallInputDelta",
+    "CustomToolCallInputDone",
     "Delta",
     "ErrorBody",
     "ErrorEvent",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trunkline._protocol.decoding import decode
 from trunkline._protocol.events import (
+    CustomToolCallInputDone,
     ErrorEvent,
     Event,
     EventKind,
@@ -60,6 +61,7 @@ VALID: dict[str, dict[str, Any]] = {
     "response.function_call_arguments.delta": {"delta": "{"},
     "response.function_call_arguments.done": {"arguments": "{}"},
     "response.custom_tool_call_input.delta": {"delta": "x"},
+    "response.custom_tool_call_input.done": {"input": "x"},
     "response.reasoning_text.delta": {"delta": "hm"},
     "response.reasoning_summary_text.delta": {"delta": "hm"},
     "error": {"status": 400, "error": {"code": "c", "message": "m"}},
@@ -165,6 +167,9 @@ def test_done_events_carry_the_whole_text() -> None:
     assert done.text == "all"
     assert isinstance(arguments, FunctionCallArgumentsDone)
     assert arguments.arguments == "{}"
+    given = decode(frame("response.custom_tool_call_input.done", input="go"))
+    assert isinstance(given, CustomToolCallInputDone)
+    assert given.input == "go"
 
 
 def test_an_item_is_decoded_on_each_access() -> None:
@@ -307,7 +312,7 @@ def test_keep_alives_and_the_like_are_no_output() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_items_and_deltas_are_output_and_life_cycle_and_errors_are_not(kind: str) -> None:
-    parts = ("output_item", "output_text", "refusal", "arguments", "input.delta", "reasoning")
+    parts = ("output_item", "output_text", "refusal", "arguments", "input.d", "reasoning")
     assert (decode(frame(kind, **VALID[kind])).kind is EventKind.OUTPUT) == any(
         part in kind for part in parts
     )
@@ -338,7 +343,7 @@ def test_a_known_event_with_impossible_fields_is_invalid_and_fails_nothing_else(
 @pytest.mark.parametrize("is_null", [True, False])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "error"])
 def test_a_known_event_without_content_has_no_effect_unless_it_is_terminal(kind: str, is_null: bool) -> None:
-    names = ("response", "item", "delta", "text", "arguments", "steer")
+    names = ("response", "item", "delta", "text", "arguments", "input", "steer")
     content = next(name for name in names if name in VALID[kind])
     others = {name: value for name, value in VALID[kind].items() if name != content}
     event = decode(frame(kind, stream_id="a", **others, **({content: None} if is_null else {})))

@@ -80,8 +80,36 @@ def test_calls_that_only_begin_are_put_together(rows: list[dict[str, Any]], argu
     assert [call["arguments"] for call in calls_in(*call_events(*rows))] == arguments
 
 
-def test_the_input_of_a_custom_tool_is_any_text() -> None:
-    row = added(0, type="custom_tool_call", arguments=None)
-    items, parts = call_events(row, part("let's go", "custom_tool_call_input.delta", output_index=0))
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [part("let's go", "custom_tool_call_input.delta", output_index=0)],
+        [part("", "custom_tool_call_input.done", input="let's go", output_index=0)],
+        [
+            part("let's", "custom_tool_call_input.delta", output_index=0),
+            part("", "custom_tool_call_input.done", input="let's go", output_index=0),
+        ],
+    ],
+)
+def test_the_input_of_a_custom_tool_is_any_text(rows: list[dict[str, Any]]) -> None:
+    items, parts = call_events(added(0, type="custom_tool_call", arguments=None), *rows)
     [call] = calls_in(items, parts)
     assert (call["input"], call["status"]) == ("let's go", "completed")
+
+
+@pytest.mark.parametrize(
+    ("done", "left"),
+    [
+        ({"type": "reasoning", "id": "r"}, ["f", "g"]),
+        ({"type": "function_call", "id": "f"}, ["r", "g"]),
+        ({"type": "function_call"}, ["r"]),
+        ({"type": "reasoning", "id": "other"}, ["r", "f", "g"]),
+    ],
+)
+def test_an_item_without_an_index_is_told_by_its_id_or_its_type(
+    done: dict[str, Any], left: list[str]
+) -> None:
+    rows = [added(None, type="reasoning", id="r"), added(None, id="f"), added(None, id="g")]
+    items, _ = call_events(*rows, added(4, id="h"))
+    event: Any = decode(json.dumps({"type": "response.output_item.done", "item": done}).encode())
+    assert [item.item["id"] for item in without_item(items, event)] == [*left, "h"]

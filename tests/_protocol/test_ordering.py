@@ -231,6 +231,30 @@ def test_a_response_without_its_creation_waits_for_one_event() -> None:
 
 
 @pytest.mark.parametrize(
+    ("numbers", "kept"),
+    [
+        ([0, 2, 4, 4, 6, 4, 8, 2], [0, 2, 4, 6, 8]),
+        ([7, 7, 7], [7, 7, 7]),
+    ],
+)
+def test_repetitions_are_told_by_numbers_that_rise(numbers: list[int], kept: list[int]) -> None:
+    assert passed(numbers) == kept
+
+
+@pytest.mark.parametrize("numbers", [[], [0], [0, 1]])
+def test_no_event_passes_without_admission_once_the_shortcut_is_closed(numbers: list[int]) -> None:
+    ordering = begun(0)
+    for number in numbers:
+        ordering.admit(event(DELTA, number))
+    assert ordering.follows(event(DELTA, 2)) == (len(numbers) == 2)
+    ordering.close_shortcut()
+    assert not ordering.follows(event(DELTA, 3))
+    ordering.admit(event(DELTA, 3))
+    ordering.admit(event(DELTA, 4))
+    assert ordering.follows(event(DELTA, 5))
+
+
+@pytest.mark.parametrize(
     "numbers",
     [
         [0, 2, 1, 3, 5, 4, 6],

@@ -146,8 +146,7 @@ def test_the_first_end_is_final() -> None:
 
 
 def test_a_response_without_output_cannot_hold_events_without_end() -> None:
-    queued = [life("queued") for _ in range(MAX_HELD_BACK + 1)]
-    reception, _ = received(*queued)
+    reception, _ = received(life("queued"), *(event("response.busy") for _ in range(MAX_HELD_BACK)))
     assert reception.failure is not None
     assert reception.failure.kind is FailureKind.VIOLATION
 
@@ -192,6 +191,76 @@ def test_a_successor_of_a_steered_response_continues_the_reception() -> None:
     assert reception.final.response.id == "r2"
     [segment] = reception.steers.segments
     assert (segment.response.response.id, segment.said) == ("r1", steer.items)
+
+
+@pytest.mark.parametrize("number", [{}, {"sequence_number": 0}])
+def test_the_beginning_of_a_response_is_shown_once(number: dict[str, int]) -> None:
+    def begin(kind: str) -> ReceivedEvent:
+        return event(f"response.{kind}", response={"id": "r"}, **number)
+
+    created, queued, in_progress = begin("created"), begin("queued"), begin("in_progress")
+    repeated = [in_progress, created, queued]
+    _, shown = received(created, created, queued, *repeated, text("a"), *repeated, text("b"))
+    assert shown == ["created", "queued", "in_progress", "output_text.delta", "output_text.delta"]
+
+
+# Deltas that were cut within a character
+
+
+def cut(numbers: list[int], *pieces: str, kind: str = DELTA, into: Reception | None = None) -> list[Any]:
+    """The visible events of pieces, which arrive by these numbers."""
+    reception = into or Reception()
+    first = event("response.created", response={"id": "r"}, sequence_number=0)
+    reception.receive(first, 0.0)
+    deltas = [event(kind, delta=piece, sequence_number=at) for at, piece in enumerate(pieces, 1)]
+    return [each for at in numbers for each in reception.receive(deltas[at - 1], 0.0)]
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4], [1, 3, 2, 4], [1, 2, 2, 3, 3, 4], [1, 3, 3, 2, 3, 2, 4]])
+def test_halves_are_joined_after_they_were_put_in_order(numbers: list[int]) -> None:
+    assert shown(cut(numbers, "a", "x\ud83d", "\ude82y", "b")) == "ax\N{STEAM LOCOMOTIVE}yb"
+
+
+def test_no_delta_passes_a_half_that_waits() -> None:
+    reception = Reception()
+    assert shown(cut([1, 2], "a", "x\ud83d", into=reception)) == "a"
+    assert not reception.ordering.follows(event(DELTA, delta="b", sequence_number=3))
+    following = [event(DELTA, delta=piece, sequence_number=at) for at, piece in ((3, "b"), (4, "c"))]
+    assert shown([each for one in following for each in reception.receive(one, 0.0)]) == "x\ufffdbc"
+    assert reception.ordering.follows(event(DELTA, delta="d", sequence_number=5))
+
+
+def test_a_half_that_nothing_follows_is_released() -> None:
+    reception = Reception()
+    assert reception.release(0.0) == []
+    cut([1], "x\ud83d", into=reception)
+    assert shown(reception.release(0.0)) == "x\ufffd"
+    assert reception.release(0.0) == []
+
+
+def test_a_refusal_that_was_cut_does_not_repeat_the_text_before_it() -> None:
+    item = {"type": "message", "content": [{"type": "output_text", "text": "a"}]}
+    reception = Reception()
+    visible = cut([1], "a", into=reception)
+    for number, each in enumerate(("x\ud83d", "\ude82"), 2):
+        visible += reception.receive(event("response.refusal.delta", delta=each, sequence_number=number), 0.0)
+    visible += reception.receive(event("response.output_item.done", item=item, sequence_number=4), 0.0)
+    assert shown(visible) == "a"
+
+
+def test_messages_that_say_the_same_are_kept() -> None:
+    dones = [event("response.output_item.done", item=MESSAGE, output_index=at) for at in (0, 0, 1)]
+    reception, _ = received(life("created"), *dones, life("completed"))
+    assert reception.final is not None
+    assert reception.final.response.output == [MESSAGE, MESSAGE]
+
+
+def test_an_item_with_an_id_is_kept_once_whatever_its_index() -> None:
+    item = {**MESSAGE, "id": "m"}
+    dones = [event("response.output_item.done", item=item, output_index=at) for at in (0, 1)]
+    reception, _ = received(life("created"), *dones, life("completed"))
+    assert reception.final is not None
+    assert reception.final.response.output == [item]
 
 
 # For all orders and all points of failure

@@ -24,12 +24,12 @@ def response(*output: Any) -> Response:
     return msgspec.json.decode(msgspec.json.encode({"id": "r", "output": output}), type=Response)
 
 
-def refusal_done(text: Any) -> dict[str, Any]:
-    return {"type": "response.refusal.done", "refusal": text, "output_index": 0}
+def refusal_done(text: Any, index: int = 0) -> dict[str, Any]:
+    return {"type": "response.refusal.done", "refusal": text, "output_index": 0, "content_index": index}
 
 
-def part_done(inner: Any) -> dict[str, Any]:
-    return {"type": "response.content_part.done", "part": inner, "output_index": 0}
+def part_done(inner: Any, index: int = 0) -> dict[str, Any]:
+    return {"type": "response.content_part.done", "part": inner, "output_index": 0, "content_index": index}
 
 
 def item_done(item: dict[str, Any]) -> dict[str, Any]:
@@ -53,11 +53,24 @@ def received(*deltas: str) -> RefusalText:
         ([item_done({"type": "function_call"}), item_done({"type": "message", "content": "x"})], ["", ""]),
         ([part_done({"type": "output_text", "text": "a"})], [""]),
         ([{"type": "response.new.done", "item_id": "x", "refusal": "No."}], [""]),
+        ([{"type": "response.output_text.done", "text": "No."}], [""]),
+        ([refusal_done("No."), refusal_done("No.", 1), refusal_done("Never.", 2)], ["No.", "No.", "Never."]),
+        ([part_done(part("No.")), part_done(part("No.")), part_done(part("No."), 1)], ["No.", "", "No."]),
+        (
+            [item_done({**message("No"), "id": "a"}), item_done({**message("No way"), "id": "b"})],
+            ["No", "No way"],
+        ),
     ],
 )
 def test_each_refusal_is_found_once(events: list[dict[str, Any]], texts: list[str]) -> None:
     found = RefusalText()
     assert [found.new_text(decode(json.dumps(event).encode())) for event in events] == texts
+
+
+def test_no_event_repeats_a_refusal_that_came_in_deltas() -> None:
+    found = received("No", ".")
+    assert found.new_text(decode(json.dumps(refusal_done("No.")).encode())) == ""
+    assert found.left(response(message("No."))) == ""
 
 
 @pytest.mark.parametrize(

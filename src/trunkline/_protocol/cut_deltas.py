@@ -83,6 +83,10 @@ class CutDeltas:
         joined = waiting.reading(waiting.text + event.text[0])
         return [joined, *self._hold(replace(event, text=event.text[1:]))]
 
+    def joined(self, events: list[ReceivedEvent]) -> list[ReceivedEvent]:
+        """The same for several events."""
+        return [each for event in events for each in self.admit(event)]
+
     def release(self) -> list[ReceivedEvent]:
         """The delta that waits, because nothing follows it."""
         waiting, self.waiting = self.waiting, None

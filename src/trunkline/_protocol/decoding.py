@@ -43,6 +43,7 @@ class _Envelope(QuietStruct, frozen=True):
     response: Raw = Raw(b"null")
     text: Raw = Raw(b"null")
     arguments: Raw = Raw(b"null")
+    input: Raw = Raw(b"null")
     steer: Raw = Raw(b"null")
 
 

@@ -301,6 +301,15 @@ class FunctionCallArgumentsDone(
     arguments: str
 
 
+class CustomToolCallInputDone(
+    _PartEvent, tag="response.custom_tool_call_input.done", kw_only=True, frozen=True
+):
+    """The input of a custom tool call is complete. Execute the call only when its item is done."""
+
+    type: ClassVar[Literal["response.custom_tool_call_input.done"]] = "response.custom_tool_call_input.done"
+    input: str
+
+
 class ErrorBody(QuietStruct, frozen=True):
     """The fields of an error. Any of them may be missing."""
 
@@ -460,6 +469,7 @@ KnownEvent: TypeAlias = (
     AnyDelta
     | OutputTextDone
     | FunctionCallArgumentsDone
+    | CustomToolCallInputDone
     | OutputItemAdded
     | OutputItemDone
     | ResponseCreated

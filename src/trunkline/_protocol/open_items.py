@@ -14,6 +14,7 @@ import msgspec
 from .calls import CALLS_TO_ANSWER, is_call_to_answer
 from .events import (
     CustomToolCallInputDelta,
+    CustomToolCallInputDone,
     FunctionCallArgumentsDelta,
     FunctionCallArgumentsDone,
     OutputItemAdded,
@@ -25,7 +26,12 @@ from .quiet import QuietStruct
 OpenItems: TypeAlias = tuple[OutputItemAdded, ...]
 """The events that began them. A tuple, because most responses have at most one open item."""
 
-CallPart: TypeAlias = FunctionCallArgumentsDelta | FunctionCallArgumentsDone | CustomToolCallInputDelta
+CallPart: TypeAlias = (
+    FunctionCallArgumentsDelta
+    | FunctionCallArgumentsDone
+    | CustomToolCallInputDelta
+    | CustomToolCallInputDone
+)
 
 _WRITTEN: Final = frozenset(
     {
@@ -50,11 +56,23 @@ _decode_head: Final = msgspec.json.Decoder(_Head).decode
 
 
 def without_item(items: OpenItems, event: OutputItemDone) -> OpenItems:
-    """The open items after an item is done. Servers without indices have one open item at a time."""
+    """The open items after an item is done."""
     index = event.output_index
+    if index is None:
+        done = event.item
+        return tuple([item for item in items if not _is_item(item, done)])
     if len(items) == 1 and items[0].output_index == index:
         return ()
     return tuple([item for item in items if item.output_index != index])
+
+
+def _is_item(added: OutputItemAdded, done: JSON) -> bool:
+    """Whether an item that has begun is the one that is done, for servers without indices."""
+    begun = added.item
+    if added.output_index is not None or begun.get("type") != done.get("type"):
+        return False
+    names = (begun.get("id"), done.get("id"))
+    return None in names or names[0] == names[1]
 
 
 def are_slow(items: OpenItems) -> bool:
@@ -79,7 +97,12 @@ def _put_together(added: OutputItemAdded, parts: Sequence[CallPart], *, alone: b
     for part in parts:
         if not _is_part_of(part, added, alone=alone):
             continue
-        written = part.arguments if isinstance(part, FunctionCallArgumentsDone) else written + part.delta
+        if isinstance(part, FunctionCallArgumentsDone):
+            written = part.arguments
+        elif isinstance(part, CustomToolCallInputDone):
+            written = part.input
+        else:
+            written += part.delta
     if not written and item.get(field):
         written = item[field]
     if field == "arguments" and isinstance(written, str):

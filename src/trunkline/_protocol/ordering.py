@@ -6,9 +6,9 @@ three states::
     UNPROVEN ──two numbers in a row──▶ TRUSTED ──old number, other content──▶ IGNORED
 
 - UNPROVEN: events pass as they come, except that the first early event waits for the one after it: if that
-  fills the gap, the two changed places and the numbers count. A first event that usually follows
-  ``response.created`` is early, unless its number is 0. A life-cycle event with the last number, or
-  that passed before, is dropped, because a response has one of each.
+  fills the gap, the two changed places and the numbers count. If not, the numbers rise in steps, and an
+  identical repetition is dropped. A first event that usually follows ``response.created`` is early, unless
+  its number is 0. An identical life-cycle event is dropped in any case.
 - TRUSTED: an identical repetition is dropped. An event that comes early waits for those before it, but for at
   most `MAX_HELD` events: late text is worse than a gap. An event without a number passes as it comes. It may
   have used a number: the first event after a gap of that size waits for one further event, which either fills
@@ -106,9 +106,8 @@ class Ordering:
 
     def admit(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         """The events that may pass now that this one has arrived, in order."""
-        if self.expected_now not in (_NONE, self._expected):  # events passed by the shortcut
-            self._expected = self.expected_now
-            self._unnumbered = 0
+        if self.expected_now != _NONE:
+            self.close_shortcut()
         passed = self._admit(event)
         self._offer_shortcut()
         return passed
@@ -126,6 +125,13 @@ class Ordering:
         self._next = None
         self._may_wait = True
         self._unnumbered = 0
+        self.expected_now = _NONE
+
+    def close_shortcut(self) -> None:
+        """Let no event pass without `admit`, until the next one was admitted."""
+        if self.expected_now not in (_NONE, self._expected):  # events passed by the shortcut
+            self._expected = self.expected_now
+            self._unnumbered = 0
         self.expected_now = _NONE
 
     def _offer_shortcut(self) -> None:
@@ -190,9 +196,11 @@ class Ordering:
                 self.held[number] = event
                 return passed
         else:
-            # 5. A response has one life-cycle event of each kind.
-            if event.kind.is_beginning and (
-                number == following - 1 or self.recent[number & RECENT] == hash(event.raw)
+            # 5. Numbers that rise tell a repetition; constant ones do not. A beginning is never sent anew.
+            if (
+                number < following
+                and (not self._may_wait or event.kind.is_beginning)
+                and self.recent[number & RECENT] == hash(event.raw)
             ):
                 return passed
             # 6. A gap: the event after this one tells whether this one is early.

@@ -30,6 +30,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from .calls import Calls, announcement, is_call_to_answer, is_encoded_call
+from .cut_deltas import CutDelta, CutDeltas
 from .events import (
     Delta,
     ErrorEvent,
@@ -53,7 +54,7 @@ from .events import (
 )
 from .failure import Failure
 from .items import Item, TurnInput
-from .json import decode, encode
+from .json import encode
 from .open_items import CallPart, OpenItems, calls_in, without_item
 from .ordering import Ordering
 from .refusal_text import RefusalText, may_refuse, told_refusal
@@ -85,6 +86,8 @@ class ReceptionPhase(IntEnum):
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
 _FAILED: Final = EventKind.FAILED
+_CREATED: Final = EventKind.CREATED
+_IN_PROGRESS: Final = EventKind.IN_PROGRESS
 _REASONS: Final = frozenset({EventKind.FAILED, EventKind.ERROR})
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
 _ENDED: Final = ReceptionPhase.ENDED
@@ -114,8 +117,10 @@ class Reception:
     """
 
     __slots__ = (
+        "_begun",
         "_call_parts",
         "_calls",
+        "_cut_deltas",
         "_done_items",
         "_ended",
         "_held_back",
@@ -156,11 +161,13 @@ class Reception:
         # Most responses are never steered, and hold nothing back once output is visible. What would be empty
         # all the time is not made: objects that the collector tracks delay all turns when it runs.
         self.steers: Steers = NO_STEERS
+        self._begun = 0  # a bit for each kind of life-cycle event that the response had at its beginning
         self._held_back: list[ServerEvent] | None = None
-        self._done_items: list[Raw] | None = None
+        self._done_items: list[OutputItemDone] | None = None
         self._whole_texts: WholeTexts | None = None
         self._refusal: RefusalText | None = None
         self._calls: Calls | None = None
+        self._cut_deltas: CutDeltas | None = None
         self._call_parts: list[CallPart] | None = None
         self._unannounced: Sequence[OutputItemDone] = ()
         self._unexplained: Failure | None = None
@@ -180,8 +187,10 @@ class Reception:
         """
         if self.first_event_at is None:
             self.first_event_at = now
+        if type(event) is CutDelta and self._cut_deltas is None:
+            self._cut_deltas = CutDeltas()
         if self.ordering.follows(event):  # most events: in order, and nothing waits
-            if self.phase is _IN_OUTPUT and event.kind is _OUTPUT:
+            if self.phase is _IN_OUTPUT and event.kind is _OUTPUT and self._cut_deltas is None:
                 return self._note_output(event, now)  # type: ignore[arg-type] # an invalid event is no output
             return self._show([event], now, epoch_s, may_go_on)
         if event.kind is EventKind.CREATED and self._ended is not None:
@@ -194,6 +203,13 @@ class Reception:
     def steer(self, given: TurnInput, items: list[Item]) -> Steer:
         """Record a steer that was sent."""
         return self._own_steers().add(given, items)
+
+    def release(self, now: float) -> list[ServerEvent]:
+        """The delta that waits for the second half of a character, because no event follows."""
+        cut_deltas = self._cut_deltas
+        if cut_deltas is None:
+            return []
+        return self._show(cut_deltas.release(), now, 0.0, may_go_on=False)
 
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
@@ -213,6 +229,8 @@ class Reception:
         self, in_order: list[ReceivedEvent], now: float, epoch_s: float, may_go_on: bool
     ) -> list[ServerEvent]:
         visible: list[ServerEvent] = []
+        if self._cut_deltas is not None:
+            in_order = self._cut_deltas.joined(in_order)
         for each in in_order:
             if self.final is not None or self.failure is not None:
                 break
@@ -221,12 +239,22 @@ class Reception:
             visible += self._take(each, now, epoch_s)
             if self._ended is not None and not may_go_on:
                 visible += self._conclude(self._ended, now)
+        if self._cut_deltas is not None and self._cut_deltas.waiting is not None:
+            self.ordering.close_shortcut()  # the next delta must not pass the half that waits
         return visible
 
     def _take(self, event: ReceivedEvent, now: float, epoch_s: float) -> list[ServerEvent]:
         if self.expected_parent is not None and not self._continues_parent(event):
             self.fail(Failure.ignored())
             return []
+        kind = event.kind
+        if kind <= _IN_PROGRESS:  # some servers repeat the beginning, without usable numbers
+            if self._ended is not None and kind is _CREATED:  # the successor of a steered response
+                self._begun = 0
+            begun, bit = self._begun, 1 << kind
+            if begun & bit:
+                return []
+            self._begun = begun | bit
         if isinstance(event, ResponseCreated):
             return self._begin_response(event, now)
         if isinstance(event, ResponseCompleted | ResponseIncomplete):
@@ -373,10 +401,10 @@ class Reception:
             if call is not item:
                 event = replace(event, encoded_item=Raw(encode(call)))
             if len(calls) == known:  # it was announced before without arguments
-                others = (each for each in self._done_items if decode(each).get("call_id") != call["call_id"])
+                others = (each for each in self._done_items if each.item.get("call_id") != call["call_id"])
                 self._done_items = list(others)
-        if event.encoded_item not in self._done_items:  # servers without sequence numbers repeat events
-            self._done_items.append(event.encoded_item)
+        if not self._done_items or not _is_repeated(event, self._done_items):
+            self._done_items.append(event)
         return event
 
     def _own_calls(self) -> Calls:
@@ -424,12 +452,11 @@ class Reception:
         # 1. Some gateways leave the output out of the final event, and some the ends of calls as well.
         begun_only = self._begun_calls(event)
         if begun_only:
-            items = response.encoded_output or self._done_items or ()
+            items = response.encoded_output or self._items_done()
             response = response.with_output([*items, *begun_only])
         if not response.encoded_output:
-            return (
-                replace(event, response=response.with_output(self._done_items)) if self._done_items else event
-            )
+            items = self._items_done()
+            return replace(event, response=response.with_output(items)) if items else event
         # 2. Usually there are no calls.
         if self._calls is None and not any(map(is_call_to_answer, response.output)):
             return event
@@ -459,6 +486,9 @@ class Reception:
                 if call["call_id"] in answered
             ]
         return replace(event, response=response)
+
+    def _items_done(self) -> list[Raw]:
+        return [done.encoded_item for done in self._done_items or ()]
 
     def _begun_calls(self, event: ResponseCompleted | ResponseIncomplete) -> list[Raw]:
         """The calls that have begun and whose end no event reports."""
@@ -495,3 +525,12 @@ class Reception:
 
     def __repr__(self) -> str:
         return f"<Reception {self.phase.name}>"
+
+
+def _is_repeated(done: OutputItemDone, before: list[OutputItemDone]) -> bool:
+    """Whether an item was done before; servers without sequence numbers repeat events.
+
+    Two items may say the same, unless they have an id.
+    """
+    same = [each.output_index for each in before if each.encoded_item == done.encoded_item]
+    return done.output_index in same or (bool(same) and done.item.get("id") is not None)

@@ -5,55 +5,60 @@ Servers send it in deltas, in ``done`` events or in the final response, as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from .events import MadeFrame, OutputItemDone, ReceivedEvent, RefusalDelta, UnknownEvent
+from .events import MadeFrame, OutputTextDone, ReceivedEvent, RefusalDelta, UnknownEvent
 from .json import JSON
 from .response import Response
-from .whole_text import text_left, with_part
+from .whole_text import WholeTexts, text_left, with_part
 
-_DONE: Final = frozenset({"response.refusal.done", "response.content_part.done"})
+_DONE: Final = "response.refusal.done"
 
 
 class RefusalText:
     """What was received of the refusal of one response."""
 
-    __slots__ = ("_received",)
+    __slots__ = ("_has_deltas", "_received", "_wholes")
 
     def __init__(self) -> None:
+        self._has_deltas = False
         self._received = ""
+        self._wholes = WholeTexts(_refusal_of)
 
     def note(self, event: RefusalDelta) -> None:
         """Note a delta."""
+        self._has_deltas |= bool(event.delta)
         self._received += event.delta
 
     def new_text(self, event: ReceivedEvent) -> str:
-        """The text of a ``done`` event with which the refusal continues."""
-        if isinstance(event, OutputItemDone):
-            return self._new("".join(_refusals_of(event.item)))
-        if isinstance(event, UnknownEvent) and event.wire_type in _DONE and not self._received:
+        """The text of a ``done`` event that no earlier event had; none after a delta, see `left`."""
+        if self._has_deltas or isinstance(event, OutputTextDone):
+            return ""
+        if isinstance(event, UnknownEvent) and event.wire_type == _DONE:
             whole = event.json()
-            part = whole.get("part") or {"type": "refusal", "refusal": whole.get("refusal")}
-            return self._new("".join(_refusals_of({"type": "message", "content": [part]})))
-        return ""
+            text = whole.get("refusal")
+            new = self._wholes.new_part(whole, text) if isinstance(text, str) else ""
+        else:
+            new = self._wholes.new_text(event)
+        self._received += new
+        return new
 
     def left(self, response: Response) -> str:
         """The text that only the final response has."""
-        return self._new("".join(text for item in response.output for text in _refusals_of(item)))
+        whole = "".join(_refusal_of(item) for item in response.output if item.get("type") == "message")
+        new = text_left(whole, self._received)
+        self._received += new
+        return new
 
     def filled_in(self, response: Response) -> Response:
         """The final response with the received refusal, if it has none."""
-        if not self._received or any(True for item in response.output for _ in _refusals_of(item)):
+        if not self._received or any(
+            _refusal_of(item) for item in response.output if item.get("type") == "message"
+        ):
             return response
         return with_part(response, {"type": "refusal", "refusal": self._received})
-
-    def _new(self, text: str) -> str:
-        new = text_left(text, self._received)
-        self._received += new
-        return new
 
 
 def may_refuse(frame: bytes) -> bool:
@@ -67,8 +72,11 @@ def told_refusal(text: str, stream_id: str | None) -> RefusalDelta:
     return RefusalDelta(delta=text, stream_id=stream_id, raw=frame)
 
 
-def _refusals_of(item: JSON) -> Iterator[str]:
-    parts: Any = item.get("content") if item.get("type") == "message" else None
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
-            yield part["refusal"]
+def _refusal_of(item: JSON) -> str:
+    """The refusal in an output message."""
+    parts: Any = item.get("content")
+    return "".join(
+        part["refusal"]
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str)
+    )

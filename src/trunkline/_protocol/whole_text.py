@@ -10,7 +10,7 @@ Text that came without a delta is passed on as an `OutputTextDelta` that `told` 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 import msgspec
@@ -24,15 +24,24 @@ from .response import Response, texts_of
 _PART_DONE: Final = "response.content_part.done"
 
 
+def text_of(item: JSON) -> str:
+    """The text of an output message."""
+    return "".join(texts_of(item))
+
+
 class WholeTexts:
     """The text of one response in its ``done`` events, until its first text delta.
 
     A text is repeated: in ``output_text.done``, in ``content_part.done``, and in the item.
+
+    Args:
+        text_of_item: gives the text of an output message.
     """
 
-    __slots__ = ("_seen", "_unclosed")
+    __slots__ = ("_seen", "_text_of_item", "_unclosed")
 
-    def __init__(self) -> None:
+    def __init__(self, text_of_item: Callable[[JSON], str] = text_of) -> None:
+        self._text_of_item = text_of_item
         self._seen: set[Hashable] = set()
         self._unclosed = ""  # text of parts whose item is not done
 
@@ -44,10 +53,13 @@ class WholeTexts:
             return self._of_item(event.item)
         if isinstance(event, UnknownEvent) and event.wire_type == _PART_DONE:
             whole = event.json()
-            text = "".join(texts_of({"content": [whole.get("part")]}))
-            at = (whole.get(name) for name in ("item_id", "output_index", "content_index"))
-            return self._of_part(*(each if isinstance(each, str | int) else None for each in at), text)
+            return self.new_part(whole, self._text_of_item({"content": [whole.get("part")]}))
         return ""
+
+    def new_part(self, event: JSON, text: str) -> str:
+        """The text of a part that is done, if no earlier event had it."""
+        at = (event.get(name) for name in ("item_id", "output_index", "content_index"))
+        return self._of_part(*(each if isinstance(each, str | int) else None for each in at), text)
 
     def _of_part(self, *part: Hashable) -> str:
         text = part[-1]
@@ -61,7 +73,7 @@ class WholeTexts:
     def _of_item(self, item: JSON) -> str:
         if item.get("type") != "message":
             return ""
-        text = "".join(texts_of(item))
+        text = self._text_of_item(item)
         name = item.get("id")
         key = ("item", name if isinstance(name, str) else text)
         if key in self._seen:

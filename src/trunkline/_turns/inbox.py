@@ -10,7 +10,6 @@ from typing import Any, Final
 from .._network.exchange import Exchange
 from .._network.wakeups import Wait, Wakeups
 from .._network.world import World
-from .._protocol.cut_deltas import CutDelta, CutDeltas
 from .._protocol.events import EventKind, OutputTextDelta, ReceivedEvent, ServerEvent
 from .._protocol.failure import Failure, FailureKind
 from .._protocol.items import Item, TurnInput
@@ -79,7 +78,6 @@ class Inbox:
         "__weakref__",
         "_acknowledgements",
         "_clock",
-        "_cut_deltas",
         "_exchange",
         "_look_at",
         "_max_bytes",
@@ -127,7 +125,6 @@ class Inbox:
         self.alive_at: float = started_at
         self._watch = Watch(deadlines, started_at, world, self)
         self._exchange: Exchange | None = None
-        self._cut_deltas: CutDeltas | None = None
         self._acknowledgements: tuple[tuple[Steer, asyncio.Future[None]], ...] = ()
 
     def listen_to(self, exchange: Exchange) -> None:
@@ -168,9 +165,6 @@ class Inbox:
 
     def deliver(self, event: ReceivedEvent) -> None:
         """Take one event."""
-        if self._cut_deltas is not None or type(event) is CutDelta:
-            self._deliver_joined(event)
-            return
         now = self._clock()
         self.received_bytes += len(event.raw)
         reception, kind = self.reception, event.kind
@@ -206,25 +200,15 @@ class Inbox:
         if visible or self.is_over:
             self.wait.end()
 
-    def _deliver_joined(self, event: ReceivedEvent) -> None:
-        """Take one event of a response in which deltas were cut within a pair of surrogates."""
-        cut_deltas, self._cut_deltas = self._cut_deltas or CutDeltas(), None
-        for each in cut_deltas.admit(event):
-            self.deliver(each)
-        self._cut_deltas = cut_deltas
-
     def on_keep_alive(self) -> None:
         """The server is alive, and has no event yet."""
         self.alive_at = self._clock()
 
     def fail(self, failure: Failure) -> None:
         """End without a response. Does nothing after the end."""
-        cut_deltas, self._cut_deltas = self._cut_deltas, None
-        if cut_deltas is not None:
-            for each in cut_deltas.release():
-                self.deliver(each)
         if self.is_over:
             return
+        self.events.extend(self.reception.release(self._clock()))
         self.reception.fail(failure)
         self._on_phase()
         self.wait.end()
