@@ -193,6 +193,13 @@ def test_a_terminal_event_passes_after_a_steer_outcome_with_a_later_number() -> 
     assert [each.type for each in ordering.admit(event("response.completed", 2))] == ["response.completed"]
 
 
+def test_a_steer_outcome_that_counts_apart_takes_no_number_from_output() -> None:
+    ordering = begun()
+    ordering.admit(event("response.steer.accepted", 3))
+    found = [[each.sequence_number for each in ordering.admit(event(DELTA, number))] for number in (3, 2, 4)]
+    assert found == [[], [2, 3], [4]]
+
+
 def test_flush_passes_held_events_in_order_and_counting_continues() -> None:
     ordering = begun()
     for number in (5, 3):
