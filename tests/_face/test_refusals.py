@@ -119,3 +119,19 @@ def test_a_request_that_is_wrong_in_itself() -> None:
 def test_nothing_of_an_outcome_is_shown() -> None:
     shown = [Answer(200, (("x", "secret"),), b"secret"), Elsewhere(b"secret")]
     assert "secret" not in repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("acts", "started", "own", "expected"),
+    [
+        (True, True, None, "false"),
+        (True, True, True, "true"),
+        (True, False, None, None),
+        (False, True, None, None),
+    ],
+)
+def test_an_error_of_a_running_response_that_may_have_acted_is_not_repeated(
+    acts: bool, started: bool, own: bool | None, expected: str | None
+) -> None:
+    error = errors.ResponseRefused("…", status=503, should_retry=own, started=started)
+    assert dict(answer_to(error, acts=acts).headers).get("x-should-retry") == expected

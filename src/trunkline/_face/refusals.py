@@ -12,8 +12,8 @@ exception                                             HTTP
                                                       acted
 ====================================================  ==================================================
 
-Clients repeat a request after a broken connection. ``x-should-retry: false`` keeps them from repeating one
-whose hosted tools may have acted.
+Clients repeat a request after a broken connection, 429 or 5xx. ``x-should-retry: false`` keeps them from
+repeating one whose hosted tools may have acted: its response had begun, or is unknown.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from .call import Header
 from .outcome import Answer, Break, Broken
 
 JSON_TYPE: Final[Header] = ("content-type", "application/json")
+SHOULD_RETRY: Final = "x-should-retry"
+"""The header with which a server tells clients whether to repeat a request."""
+UNKNOWN_STATUSES: Final = (502, 504)
+"""Statuses after which a request may have been executed: a server on the way lost the one behind it."""
 _NOT_PASSED_ON: Final = frozenset(
     {"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding", "upgrade"}
 )
@@ -48,14 +52,14 @@ def refused(error: TurnError, raw: bytes, *, acts: bool) -> Answer | Broken:
         acts: the request may have side effects.
     """
     if isinstance(error, ResponseRefused):
-        return _of_service(error, raw)
+        return _of_service(error, raw, acts=acts)
     if isinstance(error, UpgradeRefused):
         headers = [(name, value) for name, value in error.headers.items() if name not in _NOT_PASSED_ON]
         return Answer(error.status, tuple(headers), error.body)
     is_late = isinstance(error, DeadlineExceeded)
     if error.sent and acts:
         body = {"error": {"message": str(error), "type": "server_error", "param": None, "code": None}}
-        return Answer(504 if is_late else 502, (JSON_TYPE, ("x-should-retry", "false")), encode(body))
+        return Answer(504 if is_late else 502, (JSON_TYPE, (SHOULD_RETRY, "false")), encode(body))
     return broken(error)
 
 
@@ -76,14 +80,17 @@ def invalid_request(message: str, param: str) -> Answer:
     return Answer(400, (JSON_TYPE,), encode({"error": error}))
 
 
-def _of_service(error: ServiceError, raw: bytes) -> Answer:
+def _of_service(error: ServiceError, raw: bytes, *, acts: bool) -> Answer:
     headers = [JSON_TYPE]
     if error.retry_after_s is not None:
         headers.append(("retry-after", f"{error.retry_after_s:g}"))
     if error.request_id is not None:
         headers.append(("x-request-id", error.request_id))
-    if error.should_retry is not None:
-        headers.append(("x-should-retry", "true" if error.should_retry else "false"))
+    should_retry = error.should_retry
+    if should_retry is None and acts and error.started:
+        should_retry = False
+    if should_retry is not None:
+        headers.append((SHOULD_RETRY, "true" if should_retry else "false"))
     status = error.status
     if status is None or not 400 <= status <= 599:
         status = 503 if error.is_transient else 400
@@ -107,4 +114,4 @@ def _error_in(raw: bytes, error: ServiceError) -> dict[str, Any]:
     return {"message": str(error), "type": error.error_type, "param": None, "code": error.code}
 
 
-__all__ = ["JSON_TYPE", "broken", "invalid_request", "refused"]
+__all__ = ["JSON_TYPE", "SHOULD_RETRY", "UNKNOWN_STATUSES", "broken", "invalid_request", "refused"]

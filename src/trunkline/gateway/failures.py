@@ -8,11 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from .._face.outcome import Answer, Break, Broken
+from .._face.refusals import SHOULD_RETRY
 from .._protocol.json import encode
 from ..errors import SlowConsumer
 from .refusal import Refused
 
-_OF_ERRORS: Final = frozenset({"retry-after", "x-request-id", "x-should-retry"})
+_OF_ERRORS: Final = frozenset({"retry-after", "x-request-id", SHOULD_RETRY})
 """Headers of an answer that an ``error`` event repeats."""
 _STATUS: Final = {
     Break.CONNECT: 503,
@@ -22,11 +23,17 @@ _STATUS: Final = {
 }
 
 
-def answer_to(broken: Broken) -> Answer:
-    """The answer for a connection that broke before its answer began."""
+def answer_to(broken: Broken, *, acts: bool = False) -> Answer:
+    """The answer for a connection that broke before its answer began.
+
+    Args:
+        broken: the failure.
+        acts: the request may have side effects, if the upstream got it.
+    """
     status = _STATUS[broken.how]
-    code = "upstream_unavailable" if status == 503 else "upstream_failed"
-    return Refused(status, str(broken), code=code).answer()
+    if status == 503:
+        return Refused(status, str(broken), code="upstream_unavailable").answer()
+    return Refused(status, str(broken), code="upstream_failed", is_final=acts).answer()
 
 
 def cut_short(*, is_repeatable: bool) -> Refused:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import httpx2
+
 from .._face.call import Call
-from .._face.outcome import Answer
+from .._face.outcome import Answer, Broken, Elsewhere
+from .._face.refusals import SHOULD_RETRY, UNKNOWN_STATUSES
 from .._network.gateways import KEY_HEADER
 from .caller import Caller
+from .failures import answer_to
 from .refusal import Refused
 from .screening import check_strictly
 from .upward import chunks_of, headers_down
 
 
-async def forwarded(caller: Caller, call: Call, body: bytes | None) -> Answer:
+async def forwarded(caller: Caller, call: Call, elsewhere: Elsewhere) -> Answer:
     """The answer of the upstream over HTTP.
+
+    The caller must not repeat a request that may have side effects and whose answer was lost. So its answer
+    is read whole, unless it is a stream: the loss is then a status.
 
     Args:
         caller: the caller.
         call: its call.
-        body: another body for the call.
+        elsewhere: how the call goes there.
 
     Raises:
         Refused: the body could be read in two ways, or the call cannot be made over HTTP.
@@ -27,12 +34,28 @@ async def forwarded(caller: Caller, call: Call, body: bytes | None) -> Answer:
     """
     if not call.generate:
         raise Refused(503, "a warm-up needs a WebSocket upstream, and there is none", retry_after_s=1.0)
-    body = call.body if body is None else body
+    body = call.body if elsewhere.body is None else elsewhere.body
     assert body is not None
     check_strictly(body)
     headers = [(name, value) for name, value in call.headers if name != KEY_HEADER]
-    response = await caller.upward.send("POST", call.url, headers, body)
-    return Answer(response.status_code, tuple(headers_down(response)), Chunks(chunks_of(response)))
+    if not elsewhere.acts:
+        response = await caller.upward.send("POST", call.url, headers, body)
+        return _answer(response, Chunks(chunks_of(response)))
+    try:
+        response = await caller.upward.send("POST", call.url, headers, body)
+        if elsewhere.is_streamed:
+            answer = _answer(response, Chunks(chunks_of(response)))
+        else:
+            answer = _answer(response, b"".join([chunk async for chunk in chunks_of(response)]))
+    except Broken as broken:
+        return answer_to(broken, acts=True)
+    if answer.status in UNKNOWN_STATUSES and SHOULD_RETRY not in dict(answer.headers):
+        return Answer(answer.status, (*answer.headers, (SHOULD_RETRY, "false")), answer.body)
+    return answer
+
+
+def _answer(response: httpx2.Response, body: bytes | Chunks) -> Answer:
+    return Answer(response.status_code, tuple(headers_down(response)), body)
 
 
 class Chunks:

@@ -6,7 +6,7 @@ import math
 
 from .._face.call import Header
 from .._face.outcome import Answer
-from .._face.refusals import JSON_TYPE
+from .._face.refusals import JSON_TYPE, SHOULD_RETRY
 from .._protocol.json import encode
 
 
@@ -72,7 +72,7 @@ class Refused(Exception):
         if self.retry_after_s is not None:
             found.append(("retry-after", str(math.ceil(self.retry_after_s))))
         if self.is_final:
-            found.append(("x-should-retry", "false"))
+            found.append((SHOULD_RETRY, "false"))
         return found
 
 

@@ -74,7 +74,7 @@ class Responses:
         try:
             outcome = await caller.door.take(call)
             if isinstance(outcome, Elsewhere):
-                outcome = await forwarded(caller, call, outcome.body)
+                outcome = await forwarded(caller, call, outcome)
         except Broken as broken:
             outcome = answer_to(broken)
         if isinstance(outcome.body, bytes) and not begins:

@@ -240,13 +240,14 @@ class Session:
                 call, _ = admitted(self.caller, headers, self._query, raw, generate=generate)
                 outcome = await self.caller.door.take(call)
                 if isinstance(outcome, Elsewhere):
-                    outcome = await forwarded(self.caller, call, outcome.body)
+                    outcome = await forwarded(self.caller, call, outcome)
                 await self._copy(lane, outcome, writer)
         except Refused as refused:
             await self._write(refused.event(), lane.name)
         except Broken as broken:
             code, message = reason_of(broken)
-            await self._write(Refused(502, message, code=code).event(), lane.name)
+            acts = call is not None and self.caller.door.acts(call)
+            await self._write(Refused(502, message, code=code, is_final=acts).event(), lane.name)
         except Cut:
             acts = call is not None and self.caller.door.acts(call)
             is_repeatable = not (writer.has_output or acts)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .._face.call import Call, Timeouts, is_own
 from .._face.outcome import Answer, Broken, Elsewhere
+from .._face.refusals import SHOULD_RETRY, UNKNOWN_STATUSES
 from .._network.gateways import KEY_HEADER
 
 
@@ -76,8 +77,6 @@ def response_of(httpx: ModuleType, answer: Answer, stream: Any) -> Any:
 
 _UNKNOWN: Final = {"ReadError": 502, "RemoteProtocolError": 502, "CloseError": 502, "ReadTimeout": 504}
 """Exceptions of the library after which a request may have been executed, and the HTTP status for each."""
-_UNKNOWN_STATUSES: Final = (502, 504)
-_SHOULD_RETRY: Final = "x-should-retry"
 
 
 def is_read_at_once(elsewhere: Elsewhere) -> bool:
@@ -103,8 +102,8 @@ def answered_elsewhere(elsewhere: Elsewhere, response: Any) -> Any:
 
     A gateway or a balancer that lost its server does not know whether the request was executed.
     """
-    if elsewhere.acts and response.status_code in _UNKNOWN_STATUSES:
-        response.headers.setdefault(_SHOULD_RETRY, "false")
+    if elsewhere.acts and response.status_code in UNKNOWN_STATUSES:
+        response.headers.setdefault(SHOULD_RETRY, "false")
     return response
 
 
@@ -119,7 +118,7 @@ def failed_elsewhere(httpx: ModuleType, elsewhere: Elsewhere, error: Exception) 
         raise error
     message = str(error) or "the connection broke before the response was complete"
     body = {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
-    return httpx.Response(status, headers={_SHOULD_RETRY: "false"}, json=body)
+    return httpx.Response(status, headers={SHOULD_RETRY: "false"}, json=body)
 
 
 def exception_of(httpx: ModuleType, broken: Broken, request: Any) -> Exception:
