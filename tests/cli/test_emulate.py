@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from .command import ESCAPE, Running, environment, in_pipe, in_terminal, trunkline
+from .command import ESCAPE, TRUNKLINE, Running, environment, in_pipe, in_terminal, trunkline
 
 
 def announced(server: Running) -> dict[str, str]:
@@ -182,3 +183,59 @@ def test_control_c_in_a_terminal_ends_it_cleanly() -> None:
 def test_who_listens_to_other_machines_is_warned() -> None:
     with in_pipe("emulate", "--port", "0", "--host", "0.0.0.0") as server:
         server.wait_for("warning: other machines can reach this server; --host 127.0.0.1 prevents it\n")
+
+
+def test_a_program_is_run_with_the_emulator_in_its_environment() -> None:
+    done = trunkline("emulate", "--api-key", "sk-mine", TRUNKLINE, "chat", "-p", "Hi there")
+    assert done.stdout == "You said: Hi there\n"
+    first = done.stderr.splitlines()[0]
+    assert re.fullmatch(r"The emulator answers; live page: http://127\.0\.0\.1:\d+/#key=sk-mine", first)
+
+
+def test_a_program_keeps_the_keyboard_and_its_exit_code() -> None:
+    program = "import sys; print(sys.argv[1:], input()); sys.exit(7)"
+    done = trunkline("emulate", "--", sys.executable, "-c", program, "--port", "1", stdin="typed\n")
+    assert done.stdout == "['--port', '1'] typed\n"
+    assert done.returncode == 7
+
+
+def test_two_programs_have_an_emulator_each() -> None:
+    program = "import os; print(os.environ['OPENAI_BASE_URL'], flush=True); input()"
+    urls = []
+    with in_terminal("emulate", sys.executable, "-c", program) as first:
+        urls += re.findall(r"http://127\.0\.0\.1:\d+/v1", first.wait_for("/v1"))
+        done = trunkline("emulate", sys.executable, "-c", program, stdin="\n")
+        urls.append(done.stdout.strip())
+    assert len(set(urls)) == 2
+
+
+def test_a_program_in_a_terminal_decides_about_control_c() -> None:
+    program = (
+        "import time\n"
+        "try:\n    print('running', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('interrupted', flush=True); raise SystemExit(5)\n"
+    )
+    with in_terminal("emulate", sys.executable, "-c", program) as running:
+        running.wait_for("running")
+        running.type("\x03")
+        running.wait_for("interrupted")
+        assert running.end() == 5
+    assert "Traceback" not in running.seen
+
+
+def test_a_program_gets_sigterm_and_its_signal_is_in_the_exit_code() -> None:
+    program = "import time; print('running', flush=True); time.sleep(60)"
+    with in_pipe("emulate", sys.executable, "-c", program) as running:
+        running.wait_for("running")
+        running.process.terminate()
+        assert running.end() == 128 + signal.SIGTERM
+
+
+def test_a_program_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    missing = trunkline("emulate", str(tmp_path / "missing"))
+    assert missing.returncode == 127
+    assert missing.stderr.splitlines()[-1] == (
+        f"trunkline: cannot run {tmp_path / 'missing'}: No such file or directory"
+    )
+    (tmp_path / "text").write_text("no program")
+    assert trunkline("emulate", str(tmp_path / "text")).returncode == 126

@@ -87,10 +87,23 @@ def chat(
     sys.exit(chatting.run(question, output_console(), error_console()))
 
 
-@app.command()
+@app.command(context_settings={"allow_interspersed_args": False})
 def emulate(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A program to run with OPENAI_BASE_URL and OPENAI_API_KEY set. The emulator ends with it.",
+            metavar="[COMMAND [ARGUMENT]...]",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 selects a free one.")] = 8765,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The port; 0 selects a free one. By default 8765, and 0 with a COMMAND."
+        ),
+    ] = None,
     api_key: Annotated[str, typer.Option(help="The accepted API key.")] = "sk-emulator",
     zdr: Annotated[bool, typer.Option("--zdr", help="Zero data retention: no response is stored.")] = False,
     first_token_s: Annotated[
@@ -119,7 +132,10 @@ def emulate(
         typer.Option(help="Let web pages of this origin use the server. May be repeated.", metavar="ORIGIN"),
     ] = None,
 ) -> None:
-    """Serve the Responses API with deterministic models, and log one line per request."""
+    """Serve the Responses API with deterministic models, and log one line per request.
+
+    With a COMMAND, no request is logged, and the exit code is that of the COMMAND.
+    """
     settings = emulation.Settings(
         host,
         port,
@@ -131,6 +147,7 @@ def emulate(
         faults=faults,
         quirks=tuple(quirk or ()),
         allowed_origins=tuple(allow_origin or ()),
+        command=tuple(command or ()),
     )
     sys.exit(emulation.run(settings, output_console(), error_console()))
 

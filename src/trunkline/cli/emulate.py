@@ -1,4 +1,4 @@
-"""``trunkline emulate``: the emulator as a server, with a live log."""
+"""``trunkline emulate``: the emulator as a server with a live log, or for the duration of one program."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from .terminal import printable
 
 # Bounds the memory of a server that runs for days.
 _HISTORY = 1000
+_PORT = 8765
+# Exit codes of shells.
+_NOT_EXECUTABLE, _NOT_FOUND, _SIGNALLED = 126, 127, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Settings:
     """The command's options."""
 
     host: str
-    port: int
+    port: int | None
     api_key: str = field(repr=False)
     zdr: bool
     first_token_s: float
@@ -41,10 +44,18 @@ class Settings:
     faults: Path | None = None
     quirks: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    command: tuple[str, ...] = field(default=(), repr=False)  # arguments of other programs may be secrets
+
+    @property
+    def bound_port(self) -> int:
+        """The port to listen on; any free one beside a program, which is told."""
+        if self.port is not None:
+            return self.port
+        return 0 if self.command else _PORT
 
 
 def run(settings: Settings, out: Console, err: Console) -> int:
-    """Serve until Ctrl-C or SIGTERM. Return the exit code."""
+    """Serve until Ctrl-C or SIGTERM, or until the command has ended. Return the exit code."""
     try:
         faults = load_faults(settings.faults) if settings.faults is not None else None
     except (OSError, ValueError, TypeError, YAMLError) as error:
@@ -56,15 +67,15 @@ def run(settings: Settings, out: Console, err: Console) -> int:
     except ValueError as error:
         err.out(f"trunkline: {error}", highlight=False)
         return 1
-    emulator.on_request.append(_Log(out))
+    if not settings.command:
+        emulator.on_request.append(_Log(out))
     # Refusals are logged as warnings, and have their line in the log of requests already.
     logging.getLogger("trunkline.emulator").setLevel(logging.ERROR)
     try:
-        asyncio.run(_serve(emulator, settings, out, err))
+        return asyncio.run(_serve(emulator, settings, out, err))
     except OSError as error:
-        err.out(
-            f"trunkline: cannot listen on {settings.host}:{settings.port}: {_reason(error)}", highlight=False
-        )
+        place = f"{settings.host}:{settings.bound_port}"
+        err.out(f"trunkline: cannot listen on {place}: {_reason(error)}", highlight=False)
         return 1
     except KeyboardInterrupt:  # on platforms without signal handlers in the loop
         pass
@@ -79,7 +90,7 @@ def _emulator(settings: Settings, faults: Faults | None) -> Emulator:
     """
     return Emulator(
         settings.host,
-        settings.port,
+        settings.bound_port,
         api_key=settings.api_key,
         zdr=settings.zdr,
         first_token_s=settings.first_token_s,
@@ -92,34 +103,67 @@ def _emulator(settings: Settings, faults: Faults | None) -> Emulator:
     )
 
 
-async def _serve(emulator: Emulator, settings: Settings, out: Console, err: Console) -> None:
-    with _until_signalled() as stopped:
+async def _serve(emulator: Emulator, settings: Settings, out: Console, err: Console) -> int:
+    code = 0
+    with _until_signalled(ctrl_c_ends=not settings.command) as stopped:
         async with emulator:
-            _announce(emulator, settings, out, err)
-            await stopped.wait()
-    err.out("stopped", highlight=False)
+            _warn(settings, err)
+            if settings.command:
+                err.out(f"The emulator answers; live page: {emulator.live_url}", highlight=False)
+                code = await _run(settings.command, emulator, stopped, err)
+            else:
+                _announce(emulator, settings, out)
+                await stopped.wait()
+                err.out("stopped", highlight=False)
+    return code
+
+
+async def _run(command: tuple[str, ...], emulator: Emulator, stopped: asyncio.Event, err: Console) -> int:
+    """Run a program with the emulator in its environment. Return its exit code, as a shell does."""
+    env = {**os.environ, "OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.api_key or ""}
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=env)
+    except OSError as error:
+        err.out(f"trunkline: cannot run {command[0]}: {_reason(error)}", highlight=False)
+        return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+
+    async def terminate() -> None:
+        await stopped.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+
+    terminating = asyncio.create_task(terminate())
+    try:
+        code = await process.wait()
+    finally:
+        terminating.cancel()
+    return _SIGNALLED - code if code < 0 else code
 
 
 @contextlib.contextmanager
-def _until_signalled() -> Iterator[asyncio.Event]:
+def _until_signalled(*, ctrl_c_ends: bool) -> Iterator[asyncio.Event]:
+    """An event that SIGTERM sets, and Ctrl-C too unless another program in the terminal decides about it."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {signal.SIGTERM: stopped.set, signal.SIGINT: stopped.set if ctrl_c_ends else lambda: None}
     with contextlib.suppress(NotImplementedError):
-        for number in signals:
-            loop.add_signal_handler(number, stopped.set)
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
     try:
         yield stopped
     finally:
         with contextlib.suppress(NotImplementedError):
-            for number in signals:
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
 
-def _announce(emulator: Emulator, settings: Settings, out: Console, err: Console) -> None:
+def _warn(settings: Settings, err: Console) -> None:
     if not _is_loopback(settings.host):
         warning = "warning: other machines can reach this server; --host 127.0.0.1 prevents it"
         err.out(warning, style="yellow", highlight=False)
+
+
+def _announce(emulator: Emulator, settings: Settings, out: Console) -> None:
     out.out(f"The emulator listens at {emulator.base_url}", style="bold", highlight=False)
     out.out(f"Live page: {emulator.live_url}", highlight=False)
     out.out(f"export OPENAI_BASE_URL={shlex.quote(emulator.base_url)}", highlight=False)
