@@ -93,7 +93,7 @@ def emulate(
         list[str] | None,
         typer.Argument(
             help="A program to run with OPENAI_BASE_URL and OPENAI_API_KEY set. The emulator ends with it.",
-            metavar="[COMMAND [ARGUMENT]...]",
+            metavar="COMMAND",
             show_default=False,
         ),
     ] = None,
