@@ -26,7 +26,7 @@ OPENAI_HTTPX := 2.54.0
 OTHERS := --ignore tests/emulator/peers --ignore tests/system --ignore tests/fleet --ignore tests/servers --ignore tests/wheels \
 	--ignore tests/ray
 
-.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin test-ray
+.PHONY: demo test lint types docs unit unit-oldest coverage livekit test-system fleet test-peers test-servers test-wheels test-dropin test-ray doors
 .PHONY: fleet-soak soak soak-emulator bench bench-guard bench-faults changelog dist release-check clean
 
 demo: $(READY)
@@ -97,6 +97,10 @@ bench-faults:
 # Both distributions, built and installed in clean environments, on the oldest allowed dependencies too.
 test-wheels: $(READY)
 	$(BIN)/pytest -n 2 tests/wheels
+
+# Each way into trunkline as its page says, from a clone to an answer, with seconds. One: make doors DOORS=gateway
+doors: $(READY)
+	$(BIN)/python -m tests.doors $(DOORS)
 
 # The clients of others against the emulator and the gateway: many dependencies, so not part of `make test`.
 test-peers: $(PEERS_READY)

@@ -1,6 +1,6 @@
 """The first program: one turn of a conversation, printed as it arrives.
 
-Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
+Run it with OPENAI_API_KEY set, or without a key: `trunkline emulate python examples/hello.py`.
 """
 
 import asyncio

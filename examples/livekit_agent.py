@@ -1,7 +1,7 @@
 """LiveKit voice agent with trunkline as its LLM: tools, and a handover to a second agent.
 
-    pip install livekit-plugins-trunkline livekit-plugins-openai
-    OPENAI_API_KEY=... python examples/livekit_agent.py console          # in the terminal, without a server
+    pip install . ./livekit-plugins-trunkline livekit-plugins-openai     # in a clone of the repository
+    OPENAI_API_KEY=... python examples/livekit_agent.py console          # in the terminal, with PortAudio
     LIVEKIT_URL=... python examples/livekit_agent.py dev                 # with a LiveKit server
 
 STT and TTS are OpenAI's here; those of other providers work too.

@@ -1,6 +1,6 @@
 """History kept by the application: give all items and a key, and only new items are sent.
 
-Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
+Run it with OPENAI_API_KEY set, or without a key: `trunkline emulate python examples/own_history.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ answer. Each line of the answers has the `id`, the last `answer` and whether it 
 A second run takes the rows that have no answer: new ones, failed ones, and those that an earlier run did not
 reach.
 
-Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints. On
+Run it with OPENAI_API_KEY set, or without a key: `trunkline emulate python examples/ray_evals.py`. On
 a cluster, set RAY_ADDRESS and ACTORS. Each actor is a process with a client of its own.
 """
 

@@ -1,6 +1,6 @@
 """Python functions as tools: the calls of one response run concurrently.
 
-Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
+Run it with OPENAI_API_KEY set, or without a key: `trunkline emulate python examples/tools.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Voice agent with barge-in. A stand-in plays the speech, slower than the text arrives.
 
-Run it against OpenAI with OPENAI_API_KEY set, or against `trunkline emulate` with the variables it prints.
+Run it with OPENAI_API_KEY set, or without a key: `trunkline emulate python examples/voice_agent.py`.
 """
 
 from __future__ import annotations
