@@ -73,6 +73,31 @@ def test_events_without_output_between_two_halves_pass_and_change_nothing() -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("between", "joins"),
+    [
+        (event("response.created", response={"id": "r"}), True),
+        (event("response.in_progress", response={"id": "r"}), True),
+        (event("response.output_item.added", item={"id": "a"}, output_index=0), True),
+        (event("response.content_part.added", item_id="a", part={}), True),
+        (event("response.output_item.done", item={"id": "b"}), True),
+        (event("response.output_item.done", item={}, output_index=1), True),
+        (event("response.output_text.done", text="x", item_id="a", content_index=1), True),
+        (event("response.content_part.done", part={}, output_index=1), True),
+        (event("response.output_item.done", item={"id": "a"}), False),
+        (event("response.output_text.done", text="x", output_index=0), False),
+        (event("response.output_text.done", text="x"), False),
+        (decode(b'{"type":"response.output_text.done","text":"x","output_index":1,"later":1e999}'), False),
+        (event("error", error={}), False),
+    ],
+)
+def test_only_an_end_of_the_part_comes_between_two_halves(between: ReceivedEvent, joins: bool) -> None:
+    at: dict[str, Any] = {"item_id": "a", "output_index": 0, "content_index": 0}
+    found = passed(delta("\ud83d", **at), between, delta("\ude00", **at))
+    whole = [between.wire_type, "\U0001f600", ""]
+    assert found == (whole if joins else ["\ufffd", between.wire_type, "\ufffd"])
+
+
 def test_the_next_output_or_the_end_releases_a_half() -> None:
     done = event("response.output_text.done", text="x")
     final = event("response.completed", response={"id": "r", "output": []})

@@ -93,6 +93,16 @@ def test_an_event_that_comes_early_after_one_without_a_number_waits(between: lis
     assert ordering.follows(event(DELTA, 4))
 
 
+@pytest.mark.parametrize("first", [[0, 1], [0]])
+def test_a_delta_without_text_releases_no_event_that_waits(first: list[int]) -> None:
+    empty = decode(json.dumps({"type": DELTA, "delta": ""}).encode())
+    after = len(first)
+    given = [*(event(DELTA, at) for at in (*first, after + 1)), empty, event(DELTA, after)]
+    ordering = Ordering()
+    found = [each.sequence_number for one in given for each in ordering.admit(one)]
+    assert [number for number in found if number is not None] == list(range(after + 2))
+
+
 def test_an_end_waits_for_no_gap_after_an_event_without_a_number() -> None:
     ordering = begun()
     ordering.admit(event(UNKNOWN))
@@ -235,6 +245,27 @@ def test_a_response_without_its_creation_waits_for_one_event() -> None:
     given = [event("response.in_progress", 1), *(event(DELTA, number) for number in range(2, 6))]
     ordering = Ordering()
     assert [ordering.admit(each) for each in given] == [[], given[:2], *([each] for each in given[2:])]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0, None, 2, 4, 3, 5],
+        [0, None, 2, 3, 5, 4],
+        [0, None, None, 3, 5, 4],
+        [0, 1, None, 3, 5, 4],
+    ],
+)
+def test_events_that_lack_their_number_leave_no_gap(numbers: list[int | None]) -> None:
+    expected = [None if number not in numbers else number for number in range(6)]
+    assert passed(numbers) == expected
+
+
+def test_a_swap_is_noticed_after_a_response_without_its_creation() -> None:
+    given = [event("response.in_progress", 1), *(event(DELTA, number) for number in (3, 2, 4))]
+    ordering = Ordering()
+    found = [each.sequence_number for one in given for each in ordering.admit(one)]
+    assert found == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,25 @@ def test_a_refusal_that_was_cut_does_not_repeat_the_text_before_it() -> None:
     assert shown(visible) == "a"
 
 
+def test_text_and_refusal_of_one_item_are_both_told() -> None:
+    parts = [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "No."}]
+    item = {"type": "message", "content": parts}
+    _, visible = received(life("created"), event("response.output_item.done", item=item))
+    assert visible == ["created", "output_text.delta", "refusal.delta", "output_item.done"]
+
+
+def test_arguments_that_come_before_their_call_are_not_lost() -> None:
+    call = {"type": "custom_tool_call", "id": "c", "call_id": "c", "name": "f", "input": ""}
+    reception, _ = received(
+        event("response.custom_tool_call_input.delta", item_id="c", delta="go"),
+        event("response.output_item.added", item=call),
+        life("completed", output=[]),
+    )
+    assert reception.final is not None
+    [found] = reception.final.response.tool_calls
+    assert found["input"] == "go"  # type: ignore[typeddict-item]
+
+
 def test_messages_that_say_the_same_are_kept() -> None:
     dones = [event("response.output_item.done", item=MESSAGE, output_index=at) for at in (0, 0, 1)]
     reception, _ = received(life("created"), *dones, life("completed"))

@@ -7,11 +7,22 @@ a half waits for the next one. Only frames that msgspec refuses can be cut, so t
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from msgspec.structs import replace
 
 from ..surrogates import begins_with_a_half, ends_with_a_half, mended
 from .events import AnyDelta, Delta, EventKind, OutputTextDelta, ReceivedEvent
+
+_APART: Final = frozenset(
+    {
+        EventKind.CREATED,
+        EventKind.QUEUED,
+        EventKind.IN_PROGRESS,
+        EventKind.OTHER,
+        EventKind.STEER,
+    }
+)
 
 
 class CutDelta(OutputTextDelta, kw_only=True, frozen=True):
@@ -75,7 +86,7 @@ class CutDeltas:
         waiting = self.waiting
         if waiting is None:
             return self._hold(event) if isinstance(event, CutDelta) else [event]
-        if _is_empty(event):
+        if _is_apart(event, waiting):
             return [event]
         if not (isinstance(event, CutDelta) and event.continues(waiting)):
             return [*self.release(), *self.admit(event)]
@@ -99,8 +110,24 @@ class CutDeltas:
         return []
 
 
-def _is_empty(event: ReceivedEvent) -> bool:
+def _is_apart(event: ReceivedEvent, waiting: CutDelta) -> bool:
     """Whether an event between two halves has nothing to do with them."""
     if isinstance(event, Delta):
         return not event.delta
-    return event.kind is EventKind.OTHER or event.kind is EventKind.STEER
+    if event.kind is not EventKind.OUTPUT:
+        return event.kind in _APART
+    if not event.wire_type.endswith(".done"):
+        return True
+    pairs = zip(_place(waiting), _place(event), strict=True)
+    return any(mine != its for mine, its in pairs if mine is not None and its is not None)
+
+
+def _place(event: ReceivedEvent) -> tuple[object, ...]:
+    """The item and the part that an event is about, as far as it tells."""
+    try:
+        whole = event.json()
+    except (ValueError, RecursionError):  # a field that is not declared, with a number out of range
+        return (None, None, None)
+    item = whole.get("item")
+    name = whole.get("item_id") or (item.get("id") if isinstance(item, dict) else None)
+    return (name, whole.get("output_index"), whole.get("content_index"))

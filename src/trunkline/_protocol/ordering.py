@@ -22,7 +22,7 @@ from array import array
 from enum import Enum, auto
 from typing import Final
 
-from .events import EventKind, OutputItemAdded, ReceivedEvent
+from .events import Delta, EventKind, OutputItemAdded, ReceivedEvent
 
 MAX_HELD = 32
 RECENT = 15
@@ -54,6 +54,11 @@ def _is_second(event: ReceivedEvent) -> bool:
     return event.kind in _SECOND or type(event) is OutputItemAdded
 
 
+def _has_no_place(event: ReceivedEvent) -> bool:
+    """Whether an event without a number may pass before others or after them."""
+    return event.kind is EventKind.OTHER or (isinstance(event, Delta) and not event.delta)
+
+
 class Ordering:
     """Puts the events of one response in order.
 
@@ -82,8 +87,7 @@ class Ordering:
         self.numbers: Numbers = _UNPROVEN
         self.held: dict[int, ReceivedEvent | None] = {}
         self._expected = 0
-        # While they are trusted: the events without a number since the last one with the expected number. The
-        # missing numbers may be theirs.
+        # The events without a number since the last one in order. The missing numbers may be theirs.
         self._unnumbered = 0
         # While the numbers are unproven: the one after the highest so far, and whether an early event waits.
         self._next: int | None = None
@@ -175,17 +179,22 @@ class Ordering:
         if self.held and number == self._next and isinstance(number, int):
             self.numbers = _TRUSTED
             self._expected = number
+            self._unnumbered = 0
             self.held[number] = event
             return self._release()
         if isinstance(number, int) and number in self.held:
             return self._repeated_early(number, event)
         passed: list[ReceivedEvent] = []
-        if self.held and (isinstance(number, int) or event.kind is not EventKind.OTHER):
-            # 3. It does not fill it: the numbers have gaps of their own, and no event waits for that again.
+        if self.held and (isinstance(number, int) or not _has_no_place(event)):
+            # 3. It does not fill it: events without a number used the missing ones, or else the numbers have
+            # gaps of their own, and no event waits for that again.
+            assert self._next is not None
+            self._may_wait = min(self.held) - self._next <= self._unnumbered
             passed = self._release_all()
             self._next = self._expected
-            self._may_wait = False
+            self._unnumbered = 0
         if not isinstance(number, int):
+            self._unnumbered += 1
             return [*passed, event]
         following = self._next
         if following is None:
@@ -193,6 +202,7 @@ class Ordering:
             # not wait: equal ones with a constant number are not repetitions.
             if number > 0 and _is_second(event):
                 self._next = number - 1
+                self._unnumbered = 1  # a response without its creation has no gap here
                 self.held[number] = event
                 return passed
         else:
@@ -211,12 +221,13 @@ class Ordering:
                 self.numbers = _TRUSTED
                 self._expected = number + 1
         self._next = number + 1 if following is None else max(following, number + 1)
+        self._unnumbered = 0
         self.recent[number & RECENT] = hash(event.raw)
         return [*passed, event]
 
     def _pass_unnumbered(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         """Output arrived after the events that wait; the place of other events does not matter."""
-        return [event] if event.kind is EventKind.OTHER else [*self._release_all(), event]
+        return [event] if _has_no_place(event) else [*self._release_all(), event]
 
     def _repeated_early(self, number: int, event: ReceivedEvent) -> list[ReceivedEvent]:
         """The number of an event that waits, or of an answer to a request of ours, which may count apart."""

@@ -362,7 +362,7 @@ class Reception:
                 self._call_parts = None
             done = self._done(event)  # type: ignore[arg-type]
             return [*told, done] if done is not None else told
-        elif kind in _CALL_PARTS and self.open_items:
+        elif kind in _CALL_PARTS:
             self._call_parts = self._call_parts or []
             self._call_parts.append(event)  # type: ignore[arg-type]
         elif kind is RefusalDelta:
@@ -370,17 +370,17 @@ class Reception:
         return [*told, event]
 
     def _told(self, event: ServerEvent, now: float) -> list[ServerEvent]:
-        """A delta for text, or a refusal, that comes without one."""
-        if may_refuse(event.raw) and (refused := self._own_refusal().new_text(event)):
-            return [told_refusal(refused, event.stream_id)]
+        """Deltas for text, and for a refusal, that come without one."""
+        found: list[ServerEvent] = []
         if self._whole_texts is None:
             self._whole_texts = WholeTexts()
-        text = self._whole_texts.new_text(event)
-        if not text:
-            return []
-        if self.first_text_at is None:
-            self.first_text_at = now
-        return [told(text, event.stream_id)]
+        if text := self._whole_texts.new_text(event):
+            if self.first_text_at is None:
+                self.first_text_at = now
+            found.append(told(text, event.stream_id))
+        if may_refuse(event.raw) and (refused := self._own_refusal().new_text(event)):
+            found.append(told_refusal(refused, event.stream_id))
+        return found
 
     def _own_refusal(self) -> RefusalText:
         if self._refusal is None:
