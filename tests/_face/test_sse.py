@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from trunkline._decisions.given_ids import GivenIds
 from trunkline._face.sse import Rewriting, whole_failure
@@ -147,15 +149,29 @@ def test_a_failure_before_output_begins_as_a_response() -> None:
     ]
 
 
-def test_the_resource_of_an_answer_has_its_output() -> None:
-    rewriting = Rewriting(None)
-    with_output = b'{"type":"x","response":{"id":"r","output":[1]}}'
-    without = b'{"type":"x","response":{"id":"r","output":[]}}'
+@pytest.mark.parametrize("given", ["[]", "null", '[{"a":1}]', '[{"b":2},{"b":2}]', '{"a":1}', None])
+def test_the_resource_of_an_answer_has_the_output_that_was_received(given: str | None) -> None:
+    member = b"" if given is None else b',"output":' + given.encode()
+    frame = b'{"type":"x","response":{"id":"r"%b}}' % member
     items = [Raw(b'{"a":1}'), Raw(b'{"b":2}')]
-    assert json.loads(rewriting.resource_in(with_output, items))["output"] == [1]
-    assert json.loads(rewriting.resource_in(without, items))["output"] == [{"a": 1}, {"b": 2}]
-    assert json.loads(rewriting.resource_in(without, []))["output"] == []
-    assert json.loads(rewriting.resource_in(b'{"response":{"id":"r"}}', items))["output"] == [
-        {"a": 1},
-        {"b": 2},
-    ]
+    assert json.loads(Rewriting(None).resource_in(frame, items))["output"] == [{"a": 1}, {"b": 2}]
+    assert Rewriting(None).resource_in(frame, None) == b'{"id":"r"%b}' % member
+    assert Rewriting(None).resource_in(frame, []) == b'{"id":"r"%b}' % member
+
+
+def test_a_resource_with_the_output_that_was_received_keeps_its_bytes() -> None:
+    frame = b'{"response":{ "id":"r", "output": [{"a": 1} , {}] }}'
+    items = [Raw(b'{"a": 1}'), Raw(b"{}")]
+    assert Rewriting(None).resource_in(frame, items) == b'{ "id":"r", "output": [{"a": 1} , {}] }'
+
+
+@pytest.mark.parametrize("lane", [b"", b',"stream_id":"lane"'])
+def test_a_call_is_the_same_in_its_event_and_in_the_response(lane: bytes) -> None:
+    call = b'{"type": "function_call","call_id":"c"}'
+    frame = b'{"type":"response.output_item.done","sequence_number":1,"item":%b%b}' % (call, lane)
+    event: Any = decode(frame)
+    assert call in Rewriting(None).event(event)
+    named = replace(event, encoded_item=Raw(call.replace(b'"c"', b'"d"')))
+    (data,) = re.findall(rb"data: (.*)\n", Rewriting(None).event(named))
+    assert json.loads(data)["item"]["call_id"] == "d"
+    assert b"lane" not in data

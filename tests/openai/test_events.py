@@ -132,13 +132,14 @@ async def test_events_arrive_once_and_in_order(lanes: bool) -> None:
                 assert found == whole, (name, [each.get("sequence_number") for each in script])
 
 
+REFUSAL = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
 TERSE = {
-    "text": [created(), delta("one "), delta("two"), completed()],
-    "a repeated word": [created(), delta("no "), delta("no "), completed()],
-    "a refusal": [created(), event("refusal.delta", delta="No."), completed()],
+    "text": [created(), delta("one "), delta("two"), completed(message("one two"))],
+    "a repeated word": [created(), delta("no "), delta("no "), completed(message("no no "))],
+    "a refusal": [created(), event("refusal.delta", delta="No."), completed(REFUSAL)],
     "a call": [created(), done(call()), completed(call())],
     "no beginning": [delta("one "), delta("two"), completed(message("one two"))],
-    "whole text": [created(), done(message("one two")), completed()],
+    "whole text": [created(), done(message("one two")), completed(message("one two"))],
 }
 
 
@@ -153,3 +154,49 @@ async def test_events_of_terse_servers_arrive(script: list[JSON]) -> None:
             ]
             server.answers = (answer,)
             assert await caller() == answer, name
+
+
+PARTIAL = {
+    "no output": ([delta("one two")], [], ["one two"]),
+    "empty content": ([delta("one two")], [message("", content=[])], ["one two"]),
+    "items alone": ([done(message("one two"))], [], ["one two"]),
+    "calls twice": ([done(call()), done(call())], [call(), call()], ["call_1"]),
+    "calls in events": ([done(call()), done(call(call_id="call_2"))], [call()], ["call_1", "call_2"]),
+    "a call without its id": ([done(call(call_id=None))], [call(call_id=None)], ["response_0"]),
+}
+
+
+@pytest.mark.parametrize(("events", "output", "expected"), PARTIAL.values(), ids=PARTIAL)
+async def test_the_last_event_and_a_whole_answer_have_all_that_was_received(
+    events: list[JSON], output: list[JSON], expected: list[str]
+) -> None:
+    """The output of the last event is incomplete, or has calls twice."""
+
+    def what(items: list[JSON]) -> list[str]:
+        texts = ["".join(part["text"] for part in item.get("content", [])) for item in items]
+        return [text or item["call_id"] for text, item in zip(texts, items, strict=True)]
+
+    script = [created(id="response"), *events, completed(*output, id="response")]
+    async with serving(script) as server:
+        for number in range(2):  # of one caller each, so that no response has the id of another
+            async with doors(server, lanes=False) as callers:
+                caller = callers["drop-in" if number == 0 else "gateway over WebSocket"]
+                found = await caller()
+            assert what(found[-1]["response"]["output"]) == expected
+            items = [each["item"] for each in found if each["type"] == "response.output_item.done"]
+            assert all("call_id" not in item or item["call_id"] in expected for item in items)
+        http = trunkline.openai.async_http_client(lanes=False)
+        async with AsyncOpenAI(base_url=server.url, api_key="sk-any", http_client=http) as client:
+            whole = await client.responses.create(model="m", input="hi")
+    assert what([item.to_dict() for item in whole.output]) == expected
+
+
+@pytest.mark.parametrize("lanes", [True, False], ids=["lanes", "no lanes"])
+async def test_a_character_that_was_cut_in_two_is_whole(lanes: bool) -> None:
+    halves = ("I like ", "\ud83d", "\ude00", " trains ", "\ud83d", " so")
+    script = [created(), *map(delta, halves), completed(message("I like \U0001f600 trains \ufffd so"))]
+    script = [{**each, "sequence_number": number} for number, each in enumerate(script)]
+    async with serving(script) as server, doors(server, lanes=lanes) as callers:
+        for name, caller in callers.items():
+            text = "".join(each.get("delta", "") for each in await caller())
+            assert text == "I like \U0001f600 trains \ufffd so", name

@@ -13,8 +13,10 @@ import msgspec
 from msgspec import Raw
 
 from .._protocol.events import (
+    Delta,
     EventKind,
     MadeFrame,
+    OutputItemDone,
     ResponseEvent,
     ServerEvent,
     Steer,
@@ -35,6 +37,7 @@ _STEER: Final = EventKind.STEER
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final[Callable[[bytes], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_items: Final[Callable[[bytes | Raw], list[Raw]]] = msgspec.json.Decoder(list[Raw]).decode
 
 
 class Rewriting:
@@ -70,15 +73,22 @@ class Rewriting:
         """An event as a server-sent event; empty for an event that the service did not send."""
         raw = event.raw
         if isinstance(event, ResponseEvent):
-            return self.frame(event.type, raw)
+            output = event.response.encoded_output if event.kind.is_terminal else None
+            return self.frame(event.type, raw, output)
         if event.kind is _STEER:
             return self._outcome(event)
-        if event.stream_id is None and event.sequence_number is not None:
+        if isinstance(event, OutputItemDone):
+            return _item_done(event)
+        is_as_received = type(raw) is bytes
+        if event.stream_id is None and event.sequence_number is not None and is_as_received:
             return _sse(event.wire_type, raw)
         if isinstance(raw, MadeFrame):
             return b""
         members = _members(raw)
         members.pop("stream_id", None)
+        if not is_as_received:
+            assert isinstance(event, Delta)
+            members["delta"] = Raw(encode(event.delta))
         return _sse(event.wire_type, _joined(members))
 
     def _outcome(self, event: ServerEvent) -> bytes:
@@ -99,12 +109,18 @@ class Rewriting:
         members["steer"] = Raw(encode({**named, "input": self._given_of(steer)}))
         return _sse(SteerFailed.type, _joined(members))
 
-    def frame(self, wire_type: str, raw: bytes) -> bytes:
-        """The frame of an event that may hold a response, as a server-sent event."""
+    def frame(self, wire_type: str, raw: bytes, output: Sequence[Raw] | None = None) -> bytes:
+        """The frame of an event that may hold a response, as a server-sent event.
+
+        Args:
+            wire_type: the type of the event.
+            raw: the frame.
+            output: the output of the response, as `resource_in` takes it.
+        """
         members = _members(raw)
         members.pop("stream_id", None)
         if "response" in members:
-            members["response"] = Raw(self.resource(bytes(members["response"])))
+            members["response"] = Raw(_with_output(self.resource(bytes(members["response"])), output))
         return _sse(wire_type, _joined(members))
 
     def resource(self, raw: bytes) -> bytes:
@@ -130,15 +146,10 @@ class Rewriting:
 
         Args:
             raw: the frame.
-            output: the output, for a resource without it.
+            output: the output as it was received, which the resource of some servers lacks in part, or has
+                with calls twice; ``None`` or empty to keep that of the resource.
         """
-        resource = self.resource(bytes(_members(raw)["response"]))
-        if not output:
-            return resource
-        members = _members(resource)
-        if bytes(members.get("output", Raw(b"[]"))) in (b"[]", b"null"):
-            members["output"] = Raw(b"[%b]" % b",".join(output))
-        return _joined(members)
+        return _with_output(self.resource(bytes(_members(raw)["response"])), output)
 
 
 def whole_failure(failed: bytes) -> list[tuple[str, bytes]]:
@@ -154,6 +165,31 @@ def whole_failure(failed: bytes) -> list[tuple[str, bytes]]:
         for number, name in enumerate(("response.created", "response.in_progress"))
     ]
     return [*made, ("response.failed", failed)]
+
+
+def _item_done(event: OutputItemDone) -> bytes:
+    """A complete item; empty if the service did not send the event. A call is as in the final response."""
+    raw = event.raw
+    if isinstance(raw, MadeFrame):
+        return b""
+    members = _members(raw)
+    if event.stream_id is None and members["item"] == event.encoded_item:
+        return _sse(event.wire_type, raw)
+    members.pop("stream_id", None)
+    members["item"] = event.encoded_item
+    return _sse(event.wire_type, _joined(members))
+
+
+def _with_output(resource: bytes, output: Sequence[Raw] | None) -> bytes:
+    if not output or not resource.startswith(b"{"):
+        return resource
+    members = _members(resource)
+    try:
+        if _decode_items(members.get("output", b"null")) == output:
+            return resource
+    except ValueError:  # no list
+        pass
+    return _joined({**members, "output": Raw(b"[%b]" % b",".join(output))})
 
 
 def _members(raw: bytes) -> dict[str, Raw]:

@@ -25,6 +25,10 @@ _APART: Final = frozenset(
 )
 
 
+class CutFrame(bytes):
+    """The frame of a delta as received. The text of the event differs from the one in the frame."""
+
+
 class CutDelta(OutputTextDelta, kw_only=True, frozen=True):
     """A delta of any kind whose text begins or ends with half of a pair. Never passed to a caller.
 
@@ -43,7 +47,7 @@ class CutDelta(OutputTextDelta, kw_only=True, frozen=True):
 
     def reading(self, text: str) -> AnyDelta:
         """The event that a caller gets, with this text."""
-        return replace(self.event, delta=mended(text))
+        return replace(self.event, delta=mended(text), raw=CutFrame(self.raw))
 
     def continues(self, earlier: CutDelta) -> bool:
         """Whether it begins with the half that is missing at the end of an earlier delta."""
