@@ -16,12 +16,13 @@ import pytest
 import websockets
 from aiohttp import web
 
-from trunkline.emulator import Emulator
+from trunkline.emulator import Emulator, assert_context
+from trunkline.emulator.quirks import PROXY_LIMIT_BYTES
 from trunkline.gateway import Gateway
 from trunkline.gateway.caller import MAX_FEATURES
 from trunkline.gateway.configuration import of
 
-from ..waiting import soon
+from ..waiting import soon, until
 from .running import KEYS, Running, running, with_tenants
 from .test_sockets import ended, opened, send
 
@@ -44,6 +45,8 @@ HELD = {
     # 2. A shared credential.
     "Only responses, their socket, and what the tenant was given are served.": (
         f"{OWN}::test_a_tenant_reads_and_deletes_what_it_was_given_here",
+        f"{OWN}::test_a_tenant_continues_what_it_was_given_over_http",
+        f"{OWN}::test_an_answer_without_its_end_is_not_given",
         f"{OWN}::test_nothing_else_is_served_with_a_shared_key",
         f"{OWN}::test_a_path_is_not_read_in_two_ways",
         f"{OWN}::test_a_path_goes_up_as_it_came",
@@ -190,7 +193,15 @@ async def refused_upgrade(gateway: Running, key: str | None = None, **headers: s
 # 2. A shared credential.
 
 
-async def test_a_tenant_reads_and_deletes_what_it_was_given_here(emulator: Emulator) -> None:
+def without_websockets(emulator: Emulator) -> None:
+    """From now on the upstream takes requests over HTTP alone."""
+    emulator.faults.add("refuse_upgrade", status=404, times=None)
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+async def test_a_tenant_reads_and_deletes_what_it_was_given_here(emulator: Emulator, over_http: bool) -> None:
+    if over_http:
+        without_websockets(emulator)
     async with owning(emulator) as gateway, gateway.openai() as client:
         made = await client.responses.create(model="echo", input="hi", store=True)
         assert (await client.responses.retrieve(made.id)).output_text == "hi"
@@ -199,6 +210,83 @@ async def test_a_tenant_reads_and_deletes_what_it_was_given_here(emulator: Emula
         await client.responses.delete(made.id)
         with pytest.raises(openai.NotFoundError, match="is not served for this key"):
             await client.responses.retrieve(made.id)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("store", [False, True])
+async def test_a_tenant_continues_what_it_was_given_over_http(
+    emulator: Emulator, is_streamed: bool, store: bool
+) -> None:
+    """Tenants of one key: what the one was given is unknown to the other."""
+    without_websockets(emulator)
+    made = owning if store else with_tenants
+    async with made(emulator) as gateway, gateway.openai() as client:
+        parent_id, said = None, []
+        for text in ("one", "two", "three"):
+            asking: Any = {"model": "echo", "input": text, "previous_response_id": parent_id, "store": store}
+            if is_streamed:
+                events = [event async for event in await client.responses.create(**asking, stream=True)]
+                assert [event.response.previous_response_id for event in (events[0], events[-1])] == [
+                    parent_id,
+                    parent_id,
+                ]
+                response = events[-1].response
+            else:
+                response = await client.responses.create(**asking)
+            assert response.previous_response_id == parent_id
+            parent_id = response.id
+            said.append(user(text))
+            assert_context(emulator.effective_context(parent_id), said)
+            said.append({"type": "message", "role": "assistant", "content": text})
+        assert {request.transport for request in emulator.requests} == {"http"}
+        async with gateway.openai(KEYS["batch"]) as other:
+            with pytest.raises(openai.BadRequestError, match="not found"):
+                await other.responses.create(model="echo", input="more", previous_response_id=parent_id)
+        assert len(emulator.requests) == 3
+
+
+async def test_our_client_needs_one_request_for_a_turn_over_http(emulator: Emulator) -> None:
+    without_websockets(emulator)
+    async with with_tenants(emulator) as gateway, gateway.client(transport="websocket") as client:
+        chat = client.conversation(model="echo", store=False)
+        for text in ("one", "two", "three"):
+            async with chat.send(text) as stream:
+                response = await stream.finish()
+            assert_context(emulator.effective_context(response.id), chat.items[:-1])
+        assert len(emulator.requests) == 3
+
+
+async def test_an_answer_without_its_end_is_not_given(emulator: Emulator) -> None:
+    without_websockets(emulator)
+    emulator.faults.hold(event_type="response.completed")
+    async with with_tenants(emulator) as gateway, gateway.openai() as client:
+        events = await client.responses.create(model="echo", input="hi", stream=True)
+        first = await soon(anext(aiter(events)))
+        assert first.type == "response.created"
+        await events.close()
+        await until(lambda: gateway.gateway.life.running == 0, "the answer is left")
+        with pytest.raises(openai.BadRequestError, match="not found"):
+            await client.responses.create(model="echo", input="more", previous_response_id=first.response.id)
+        assert len(emulator.requests) == 1
+
+
+async def test_a_request_that_is_too_large_for_a_socket_is_remembered() -> None:
+    large = "x" * (PROXY_LIMIT_BYTES + 1000)
+    async with (
+        Emulator(quirks=["proxy-limit"]) as emulator,
+        with_tenants(emulator) as gateway,
+        gateway.openai() as client,
+    ):
+        asking: Any = {"model": "words-3", "store": False}
+        first = await client.responses.create(input="small", **asking)
+        second = await client.responses.create(input=large, previous_response_id=first.id, **asking)
+        third = await client.responses.create(input="more", previous_response_id=second.id, **asking)
+        said = {"type": "message", "role": "assistant", "content": first.output_text}
+        assert_context(
+            emulator.effective_context(third.id), [user("small"), said, user(large), said, user("more")]
+        )
+        assert emulator.requests[0].transport == "websocket"
+        assert emulator.requests[-1].transport == "http"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from ..errors import (
 from ..stream import ResponseStream
 from .call import Call, Header
 from .outcome import Answer, Break, Broken, Elsewhere
+from .recording import Recording
 from .refusals import JSON_TYPE, broken, refused
 from .sse import KEEP_ALIVE, Rewriting, whole_failure
 from .upstream import OverHttp, Settings, Upstream, limited
@@ -149,7 +150,8 @@ class Exchange:
         body = None
         if self.place.names_unstored:
             body = self.wanted.http_body(self.place.context.items())
-        return Elsewhere(body, self.may_have_acted, self.wanted.is_streamed)
+        recording = Recording(self._upstream, self.place, self.rewriting if body is not None else None)
+        return Elsewhere(body, self.may_have_acted, self.wanted.is_streamed, recording)
 
     def failed(self, error: ResponseFailed) -> Answer:
         """The answer to a request whose response failed before its output."""

@@ -42,6 +42,20 @@ class Answer:
         return f"<Answer {self.status}>"
 
 
+class Reader(Protocol):
+    """Takes the body of an answer on its way to the caller."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes, and return those for the caller.
+
+        Raises:
+            Broken: the answer cannot be read.
+        """
+
+    def end(self) -> bytes:
+        """The body has ended. Returns the rest for the caller."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Elsewhere:
     """The call goes to the service over HTTP, by the transport that the caller gave.
@@ -50,11 +64,14 @@ class Elsewhere:
         body: another body; ``None`` for that of the caller.
         acts: the request may have side effects: after a failure the client must not repeat it.
         is_streamed: the request is for a stream of events.
+        recording: records the response if it takes the body of an answer with status 200, and shows the
+            ``previous_response_id`` of the caller; ``None`` for a request that was not read.
     """
 
     body: bytes | None = None
     acts: bool = False
     is_streamed: bool = True
+    recording: Reader | None = None
 
     def __repr__(self) -> str:
         return "<Elsewhere>"
@@ -81,4 +98,4 @@ class Broken(Exception):
         self.how = how
 
 
-__all__ = ["Answer", "Break", "Broken", "Chunks", "Elsewhere"]
+__all__ = ["Answer", "Break", "Broken", "Chunks", "Elsewhere", "Reader"]

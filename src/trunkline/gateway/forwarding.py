@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from http import HTTPStatus
 
 import httpx2
 
 from .._face.call import Call
-from .._face.outcome import Answer, Broken, Elsewhere
+from .._face.outcome import Answer, Broken, Elsewhere, Reader
 from .._face.refusals import SHOULD_RETRY, UNKNOWN_STATUSES
 from .._network.gateways import KEY_HEADER
 from .caller import Caller
@@ -23,10 +25,12 @@ async def forwarded(caller: Caller, call: Call, elsewhere: Elsewhere) -> Answer:
     The caller must not repeat a request that may have side effects and whose answer was lost. So its answer
     is read whole, unless it is a stream: the loss is then a status.
 
+    With a shared key, the response is recorded as one over a WebSocket is: the tenant was given it here.
+
     Args:
         caller: the caller.
         call: its call.
-        elsewhere: how the call goes there.
+        elsewhere: how the call goes there, and the recording of its response.
 
     Raises:
         Refused: the body could be read in two ways, or the call cannot be made over HTTP.
@@ -40,13 +44,15 @@ async def forwarded(caller: Caller, call: Call, elsewhere: Elsewhere) -> Answer:
     headers = [(name, value) for name, value in call.headers if name != KEY_HEADER]
     if not elsewhere.acts:
         response = await caller.upward.send("POST", call.url, headers, body)
-        return _answer(response, Chunks(chunks_of(response)))
+        return _answer(response, Chunks(_chunks(caller, elsewhere, response)))
     try:
         response = await caller.upward.send("POST", call.url, headers, body)
         if elsewhere.is_streamed:
-            answer = _answer(response, Chunks(chunks_of(response)))
+            answer = _answer(response, Chunks(_chunks(caller, elsewhere, response)))
         else:
-            answer = _answer(response, b"".join([chunk async for chunk in chunks_of(response)]))
+            answer = _answer(
+                response, b"".join([chunk async for chunk in _chunks(caller, elsewhere, response)])
+            )
     except Broken as broken:
         return answer_to(broken, acts=True)
     if answer.status in UNKNOWN_STATUSES and SHOULD_RETRY not in dict(answer.headers):
@@ -56,6 +62,25 @@ async def forwarded(caller: Caller, call: Call, elsewhere: Elsewhere) -> Answer:
 
 def _answer(response: httpx2.Response, body: bytes | Chunks) -> Answer:
     return Answer(response.status_code, tuple(headers_down(response)), body)
+
+
+def _chunks(caller: Caller, elsewhere: Elsewhere, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The body for the caller."""
+    chunks, recording = chunks_of(response), elsewhere.recording
+    is_read = caller.is_shared or elsewhere.body is not None
+    if recording is None or not is_read or response.status_code != HTTPStatus.OK:
+        return chunks
+    return _recorded(chunks, recording)
+
+
+async def _recorded(chunks: AsyncGenerator[bytes, None], recording: Reader) -> AsyncGenerator[bytes, None]:
+    """The chunks for the caller. The response is recorded before its caller can name it."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if written := recording.feed(chunk):
+                yield written
+    if rest := recording.end():
+        yield rest
 
 
 class Chunks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 import httpx2
@@ -102,7 +102,7 @@ def headers_down(response: httpx2.Response) -> list[Header]:
     ]
 
 
-async def chunks_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def chunks_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The body of an answer as it comes, decompressed.
 
     Raises:
