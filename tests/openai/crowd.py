@@ -27,6 +27,7 @@ from openai import APIError, AsyncOpenAI
 from trunkline.emulator import Call, Emulator, Prompt, Reason, ResponseRecord, Say, Step
 from trunkline.emulator.testing import normalised
 
+from .received import Received, check_final
 from .talk import JSON, user
 
 KEYLESS = 40
@@ -276,6 +277,10 @@ class Crowd:
             return
         caller.got.add(response.id)
         record = self.emulator.responses[response.id]
+        if record.transport == "http" and len(response.output) < len(record.output):
+            self.counts["incomplete"] += 1  # as the service sent it
+            caller.last = None
+            return
         if record.transport == "websocket":  # else it was sent in full
             assert response.previous_response_id == body.get("previous_response_id")
         self.counts["delta" if record.previous_response_id else "full"] += 1
@@ -310,20 +315,33 @@ class Crowd:
     async def _ask(self, caller: Caller, body: JSON, *, leaves: bool) -> Any:
         """The response; ``None`` if its stream was left."""
         if not leaves and self.dice.random() < 0.5:
-            return await self.client.responses.create(**body)
+            raw = await self.client.responses.with_raw_response.create(**body)
+            whole = raw.parse()
+            if raw.headers.get("x-trunkline-transport") == "websocket" and whole.status != "failed":
+                check_final(whole.to_dict(), self.emulator.responses[whole.id])
+            return whole
         stream: Any = await self.client.responses.create(**body, stream=True)
+        # Over HTTP the SDK gets what the service sends.
+        is_checked = stream.response.headers.get("x-trunkline-transport") == "websocket"
+        received = Received()
         async with stream:
             async for event in stream:
+                if is_checked:
+                    received.note(event.to_dict())
                 if event.type == "response.created":
                     # A turn that is left, or lost, may have ended: then it can be continued.
                     caller.got.add(event.response.id)
                 elif event.type == "response.completed":
+                    if is_checked:
+                        received.check(self.emulator.responses[event.response.id])
                     return event.response
                 elif leaves and event.type == "response.output_text.delta":
                     return None
                 elif event.type in ("error", "response.failed"):
                     raise ErrorEventError(event.type)
-        raise AssertionError("the stream ended without a response")
+        if is_checked:
+            raise AssertionError("the stream ended without a response")
+        raise ErrorEventError("the stream ended without a response")
 
     def _kept(self, caller: Caller, output: list[Any]) -> list[JSON]:
         """The output as the caller keeps it."""

@@ -26,6 +26,7 @@ from openai import AsyncOpenAI
 from trunkline.emulator import Emulator
 
 from .crowd import Crowd, ForeignItemError, WrongContextError
+from .received import WrongEventsError
 from .talk import JSON, dropin, transport_of
 
 FAULTS: tuple[tuple[str, JSON], ...] = (
@@ -54,7 +55,11 @@ RETENTIONS: tuple[Any, ...] = (False, False, True, "silent")
 TURNS_PER_WORLD = 500
 WORLDS = 16
 """The number of worlds that run at the same time: one waits for a retry while others work."""
-FAILURES: dict[type, str] = {WrongContextError: "wrong", ForeignItemError: "foreign"}
+FAILURES: dict[type, str] = {
+    WrongContextError: "wrong",
+    WrongEventsError: "wrong",
+    ForeignItemError: "foreign",
+}
 FIGURES = ("turns", "delta", "full", "left", "errors", "lost", "wrong", "foreign")
 
 

@@ -3,7 +3,8 @@
 Most name no conversation. They share words, users, instructions and hosted tools. The emulator deviates as
 one of `SERVERS` and injects faults at random. Every turn must end in a response or in an exception of the
 SDK. The model's context must equal the history of the caller; hidden items in it must be the caller's own, or
-reasoning made from equal items under equal fields.
+reasoning made from equal items under equal fields. Of an answer over a WebSocket, each event must arrive once
+and in order, and the text, the output and the usage must be what the service made.
 """
 
 from __future__ import annotations
@@ -17,11 +18,24 @@ from typing import Final
 from trunkline.emulator import QUIRKS
 
 from ..openai.soak import FAULTS, Soak, Weather
+from ..openai.talk import JSON
+from .client import NEED_NUMBERS
 from .figures import Defect, Figures
 
 UNFIT: Final = {"xai", "ollama"}
 """`xai` gives one id to many responses, which names no record of the emulator. `ollama` continues none."""
 SERVERS: Final[tuple[tuple[str, ...], ...]] = ((), *((name,) for name in QUIRKS if name not in UNFIT))
+ALL_FAULTS: Final[tuple[tuple[str, JSON], ...]] = (
+    *FAULTS,
+    ("ignore_upgrade", {"seconds": 3.0}),
+    ("slow_read", {"seconds": 0.1}),
+    ("ignore_parent", {}),
+    ("one_place", {"place": "done"}),
+    ("one_place", {"place": "final"}),
+    ("omit", {}),
+    ("oversize", {"size_bytes": 200_000}),
+    ("codex_error", {}),
+)
 DEFECTS: Final = {"lost": Defect.LOST, "wrong": Defect.WRONG, "foreign": Defect.MIXED}
 TURNS: Final = 500
 
@@ -43,9 +57,20 @@ def prepared(seed: int, number: int) -> tuple[Soak, random.Random, Weather]:
     """A soak for one world, its source of randomness, and its weather."""
     dice = random.Random(f"{seed}:{number}")
     weather = Weather.random(dice)
-    first = FAULTS[number % len(FAULTS)]
-    faults = [first, *(fault for fault in weather.faults if fault is not first)]
-    return Soak(seed), dice, replace(weather, faults=faults, quirks=SERVERS[number % len(SERVERS)])
+    first, others = ALL_FAULTS[number % len(ALL_FAULTS)], dice.sample(ALL_FAULTS, dice.randint(1, 7))
+    faults = [first, *(fault for fault in others if fault is not first)]
+    if any(action == "omit" for action, _ in faults):
+        faults = [fault for fault in faults if fault[0] not in NEED_NUMBERS]
+    return (
+        Soak(seed),
+        dice,
+        replace(
+            weather,
+            faults=faults,
+            probability=dice.choice((0.002, 0.02)),
+            quirks=SERVERS[number % len(SERVERS)],
+        ),
+    )
 
 
 def figures_of(soak: Soak, weather: Weather) -> Figures:
