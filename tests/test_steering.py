@@ -14,7 +14,7 @@ import pytest
 
 import trunkline
 from trunkline import Cause, ConfigurationError, ConnectionLost, SteerRefused, UsageError
-from trunkline.emulator import Call, Emulator, FakeClock, Gate, Prompt, Say, Step, words
+from trunkline.emulator import Call, Emulator, FakeClock, FakeNetwork, Gate, Prompt, Say, Step, words
 from trunkline.emulator.pace import Pace
 from trunkline.events import (
     FunctionCallArgumentsDelta,
@@ -815,3 +815,40 @@ async def test_the_connection_may_be_lost_between_an_answer_and_its_successor(se
         wire.peer.writer.close()
         with pytest.raises(ConnectionLost):
             await soon(stream.finish())
+
+
+@pytest.mark.parametrize("place", ["deltas", "final", "everywhere"])
+async def test_the_text_of_a_steered_response_may_stand_in_one_place(place: str) -> None:
+    network, clock = FakeNetwork(), FakeClock()
+    world = trunkline.World(clock=clock, call_later=clock.call_later, dial=network.dial)
+
+    def response(number: int, text: str, **more: Any) -> dict[str, Any]:
+        said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+        output = [said] if place != "deltas" else []
+        return {"response": {"id": f"r{number}", "output": output, **more}}
+
+    async with trunkline.Client(api_key="k", base_url="http://fake/v1", lanes=False, world=world) as client:
+        chat = client.conversation(model="m")
+        async with chat.send("go") as stream:
+            [socket] = network.sockets
+            reading = asyncio.create_task(_pieces(stream))
+            delta = {"type": "response.output_text.delta"}
+            socket.receive({"type": "response.created", **response(1, "")})
+            if place != "final":
+                socket.receive({**delta, "delta": "one "})
+            steering = asyncio.create_task(stream.steer("more"))
+            await asyncio.sleep(0)
+            steer = {"id": "s", "previous_response_id": "r1"}
+            socket.receive({"type": "response.steer.accepted", "steer": steer})
+            steered = {"incomplete_details": {"reason": "steered"}}
+            socket.receive({"type": "response.incomplete", **response(1, "one ", **steered)})
+            socket.receive({"type": "response.created", **response(2, "", previous_response_id="r1")})
+            socket.receive({**delta, "delta": "two"})
+            socket.receive({"type": "response.completed", **response(2, "two", previous_response_id="r1")})
+            await steering
+            assert await reading == ["one ", "two"]
+        assert texts(chat.items) == ["user: go", "assistant: one ", "user: more", "assistant: two"]
+
+
+async def _pieces(stream: trunkline.ResponseStream) -> list[str]:
+    return [piece async for piece in stream.text()]

@@ -349,9 +349,18 @@ class ResponseStream:
         if type(event) is OutputTextDelta:
             self._text += event.delta.encode()
         elif type(event) is ResponseCreated:
+            if self._responses and (left := self._left_of_steered()):
+                self._events.appendleft(event)
+                self._text += left.encode()
+                return told(left, event.stream_id)
             self._responses += 1
             self._text_before = len(self._text)
         return event
+
+    def _left_of_steered(self) -> str:
+        """The text of the response before this one that came without a delta."""
+        received = self._text[self._text_before :].decode()
+        return self._turn.complete_steered(self._responses - 1, received)
 
     def _listen(self, on_event: EventHook | None) -> None:
         self._on_event = on_event

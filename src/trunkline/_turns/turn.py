@@ -19,6 +19,8 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from msgspec.structs import replace
+
 from .._decisions.baselines import Baseline
 from .._decisions.placement import Candidate
 from .._decisions.recovery import IN_FULL, Action, Cause, Decision, Facts, decide
@@ -38,6 +40,7 @@ from .._protocol.items import Item, TurnInput
 from .._protocol.json import JSON
 from .._protocol.response import Response
 from .._protocol.steers import NO_STEERS, Steers, no_running_response, steer_items
+from .._protocol.whole_text import text_left, with_text
 from ..errors import ClientClosed
 from ..options import Phase
 from .inbox import Inbox
@@ -248,6 +251,21 @@ class Turn:
             output = _output_of(segment.response.response)
             asked = asked.extended([item for item in output if item.is_resendable]).extended(segment.said)
         return asked
+
+    def complete_steered(self, number: int, received: str) -> str:
+        """Compare the text of a steered response with the text that the caller received.
+
+        Its output gets the text that came in deltas only. Returns the text that came without a delta.
+        """
+        assert self.inbox is not None
+        steers = self.inbox.reception.steers
+        segment = steers.segments[number]
+        response = segment.response.response
+        whole = with_text(response, received)
+        if whole is not response:
+            filled = dataclasses.replace(segment, response=replace(segment.response, response=whole))
+            steers.segments = (*steers.segments[:number], filled, *steers.segments[number + 1 :])
+        return text_left(response.output_text, received)
 
     def said_after(self, segments: int) -> list[Item]:
         """Accepted steers that are not part of the first ``segments`` responses."""
