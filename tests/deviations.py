@@ -8,6 +8,7 @@ Only combinations with one reading are made. `one_reading` removes the others:
 - Events change places, or come twice, only where each event has its own number, counted by one. With other
   numbers, only events without a piece of text come twice: a repeated delta may be a new one.
 - An event that has lost its number changes places with none, and does not come twice if it is a delta.
+- The first event with a number changes places only if it is of the life cycle: numbers may begin anywhere.
 - The final event stays the last one, and has the output that stands nowhere else.
 - Without ids and indices, texts and arguments come with their items: pieces could belong to any item.
 """
@@ -190,7 +191,7 @@ class Case:
         if "final" in (server.texts, server.arguments) and server.output != "with nulls":
             server = replace(server, output="whole")
         if not server.has_indices and (
-            (server.texts == "done" and not (server.has_item_ids and "item" in server.dones))
+            (server.texts == "done" and (server.dones != {"item"} or not server.has_item_ids))
             or (server.arguments in ("deltas", "done") and not server.has_item_ids)
         ):
             server = replace(server, has_indices=True)
@@ -216,7 +217,8 @@ def arriving(case: Case) -> list[JSON]:
         events[at] = {name: value for name, value in events[at].items() if name != "sequence_number"}
     order = list(range(len(events)))
     for at in sorted(each % len(events) for each in journey.swapped if counts):
-        if at + 1 < last and order[at] == at and not lost & {at, at + 1}:
+        is_free = events[at]["type"] in _BEGINNINGS or not lost.issuperset(range(at))
+        if is_free and at + 1 < last and order[at] == at and not lost & {at, at + 1}:
             order[at], order[at + 1] = order[at + 1], order[at]
     arrived = [events[at] for at in order]
     later = [(at % len(arrived), INSERTED[name]) for at, name in journey.inserted]
@@ -227,6 +229,9 @@ def arriving(case: Case) -> list[JSON]:
     for at, event in sorted(later, key=lambda each: -each[0]):
         arrived.insert(at + 1, event)
     return arrived
+
+
+_BEGINNINGS = {"response.created", "response.in_progress"}
 
 
 def _numbered(events: list[JSON], server: Server) -> Iterator[JSON]:

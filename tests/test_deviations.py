@@ -237,13 +237,17 @@ FOUND = {
     "two messages without ids are alike": Case(
         (message(REFUSAL), custom("a"), message(REFUSAL)), Server(output="null", has_item_ids=False)
     ),
+    "two messages without ids are alike and in done events": Case(
+        (message(CUT), message(CUT)),
+        Server(texts="done", dones=frozenset({"item"}), has_item_ids=False),
+    ),
     "a call in pieces is followed by another item without an index": Case(
         (custom("a"), Said("reasoning", (CUT,))), Server(arguments="deltas", has_indices=False)
     ),
     "arguments come before their call": Case(
         (custom("a"),),
-        Server(arguments="deltas", announces=False, has_progress=False),
-        Journey(swapped=frozenset({0})),
+        Server(arguments="deltas", announces=False),
+        Journey(swapped=frozenset({1})),
     ),
     "an event without its number precedes a swap": Case(
         (message(Part(("a", "b", "a"))),),

@@ -252,6 +252,7 @@ def test_a_response_without_its_creation_waits_for_one_event() -> None:
     [
         [0, None, 2, 4, 3, 5],
         [0, None, 2, 3, 5, 4],
+        [0, None, 2, None, 5, 4],
         [0, None, None, 3, 5, 4],
         [0, 1, None, 3, 5, 4],
     ],

@@ -36,8 +36,8 @@ def part_done(inner: Any, index: Any = 0) -> dict[str, Any]:
     return {"type": "response.content_part.done", "part": inner, "output_index": index}
 
 
-def item_done(item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "response.output_item.done", "item": item}
+def item_done(item: dict[str, Any], index: int | None = None) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "item": item, "output_index": index}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,10 @@ def item_done(item: dict[str, Any]) -> dict[str, Any]:
         ([part_done(part("a")), item_done(message("a", "b"))], ["a", "b"]),
         ([text_done("a"), text_done("a"), text_done("a", 1)], ["a", "", "a"]),
         ([item_done(message("a", id="m")), item_done(message("a", id="m"))], ["a", ""]),
+        (
+            [item_done(message("a"), 0), item_done(message("a"), 0), item_done(message("a"), 1)],
+            ["a", "", "a"],
+        ),
         (
             [text_done("a"), text_done("b", 1), item_done(message("a")), item_done(message("b"))],
             ["a", "b", "", ""],

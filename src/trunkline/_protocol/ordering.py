@@ -176,7 +176,7 @@ class Ordering:
         if event.kind is EventKind.ERROR or event.kind is EventKind.STEER:
             return [event]
         # 2. The event before left a gap, and this one fills it: they changed places, so the numbers count.
-        if self.held and number == self._next and isinstance(number, int):
+        if self.held and isinstance(number, int) and self._fills_gap(number):
             self.numbers = _TRUSTED
             self._expected = number
             self._unnumbered = 0
@@ -224,6 +224,11 @@ class Ordering:
         self._unnumbered = 0
         self.recent[number & RECENT] = hash(event.raw)
         return [*passed, event]
+
+    def _fills_gap(self, number: int) -> bool:
+        """Whether an event precedes the one that waits, after those without a number."""
+        assert self._next is not None
+        return 0 <= number - self._next <= self._unnumbered and number < min(self.held)
 
     def _pass_unnumbered(self, event: ReceivedEvent) -> list[ReceivedEvent]:
         """Output arrived after the events that wait; the place of other events does not matter."""

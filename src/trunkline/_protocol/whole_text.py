@@ -50,7 +50,7 @@ class WholeTexts:
         if isinstance(event, OutputTextDone):
             return self._of_part(event.item_id, event.output_index, event.content_index, event.text)
         if isinstance(event, OutputItemDone):
-            return self._of_item(event.item)
+            return self._of_item(event.item, event.output_index)
         if isinstance(event, UnknownEvent) and event.wire_type == _PART_DONE:
             whole = event.json()
             return self.new_part(whole, self._text_of_item({"content": [whole.get("part")]}))
@@ -70,12 +70,12 @@ class WholeTexts:
         self._unclosed += text
         return text
 
-    def _of_item(self, item: JSON) -> str:
+    def _of_item(self, item: JSON, index: int | None) -> str:
         if item.get("type") != "message":
             return ""
         text = self._text_of_item(item)
         name = item.get("id")
-        key = ("item", name if isinstance(name, str) else text)
+        key = ("item", name) if isinstance(name, str) else ("item", index, text)
         if key in self._seen:
             return ""
         self._seen.add(key)
