@@ -2,7 +2,7 @@
 
 The client talks over a `FakeNetwork`. Of each response, the streamed text, the final response, the calls and
 the history must be what the model meant, and the next turn must work. ``TRUNKLINE_DEVIATIONS`` is the number
-of random cases; the cases that were found with it stand in `FOUND`.
+of random cases; without it, few cases are tried, the same each time. Those that were found stand in `FOUND`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trunkline.emulator import FakeClock, FakeNetwork
 from .deviations import CALLS, INSERTED, Case, Journey, Part, Said, Server, arriving
 from .talk import DELTA, user
 
-EXAMPLES = int(os.environ.get("TRUNKLINE_DEVIATIONS", "80"))
+EXAMPLES = os.environ.get("TRUNKLINE_DEVIATIONS")
 
 pieces = st.lists(st.sampled_from(["a", "b", " ", "é", "🚂", "x🚂y", "a "]), min_size=1, max_size=4).map(
     tuple
@@ -267,7 +267,7 @@ async def test_deviations_that_were_found_change_nothing(case: Case, lanes: bool
     await check(case, lanes=lanes)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=int(EXAMPLES or 80), deadline=None, derandomize=EXAMPLES is None)
 @given(cases(), st.booleans())
 def test_deviations_change_nothing(case: Case, lanes: bool) -> None:
     asyncio.run(check(case, lanes=lanes))
