@@ -75,6 +75,12 @@ def test_a_response_whose_id_another_one_has_gets_its_own_in_all_events() -> Non
         assert rewriting.shown("r") == expected
 
 
+@pytest.mark.parametrize("parent", [None, "p"])
+def test_the_parent_stays_where_the_service_got_that_of_the_caller(parent: str | None) -> None:
+    raw = json.dumps({"id": "r", "previous_response_id": parent}).encode()
+    assert Rewriting("p", keeps_parent=True).resource(raw) == raw
+
+
 def test_a_resource_without_a_parent_stays_as_it_is() -> None:
     rewriting = Rewriting("resp_theirs")
     assert rewriting.resource(b'{"id": "r"}') == b'{"id": "r"}'

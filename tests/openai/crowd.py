@@ -281,8 +281,18 @@ class Crowd:
             self.counts["incomplete"] += 1  # as the service sent it
             caller.last = None
             return
+        named = body.get("previous_response_id")
+        if (
+            named is not None
+            and response.previous_response_id is None
+            and record.previous_response_id is None
+        ):
+            assert any(fired.action == "ignore_parent" for fired in self.emulator.faults.fired)
+            self.counts["ignored"] += 1  # the service says so
+            caller.last = None
+            return
         if record.transport == "websocket":  # else it was sent in full
-            assert response.previous_response_id == body.get("previous_response_id")
+            assert response.previous_response_id == named
         self.counts["delta" if record.previous_response_id else "full"] += 1
         self.check(caller, record, whole, fields)
         caller.said = [*whole, *self._kept(caller, response.output)]

@@ -104,6 +104,20 @@ async def test_callers_of_a_server_that_repeats_ids_continue_their_own_conversat
         assert len(set(ids)) == 6
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_service_that_ignores_the_id_of_a_caller_says_so(
+    emulator: Emulator, client: AsyncOpenAI, *, is_streamed: bool
+) -> None:
+    async with plain(emulator) as other:
+        unknown = await other.responses.create(model="echo", input="one")
+    modes = Modes(client)
+    ask = modes.stream if is_streamed else modes.create
+    assert (await ask(input="two", previous_response_id=unknown.id)).previous_response_id == unknown.id
+    emulator.faults.add("ignore_parent")
+    assert (await ask(input="three", previous_response_id=unknown.id)).previous_response_id is None
+    assert {request.transport for request in emulator.requests[1:]} == {"websocket"}
+
+
 async def test_a_history_without_the_compactions_of_the_service_is_sent_as_deltas(
     emulator: Emulator, client: AsyncOpenAI
 ) -> None:

@@ -56,7 +56,10 @@ class Exchange:
         # Clients drop streams of HTTP answers without a warning. The collector may finalise this one first.
         self.stream: ResponseStream = ResponseStream(turn, warns=False)
         self.rewriting: Rewriting = Rewriting(
-            wanted.parent_id, partial(_given, turn), upstream.memory.given.give
+            wanted.parent_id,
+            partial(_given, turn),
+            upstream.memory.given.give,
+            keeps_parent=place.way is Way.AS_GIVEN,
         )
         self._upstream = upstream
         self._turn = turn

@@ -47,16 +47,21 @@ class Rewriting:
         parent_id: the caller's ``previous_response_id``.
         given_of: the input of a steer, as the caller gave it.
         give: the id under which the caller gets a response, by the service's id of it.
+        keeps_parent: the request went up with the ``previous_response_id`` of the caller, so that the one of
+            the response stays: a service that ignored it says so there.
     """
 
-    __slots__ = ("_give", "_given_of", "_parent", "_shown")
+    __slots__ = ("_give", "_given_of", "_keeps_parent", "_parent", "_shown")
 
     def __init__(
         self,
         parent_id: str | None,
         given_of: Callable[[Steer], Any] = lambda _: None,
         give: Callable[[str], str] = str,
+        *,
+        keeps_parent: bool = False,
     ) -> None:
+        self._keeps_parent = keeps_parent
         self._parent = Raw(encode(parent_id))
         self._given_of = given_of
         self._give = give
@@ -129,14 +134,12 @@ class Rewriting:
             return raw
         members = _members(raw)
         parent, response_id = _text(members, "previous_response_id"), _text(members, "id")
+        changed = {}
         # The successor of a steered response, whose parent the caller knows. Some servers repeat ids.
         if parent in self._shown and parent != response_id:
-            shown_parent = Raw(encode(self._shown[parent]))
-        else:
-            shown_parent = self._parent
-        changed = {}
-        if "previous_response_id" in members:
-            changed["previous_response_id"] = shown_parent
+            changed["previous_response_id"] = Raw(encode(self._shown[parent]))
+        elif "previous_response_id" in members and not self._keeps_parent:
+            changed["previous_response_id"] = self._parent
         if response_id and (shown := self.shown(response_id)) != response_id:
             changed["id"] = Raw(encode(shown))
         return _joined({**members, **changed}) if changed else raw
