@@ -161,6 +161,19 @@ def test_a_response_with_the_id_of_the_one_before_it_belongs_to_the_next_request
     assert lanes.strays == 0
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_late_repetition_of_created_begins_no_response(*, is_named: bool) -> None:
+    lanes = Lanes(named=is_named)
+    lane = new_lane(lanes)
+    for response_id in ("r1", "r2"):
+        answered(lanes, lane, response_id)
+    run = sent(lanes, lane)
+    assert [lanes.route(one) for one in (created(lane, "r2"), delta(lane))] == [None, None]
+    assert lanes.route(created(lane, "r3")) is run
+    assert run.response_id == "r3"
+    assert not lanes.repeats_ids
+
+
 def test_an_id_is_clear_until_a_second_request_and_again_once_the_server_gave_two_ids() -> None:
     lanes = Lanes(named=False)
     lane = new_lane(lanes)
@@ -192,7 +205,7 @@ def test_an_id_stays_clear_once_the_server_gave_two_ids_or_the_connection_has_en
 def test_an_id_that_was_given_twice_is_never_clear_again() -> None:
     lanes = Lanes(named=False)
     lane = new_lane(lanes)
-    for response_id in ("r1", "r2", "r2", "r3"):
+    for response_id in ("r1", "r1", "r2", "r3"):
         answered(lanes, lane, response_id)
     assert not lanes.has_clear_ids
 

@@ -171,6 +171,7 @@ class Lane:
             the answer was abandoned.
         latest_is_stored: the service keeps that response by its id as well.
         last_ended: the id of the response that ended here last; further events of it belong to no run.
+        created: the hash of the frame that began the latest response.
         stray: the id of a response that no request of ours began and that runs here now.
         forks: the number of runs on other lanes that continue its latest response and are not in progress.
         used: when it was used last, as a count of the uses of the connection.
@@ -179,6 +180,7 @@ class Lane:
     __slots__ = (
         "__weakref__",
         "_home_of",
+        "created",
         "forks",
         "lanes",
         "last_ended",
@@ -197,6 +199,7 @@ class Lane:
         self.latest: str | None = None
         self.latest_is_stored: bool = False
         self.last_ended: str | None = None
+        self.created: int | None = None
         self.stray: str | None = None
         self.forks: int = 0
         self.used: int = 0

@@ -172,6 +172,7 @@ class Lanes:
         self.announces: bool = False
         self.repeats_ids: bool = False
         self._tells_ids_apart: bool = named
+        self._gave_two_ids: bool = False
         self._requests = 0
         self.delta_sinks: dict[str | None, Callable[[ReceivedEvent], None]] = {}
         self._uses = 0
@@ -382,6 +383,11 @@ class Lanes:
         """Whether the event begins a response; otherwise it repeats one of the response that ended before."""
         if event.kind is EventKind.CREATED:
             self.announces = True
+            # Servers that give one id to several responses may begin two of them with equal frames.
+            frame = hash(event.raw)
+            if self._gave_two_ids and not self.repeats_ids and frame == lane.created:
+                return False
+            lane.created = frame
             return True
         return event.response.id != lane.last_ended or not self.announces
 
@@ -409,7 +415,7 @@ class Lanes:
                 if lane.last_ended == response_id:
                     self.repeats_ids = True
                 else:
-                    self._tells_ids_apart = True
+                    self._tells_ids_apart = self._gave_two_ids = True
 
     def _finish(self, run: Run, event: ResponseEvent) -> None:
         """The response has ended; the run with it, unless a steer may bring a successor."""
