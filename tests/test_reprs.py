@@ -16,8 +16,11 @@ from rich.pretty import pretty_repr
 import trunkline
 from trunkline import Policy
 from trunkline._network.http_client import QuietURL
+from trunkline._protocol.cut_deltas import CutFrame
+from trunkline._protocol.events import MadeFrame
 from trunkline._protocol.fields import Fields
 from trunkline._protocol.items import Item
+from trunkline._protocol.quiet import QuietBytes
 from trunkline.emulator import Emulator
 from trunkline.events import Event
 from trunkline.tools.signature import Signature
@@ -70,6 +73,9 @@ def builder() -> Builder:
                 {"model": canary("Fields.model"), "instructions": canary("Fields.instructions")}
             ),
             Signature: lambda: Signature.of(look_up),
+            QuietBytes: lambda: QuietBytes(canary("QuietBytes.content").encode()),
+            MadeFrame: lambda: MadeFrame(canary("MadeFrame.content").encode()),
+            CutFrame: lambda: CutFrame(canary("CutFrame.content").encode()),
             QuietURL: lambda: QuietURL(f"https://host/path?key={canary('QuietURL.url')}"),
         }
     )

@@ -282,12 +282,7 @@ class Crowd:
             caller.last = None
             return
         named = body.get("previous_response_id")
-        if (
-            named is not None
-            and response.previous_response_id is None
-            and record.previous_response_id is None
-        ):
-            assert any(fired.action == "ignore_parent" for fired in self.emulator.faults.fired)
+        if named is not None and response.previous_response_id is None and self._may_be_ignored(record):
             self.counts["ignored"] += 1  # the service says so
             caller.last = None
             return
@@ -297,6 +292,11 @@ class Crowd:
         self.check(caller, record, whole, fields)
         caller.said = [*whole, *self._kept(caller, response.output)]
         caller.last = response.id if dice.random() < 0.8 else None
+
+    def _may_be_ignored(self, record: ResponseRecord) -> bool:
+        """Whether the service may have ignored the ``previous_response_id`` of a request."""
+        fired = self.emulator.faults.fired
+        return record.previous_response_id is None and any(each.action == "ignore_parent" for each in fired)
 
     def _imitate(self, caller: Caller, other: Caller) -> None:
         """Guess what another caller holds: its words, without its ids, and mostly its fields."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ..surrogates import begins_with_a_half, ends_with_a_half, mended
 from .events import AnyDelta, Delta, EventKind, OutputTextDelta, ReceivedEvent
+from .quiet import QuietBytes
 
 _APART: Final = frozenset(
     {
@@ -25,7 +26,7 @@ _APART: Final = frozenset(
 )
 
 
-class CutFrame(bytes):
+class CutFrame(QuietBytes):
     """The frame of a delta as received. The text of the event differs from the one in the frame."""
 
 

@@ -19,7 +19,7 @@ from msgspec import Raw, field
 from .error_fields import ErrorFields, read_error
 from .json import JSON, repaired
 from .json import decode as decode_json
-from .quiet import QuietStruct
+from .quiet import QuietBytes, QuietStruct
 from .response import Response
 
 
@@ -73,7 +73,7 @@ class EventKind(IntEnum):
         return EventKind.COMPLETED <= self <= EventKind.FAILED
 
 
-class MadeFrame(bytes):
+class MadeFrame(QuietBytes):
     """The frame of an event that the library makes of what came in another event. No server sent it."""
 
 

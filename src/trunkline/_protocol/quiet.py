@@ -1,4 +1,4 @@
-"""Base class of the structs that hold keys, requests or responses."""
+"""Base classes of the structs and bytes that hold keys, requests or responses."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ class QuietStruct(Struct, frozen=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return []
+
+
+class QuietBytes(bytes):
+    """Bytes whose `repr` and `str` show their number only."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} bytes>"
+
+    def __str__(self) -> str:
+        return repr(self)

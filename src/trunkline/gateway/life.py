@@ -36,6 +36,9 @@ class Cut(Exception):
         super().__init__()
         self.acts = acts
 
+    def __str__(self) -> str:
+        return "the time of the drain is over"
+
 
 class Stage(IntEnum):
     """A stage of the life of the gateway."""

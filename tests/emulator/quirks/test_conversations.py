@@ -113,9 +113,10 @@ async def test_an_id_that_no_other_response_can_have_is_named_after_a_restart() 
     async with talking("azure", transport="websocket") as (client, emulator):
         chat = client.conversation(model="echo")
         await ask(chat, "one")
+        await ask(chat, "two")
         saved = chat.save()
         async with client_of(emulator, lanes=None) as other:
-            stream = await ask(other.conversation(saved=saved), "two")
+            stream = await ask(other.conversation(saved=saved), "three")
             assert stream.metrics.mode == "delta"
 
 
