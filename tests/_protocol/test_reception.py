@@ -248,6 +248,20 @@ def test_a_refusal_that_was_cut_does_not_repeat_the_text_before_it() -> None:
     assert shown(visible) == "a"
 
 
+def test_an_empty_text_delta_amid_the_output_is_no_text() -> None:
+    reception = Reception()
+    given = [
+        life("created", sequence_number=0),
+        event("response.function_call_arguments.delta", delta="{", sequence_number=1),
+        event("response.output_text.delta", delta="", sequence_number=2),
+    ]
+    visible = [each.type for one in given for each in reception.receive(one, 1.0)]
+    assert visible[-1] == "response.output_text.delta"
+    assert (reception.first_text_at, reception.is_speaking) == (None, False)
+    reception.receive(event("response.output_text.delta", delta="a", sequence_number=3), 2.0)
+    assert (reception.first_text_at, reception.is_speaking) == (2.0, True)
+
+
 def test_text_and_refusal_of_one_item_are_both_told() -> None:
     parts = [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "No."}]
     item = {"type": "message", "content": parts}
