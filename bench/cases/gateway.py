@@ -84,7 +84,9 @@ class _Run:
         while heard.deltas < streams * 25 and time.monotonic() < end:  # until all are under way
             await asyncio.sleep(0.1)
         heard.measures, begun, before = True, time.monotonic(), heard.deltas
+        system_s = self._proxy.system_s()
         cost_s = await self._cost_s(asyncio.sleep(seconds))
+        system_s = self._proxy.system_s() - system_s
         heard.measures, took_s, deltas = False, time.monotonic() - begun, heard.deltas - before
         for task in tasks:
             task.cancel()
@@ -93,6 +95,7 @@ class _Run:
         await asyncio.sleep(1)  # until the proxy has noticed that they left
         return {
             f"cpu_us_{streams}": cost_s / max(1, deltas) * 1e6,
+            f"system_us_{streams}": system_s / max(1, deltas) * 1e6,
             f"cores_{streams}": cost_s / took_s,
             f"arrived_share_{streams}": deltas / (streams * 50 * took_s),
             f"p50_ms_{streams}": quantile(heard.delays_ms or [0.0], 0.5),

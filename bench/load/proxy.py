@@ -56,6 +56,11 @@ class Proxy:
             total += int((path / "schedstat").read_text().split()[0])
         return total / 1e9
 
+    def system_s(self) -> float:
+        """The part of it that the kernel spent for them, in clock ticks of usually 10 ms."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[12]) / os.sysconf("SC_CLK_TCK")
+
     def resident_bytes(self) -> int:
         """Its resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
