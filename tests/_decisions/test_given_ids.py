@@ -13,6 +13,15 @@ def test_the_first_response_keeps_its_id() -> None:
     assert [ids.give(name) for name in ("a", "b")] == ["a", "b"]
 
 
+def test_an_id_that_two_responses_have_is_ambiguous() -> None:
+    ids = GivenIds(8)
+    assert not ids.is_ambiguous("a")
+    for expected in (False, True, True):
+        ids.give("a")
+        assert ids.is_ambiguous("a") is expected
+    assert not ids.is_ambiguous("a-2")
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
 def test_no_two_responses_have_one_id(names: list[str]) -> None:
     ids = GivenIds(8)

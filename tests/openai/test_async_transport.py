@@ -104,6 +104,22 @@ async def test_callers_of_a_server_that_repeats_ids_continue_their_own_conversat
         assert len(set(ids)) == 6
 
 
+async def test_an_id_that_was_repeated_since_is_not_passed_on() -> None:
+    async with (
+        Emulator(quirks=["xai"]) as emulator,
+        dropin(emulator, of_transport={"lanes": False}) as client,
+    ):
+        left = await client.responses.create(model="echo", input="a", stream=True)
+        async with left:
+            first = await anext(aiter(left))
+        assert first.type == "response.created"
+        while len(emulator.responses) < 3:  # the answer that was left drains first
+            await client.responses.create(model="echo", input="b")
+        with pytest.raises(BadRequestError, match="not found") as raised:
+            await client.responses.create(model="echo", input="c", previous_response_id=first.response.id)
+        assert raised.value.code == "previous_response_not_found"
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_a_service_that_ignores_the_id_of_a_caller_says_so(
     emulator: Emulator, client: AsyncOpenAI, *, is_streamed: bool

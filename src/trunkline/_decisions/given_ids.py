@@ -32,5 +32,9 @@ class GivenIds:
             self._counts.popitem(last=False)
         return response_id if count == 1 else f"{response_id}-{count}"
 
+    def is_ambiguous(self, response_id: str) -> bool:
+        """Whether several responses have the id: the server may take it for another one than its caller."""
+        return self._counts.get(response_id, 0) > 1
+
 
 __all__ = ["GivenIds"]

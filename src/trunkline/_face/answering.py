@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from .._decisions.baselines import Baselines
-from .._decisions.lineage import Answered, Asked, Place, Way
+from .._decisions.lineage import Answered, Place, Way
 from .._network.background import call_in
 from .._protocol.events import ServerEvent
 from .._protocol.events import Steer as SteerOnWire
@@ -30,7 +30,7 @@ from ..stream import ResponseStream
 from .call import Call, Header
 from .outcome import Answer, Break, Broken, Elsewhere
 from .recording import Recording
-from .refusals import JSON_TYPE, broken, refused
+from .refusals import JSON_TYPE, broken, parent_not_found, refused
 from .sse import KEEP_ALIVE, Rewriting, whole_failure
 from .upstream import OverHttp, Settings, Upstream, limited
 from .wanted import Wanted
@@ -107,6 +107,10 @@ class Exchange:
         self.stream.close()
         if not self._is_over:
             self._is_over = True
+            inbox = self._turn.inbox
+            begun = inbox.reception.response if inbox is not None else None
+            if begun is not None:
+                self.rewriting.shown(begun.id)  # the server may take its id for this response from now on
             self._upstream.running -= 1
             self._upstream.memory.lineage.give_up(self.place)
 
@@ -253,7 +257,10 @@ async def answer(upstream: Upstream, call: Call, key: Hashable, settings: Settin
     assert call.body is not None
     try:
         wanted, body = upstream.memory.read(call.body)
-        exchange = _exchange(upstream, wanted, wanted.asked(body, key), call, settings)
+        place = upstream.memory.lineage.find(wanted.asked(body, key), upstream.now())
+        if place.way is Way.AS_GIVEN and upstream.memory.given.is_ambiguous(wanted.parent_id or ""):
+            return parent_not_found(wanted.parent_id or "")
+        exchange = _exchange(upstream, wanted, place, call, settings)
     except (ValueError, RecursionError, ConfigurationError):
         return Elsewhere()  # the service names the fault
     is_answered = False
@@ -278,9 +285,8 @@ async def answer(upstream: Upstream, call: Call, key: Hashable, settings: Settin
             exchange.end()
 
 
-def _exchange(upstream: Upstream, wanted: Wanted, asked: Asked, call: Call, settings: Settings) -> Exchange:
-    memory, fields = upstream.memory, wanted.fields
-    place = memory.lineage.find(asked, upstream.now())
+def _exchange(upstream: Upstream, wanted: Wanted, place: Place, call: Call, settings: Settings) -> Exchange:
+    fields = wanted.fields
     if place.way is Way.AS_GIVEN and wanted.parent_id is not None:
         fields = fields.naming(wanted.parent_id)
     limits, is_streamed = call.timeouts, wanted.is_streamed

@@ -80,6 +80,17 @@ def invalid_request(message: str, param: str) -> Answer:
     return Answer(400, (JSON_TYPE,), encode({"error": error}))
 
 
+def parent_not_found(response_id: str) -> Answer:
+    """The answer of the service to a ``previous_response_id`` that it does not have."""
+    error = {
+        "message": f"Previous response with id {response_id!r} not found.",
+        "type": "invalid_request_error",
+        "param": "previous_response_id",
+        "code": "previous_response_not_found",
+    }
+    return Answer(400, (JSON_TYPE,), encode({"error": error}))
+
+
 def _of_service(error: ServiceError, raw: bytes, *, acts: bool) -> Answer:
     headers = [JSON_TYPE]
     if error.retry_after_s is not None:
@@ -114,4 +125,12 @@ def _error_in(raw: bytes, error: ServiceError) -> dict[str, Any]:
     return {"message": str(error), "type": error.error_type, "param": None, "code": error.code}
 
 
-__all__ = ["JSON_TYPE", "SHOULD_RETRY", "UNKNOWN_STATUSES", "broken", "invalid_request", "refused"]
+__all__ = [
+    "JSON_TYPE",
+    "SHOULD_RETRY",
+    "UNKNOWN_STATUSES",
+    "broken",
+    "invalid_request",
+    "parent_not_found",
+    "refused",
+]
