@@ -251,14 +251,15 @@ def test_a_refusal_that_was_cut_does_not_repeat_the_text_before_it() -> None:
 def test_an_empty_text_delta_amid_the_output_is_no_text() -> None:
     reception = Reception()
     given = [
-        life("created", sequence_number=0),
+        life("created"),
         event("response.function_call_arguments.delta", delta="{", sequence_number=1),
-        event("response.output_text.delta", delta="", sequence_number=2),
+        event("response.function_call_arguments.delta", delta="}", sequence_number=2),
+        event("response.output_text.delta", delta="", sequence_number=3),
     ]
     visible = [each.type for one in given for each in reception.receive(one, 1.0)]
     assert visible[-1] == "response.output_text.delta"
     assert (reception.first_text_at, reception.is_speaking) == (None, False)
-    reception.receive(event("response.output_text.delta", delta="a", sequence_number=3), 2.0)
+    reception.receive(event("response.output_text.delta", delta="a", sequence_number=4), 2.0)
     assert (reception.first_text_at, reception.is_speaking) == (2.0, True)
 
 
