@@ -48,16 +48,16 @@ async def test_a_cut_ends_the_notice_and_the_drain() -> None:
     assert life.stage is Stage.ENDED
 
 
+async def run_until_cut(life: Life, begun: asyncio.Event) -> None:
+    with life.until_cut():
+        begun.set()
+        await asyncio.Event().wait()
+
+
 async def test_a_cut_ends_running_blocks_and_those_that_begin_later() -> None:
     life = Life(Drain(notice_s=0, within_s=60))
     begun = asyncio.Event()
-
-    async def run() -> None:
-        with life.until_cut():
-            begun.set()
-            await asyncio.Event().wait()
-
-    running = asyncio.create_task(run())
+    running = asyncio.create_task(run_until_cut(life, begun))
     with life.until_cut():
         await soon(begun.wait())
     life.cut()
@@ -65,19 +65,13 @@ async def test_a_cut_ends_running_blocks_and_those_that_begin_later() -> None:
         await soon(running)
     assert not running.cancelling()
     with pytest.raises(Cut):
-        await soon(run())
+        await soon(run_until_cut(life, begun))
 
 
 async def test_a_block_that_was_cancelled_as_well_stays_cancelled() -> None:
     life = Life(Drain(notice_s=0, within_s=60))
     begun = asyncio.Event()
-
-    async def run() -> None:
-        with life.until_cut():
-            begun.set()
-            await asyncio.Event().wait()
-
-    running = asyncio.create_task(run())
+    running = asyncio.create_task(run_until_cut(life, begun))
     await soon(begun.wait())
     running.cancel()
     life.cut()

@@ -17,6 +17,7 @@ from .._network.background import call_in
 from .._protocol.events import ServerEvent
 from .._protocol.events import Steer as SteerOnWire
 from .._protocol.items import Item
+from .._protocol.response import Response
 from .._protocol.steers import SteerState
 from .._turns.turn import Turn
 from ..errors import (
@@ -107,19 +108,22 @@ class Exchange:
         self.stream.close()
         if not self._is_over:
             self._is_over = True
-            inbox = self._turn.inbox
-            begun = inbox.reception.response if inbox is not None else None
-            if begun is not None:
-                self.rewriting.shown(begun.id)  # the server may take its id for this response from now on
+            if self._begun is not None:  # the server may take its id for this response from now on
+                self.rewriting.shown(self._begun.id)
             self._upstream.running -= 1
             self._upstream.memory.lineage.give_up(self.place)
+
+    @property
+    def _begun(self) -> Response | None:
+        """The response of the latest attempt, once it has begun."""
+        inbox = self._turn.inbox
+        return inbox.reception.response if inbox is not None else None
 
     # Steers.
 
     def runs(self, response_id: str) -> bool:
         """Whether the running response has this id."""
-        inbox = self._turn.inbox
-        running = inbox.reception.response if inbox is not None else None
+        running = self._begun
         return running is not None and self.rewriting.shown(running.id) == response_id
 
     def steer(self, given: Any) -> None:

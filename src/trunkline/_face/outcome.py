@@ -73,6 +73,14 @@ class Elsewhere:
     is_streamed: bool = True
     recording: Reader | None = None
 
+    @property
+    def is_read_at_once(self) -> bool:
+        """Whether the whole body is read before the client gets the answer.
+
+        The client repeats a request whose body breaks off, and this one may have side effects.
+        """
+        return self.acts and not self.is_streamed
+
     def __repr__(self) -> str:
         return "<Elsewhere>"
 

@@ -58,8 +58,7 @@ def refused(error: TurnError, raw: bytes, *, acts: bool) -> Answer | Broken:
         return Answer(error.status, tuple(headers), error.body)
     is_late = isinstance(error, DeadlineExceeded)
     if error.sent and acts:
-        body = {"error": {"message": str(error), "type": "server_error", "param": None, "code": None}}
-        return Answer(504 if is_late else 502, (JSON_TYPE, (SHOULD_RETRY, "false")), encode(body))
+        return unknown(504 if is_late else 502, str(error))
     return broken(error)
 
 
@@ -74,21 +73,22 @@ def broken(error: TurnError) -> Broken:
     return Broken(str(error), how)
 
 
-def invalid_request(message: str, param: str) -> Answer:
+def unknown(status: int, message: str) -> Answer:
+    """The answer where a request with side effects may have been executed: clients must not repeat it."""
+    error = {"message": message, "type": "server_error", "param": None, "code": None}
+    return Answer(status, (JSON_TYPE, (SHOULD_RETRY, "false")), encode({"error": error}))
+
+
+def invalid_request(message: str, param: str, code: str | None = None) -> Answer:
     """The answer to a request that is wrong in itself."""
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return Answer(400, (JSON_TYPE,), encode({"error": error}))
 
 
 def parent_not_found(response_id: str) -> Answer:
     """The answer of the service to a ``previous_response_id`` that it does not have."""
-    error = {
-        "message": f"Previous response with id {response_id!r} not found.",
-        "type": "invalid_request_error",
-        "param": "previous_response_id",
-        "code": "previous_response_not_found",
-    }
-    return Answer(400, (JSON_TYPE,), encode({"error": error}))
+    message = f"Previous response with id {response_id!r} not found."
+    return invalid_request(message, "previous_response_id", "previous_response_not_found")
 
 
 def _of_service(error: ServiceError, raw: bytes, *, acts: bool) -> Answer:
@@ -133,4 +133,5 @@ __all__ = [
     "invalid_request",
     "parent_not_found",
     "refused",
+    "unknown",
 ]

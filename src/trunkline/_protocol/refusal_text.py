@@ -47,16 +47,13 @@ class RefusalText:
 
     def left(self, response: Response) -> str:
         """The text that only the final response has."""
-        whole = "".join(_refusal_of(item) for item in response.output if item.get("type") == "message")
-        new = text_left(whole, self._received)
+        new = text_left(_refusal_in(response), self._received)
         self._received += new
         return new
 
     def filled_in(self, response: Response) -> Response:
         """The final response with the received refusal, if it has none."""
-        if not self._received or any(
-            _refusal_of(item) for item in response.output if item.get("type") == "message"
-        ):
+        if not self._received or _refusal_in(response):
             return response
         return with_part(response, {"type": "refusal", "refusal": self._received})
 
@@ -70,6 +67,11 @@ def told_refusal(text: str, stream_id: str | None) -> RefusalDelta:
     """A delta for a refusal that came without one."""
     frame = MadeFrame(msgspec.json.encode({"type": RefusalDelta.type, "delta": text}))
     return RefusalDelta(delta=text, stream_id=stream_id, raw=frame)
+
+
+def _refusal_in(response: Response) -> str:
+    """The refusal in a whole response."""
+    return "".join(_refusal_of(item) for item in response.output if item.get("type") == "message")
 
 
 def _refusal_of(item: JSON) -> str:

@@ -42,26 +42,18 @@ async def forwarded(caller: Caller, call: Call, elsewhere: Elsewhere) -> Answer:
     assert body is not None
     check_strictly(body)
     headers = [(name, value) for name, value in call.headers if name != KEY_HEADER]
-    if not elsewhere.acts:
-        response = await caller.upward.send("POST", call.url, headers, body)
-        return _answer(response, Chunks(_chunks(caller, elsewhere, response)))
     try:
         response = await caller.upward.send("POST", call.url, headers, body)
-        if elsewhere.is_streamed:
-            answer = _answer(response, Chunks(_chunks(caller, elsewhere, response)))
-        else:
-            answer = _answer(
-                response, b"".join([chunk async for chunk in _chunks(caller, elsewhere, response)])
-            )
+        chunks = _chunks(caller, elsewhere, response)
+        read = b"".join([chunk async for chunk in chunks]) if elsewhere.is_read_at_once else Chunks(chunks)
     except Broken as broken:
+        if not elsewhere.acts:
+            raise
         return answer_to(broken, acts=True)
-    if answer.status in UNKNOWN_STATUSES and SHOULD_RETRY not in dict(answer.headers):
-        return Answer(answer.status, (*answer.headers, (SHOULD_RETRY, "false")), answer.body)
-    return answer
-
-
-def _answer(response: httpx2.Response, body: bytes | Chunks) -> Answer:
-    return Answer(response.status_code, tuple(headers_down(response)), body)
+    status, found = response.status_code, headers_down(response)
+    if elsewhere.acts and status in UNKNOWN_STATUSES and SHOULD_RETRY not in dict(found):
+        found.append((SHOULD_RETRY, "false"))
+    return Answer(status, tuple(found), read)
 
 
 def _chunks(caller: Caller, elsewhere: Elsewhere, response: httpx2.Response) -> AsyncGenerator[bytes, None]:

@@ -19,7 +19,6 @@ from .exchange import (
     exception_of,
     failed_elsewhere,
     forwarded,
-    is_read_at_once,
     may_be_create,
     response_of,
     whole,
@@ -76,7 +75,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
         try:
             response = await inner.handle_async_request(forwarded(self._httpx, request, elsewhere, key))
             self._door.answered(call, response.headers)
-            if is_read_at_once(elsewhere):
+            if elsewhere.is_read_at_once:
                 async with aclosing(response):
                     content = b"".join([chunk async for chunk in response.stream])
                 response = whole(self._httpx, response, content)

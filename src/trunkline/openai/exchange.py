@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .._face.call import Call, Timeouts, is_own
 from .._face.outcome import Answer, Broken, Elsewhere
-from .._face.refusals import SHOULD_RETRY, UNKNOWN_STATUSES
+from .._face.refusals import SHOULD_RETRY, UNKNOWN_STATUSES, unknown
 from .._network.gateways import KEY_HEADER
 
 
@@ -79,14 +79,6 @@ _UNKNOWN: Final = {"ReadError": 502, "RemoteProtocolError": 502, "CloseError": 5
 """Exceptions of the library after which a request may have been executed, and the HTTP status for each."""
 
 
-def is_read_at_once(elsewhere: Elsewhere) -> bool:
-    """Whether the body of an answer over HTTP is read before the client gets the answer.
-
-    The client repeats a request whose body breaks off, and this one may have side effects.
-    """
-    return elsewhere.acts and not elsewhere.is_streamed
-
-
 def whole(httpx: ModuleType, response: Any, content: bytes) -> Any:
     """The same response with a body that was read."""
     return httpx.Response(
@@ -117,8 +109,7 @@ def failed_elsewhere(httpx: ModuleType, elsewhere: Elsewhere, error: Exception) 
     if status is None:
         raise error
     message = str(error) or "the connection broke before the response was complete"
-    body = {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
-    return httpx.Response(status, headers={SHOULD_RETRY: "false"}, json=body)
+    return response_of(httpx, unknown(status, message), None)
 
 
 def exception_of(httpx: ModuleType, broken: Broken, request: Any) -> Exception:
@@ -134,7 +125,6 @@ __all__ = [
     "exception_of",
     "failed_elsewhere",
     "forwarded",
-    "is_read_at_once",
     "may_be_create",
     "response_of",
     "whole",

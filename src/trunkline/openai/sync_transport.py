@@ -21,7 +21,6 @@ from .exchange import (
     exception_of,
     failed_elsewhere,
     forwarded,
-    is_read_at_once,
     may_be_create,
     response_of,
     whole,
@@ -85,7 +84,7 @@ class Transport(httpx2.BaseTransport):
         try:
             response = inner.handle_request(forwarded(self._httpx, request, elsewhere, key))
             self._door.answered(call, response.headers)
-            if is_read_at_once(elsewhere):
+            if elsewhere.is_read_at_once:
                 with closing(response):
                     content = b"".join(response.stream)
                 response = whole(self._httpx, response, content)
