@@ -10,7 +10,7 @@ import msgspec
 from .._protocol.errors import ApiError, connection_limit_reached, type_of_status
 from .._protocol.events import Event, error_event
 from .._service.moves import HangUp, Move, Raw, Wait
-from ..quirks.shapes import codex
+from ..quirks.shapes import codex, flat
 from .action import Action
 from .fault import Fault
 
@@ -24,10 +24,7 @@ def strike(moves: list[Move], event: Event, fault: Fault, lane: str | None) -> t
         return _ENDINGS[action](fault, lane), True
     if action in _BEFORE:
         return [*_BEFORE[action](fault, lane), *moves], False
-    change = _CHANGES[action]
-    return [
-        change(move, fault) if isinstance(move, Event) else move for move in _doubled(moves, action)
-    ], False
+    return [new for move in moves for new in _changed_move(move, event, fault)], False
 
 
 def rejection(fault: Fault) -> ApiError:
@@ -46,8 +43,12 @@ def without_parent(body: dict[str, Any]) -> dict[str, Any]:
     return _without(body, ("previous_response_id",))
 
 
-def _doubled(moves: list[Move], action: Action) -> list[Move]:
-    return moves * 2 if action is Action.DUPLICATE else moves
+def _changed_move(move: Move, event: Event, fault: Fault) -> list[Move]:
+    """A move after a fault that changes events. What another fault put before the event stays as it is."""
+    if not isinstance(move, Event) or move.type not in (event.type, "error"):
+        return [move]
+    changed = _CHANGES[Action(fault.action)](move, fault)
+    return [changed] * 2 if fault.action == Action.DUPLICATE else [changed]
 
 
 def _limit(fault: Fault, lane: str | None) -> list[Move]:
@@ -82,17 +83,10 @@ def _changed(event: Event, change: Callable[[dict[str, Any]], dict[str, Any]]) -
     return Event(event.type, _encode(change(msgspec.json.decode(event.data))))
 
 
-def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    error = content.pop("error")
-    flat = {name: error.get(name) for name in ("code", "message", "param")}
-    lane = {"stream_id": content["stream_id"]} if "stream_id" in content else {}
-    return {"type": "error", "sequence_number": 0} | flat | lane
-
-
 def _padded(event: Event, fault: Fault) -> Event:
     missing = fault.size_bytes - len(event.data) - len(b',"padding":""')
-    padding = b"x" * max(missing, 0)
-    return Event(event.type, event.data[:-1] + b',"padding":"' + padding + b'"}')
+    comma = b"" if event.data == b"{}" else b","
+    return Event(event.type, event.data[:-1] + comma + b'"padding":"' + b"x" * max(missing, 0) + b'"}')
 
 
 def _without(content: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -109,6 +103,6 @@ _CHANGES: Mapping[Action, Callable[[Event, Fault], Move]] = {
     ),
     Action.OMIT: lambda event, fault: _changed(event, lambda content: _without(content, fault.fields)),
     Action.OVERSIZE: _padded,
-    Action.FLAT_ERROR: lambda event, fault: _changed(event, _flat),
+    Action.FLAT_ERROR: lambda event, fault: flat(event),
     Action.CODEX_ERROR: lambda event, fault: codex(event),
 }

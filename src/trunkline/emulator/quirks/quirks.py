@@ -184,8 +184,8 @@ class Quirks:
             elif Deviation.ERRORS_CODEX in self.deviations:
                 event = codex(event)
         elif event.type == "response.failed" and Deviation.REASON_AFTER_FAILURE in self.deviations:
-            failed, reason = reason_after(event)
-            return failed, *self.shaped(reason)
+            failed, *reasons = reason_after(event)
+            return failed, *(shaped for reason in reasons for shaped in self.shaped(reason))
         return (event,)
 
     def refusal(self, error: ApiError) -> ApiError:

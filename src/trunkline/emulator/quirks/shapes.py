@@ -17,6 +17,7 @@ CODEX_CODES = {
 }
 """Codes that proxies in the manner of Codex rename."""
 
+_FLAT = ("code", "message", "param")
 _RETRY_AFTER = "retry-after"
 
 
@@ -25,6 +26,14 @@ def bare(event: Event) -> Event:
     content = _decoded(event)
     content.pop("status", None)
     return _event(content | {"error": _fields(content) | {"code": None}})
+
+
+def flat(event: Event) -> Event:
+    """An ``error`` event of older servers, with the fields of its error at its top level."""
+    content = _decoded(event)
+    lane = {"stream_id": content["stream_id"]} if "stream_id" in content else {}
+    fields = _fields(content)
+    return _event({"type": "error", "sequence_number": 0} | {name: fields.get(name) for name in _FLAT} | lane)
 
 
 def codex(event: Event) -> Event:
@@ -63,11 +72,18 @@ def in_milliseconds(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def reason_after(event: Event) -> tuple[Event, Event]:
-    """A ``response.failed`` whose error is null, and the ``error`` event that has it."""
+def reason_after(event: Event) -> tuple[Event, ...]:
+    """A ``response.failed`` whose error is null, and the ``error`` event that has it.
+
+    An event from which a fault has removed the response stays as it is.
+    """
     content = _decoded(event)
+    if "response" not in content:
+        return (event,)
     response = content["response"]
-    reason = {"type": "error", "sequence_number": content["sequence_number"] + 1}
+    reason: dict[str, Any] = {"type": "error"}
+    if "sequence_number" in content:
+        reason["sequence_number"] = content["sequence_number"] + 1
     if "stream_id" in content:
         reason["stream_id"] = content["stream_id"]
     error = response["error"] | {"type": response["error"]["code"], "param": None}
@@ -83,7 +99,7 @@ def _decoded(event: Event) -> dict[str, Any]:
 def _fields(content: dict[str, Any]) -> dict[str, Any]:
     """Remove and return the fields of an error, which a fault may have moved to the top level."""
     nested = content.pop("error", None)
-    return dict(nested or {name: content.pop(name, None) for name in ("code", "message", "param")})
+    return dict(nested or {name: content.pop(name, None) for name in _FLAT})
 
 
 def _event(content: dict[str, Any]) -> Event:
