@@ -1,13 +1,12 @@
 """Random callers of the SDK who share words, on an emulator with faults: no context is wrong or foreign.
 
-``make soak`` has more turns, and `soak.FAULTS` more faults at a time.
+``make soak PART=drop-in`` has more turns and servers.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import time
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ import pytest
 from trunkline.emulator import Emulator
 
 from .crowd import Caller, Crowd, ForeignItemError, WrongContextError
-from .soak import FAULTS, Soak, Weather
 from .talk import JSON, dropin, user
+from .worlds import FAULTS, Weather, World
 
 TURNS = int(os.environ.get("TRUNKLINE_DROPIN_TURNS", "400"))
 SEED = os.environ.get("TRUNKLINE_DROPIN_SEED", "1")
@@ -24,18 +23,13 @@ SEED = os.environ.get("TRUNKLINE_DROPIN_SEED", "1")
 
 @pytest.mark.parametrize("retention", [False, True, "silent"], ids=["stored", "zdr", "silent zdr"])
 async def test_no_context_is_wrong_or_foreign(retention: Any) -> None:
-    soak = Soak(0)
     faults = [(action, details) for action, details in FAULTS if action != "stall"]  # each takes a second
-    await soak.world(
-        Weather(zdr=retention, faults=faults, probability=0.001),
-        random.Random(f"{SEED} {retention}"),
-        TURNS,
-        time.monotonic() + 3600,
-        str(retention),
-    )
-    assert soak.is_clean, soak.failures
-    assert soak.figures["delta"] > soak.figures["turns"] // 10, soak.line()
-    assert soak.faults
+    weather = Weather(zdr=retention, faults=faults, probability=0.001)
+    world = World(str(retention), weather, random.Random(f"{SEED} {retention}"))
+    await world.play(TURNS)
+    assert world.is_clean, world.failures
+    assert world.figures["delta"] > world.figures["turns"] // 10, world.line()
+    assert world.faults
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ and in order, and the text, the output and the usage must be what the service ma
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from dataclasses import replace
@@ -17,10 +16,10 @@ from typing import Final
 
 from trunkline.emulator import QUIRKS
 
-from ..openai.soak import FAULTS, Soak, Weather
 from ..openai.talk import JSON
+from ..openai.worlds import FAULTS, Weather, World
 from .client import NEED_NUMBERS
-from .figures import Defect, Figures
+from .figures import Defect, Figures, tell
 
 UNFIT: Final = {"xai", "ollama"}
 """`xai` gives one id to many responses, which names no record of the emulator. `ollama` continues none."""
@@ -48,40 +47,39 @@ async def play(seed: int, number: int, *, turns: int = TURNS) -> Figures:
         number: the number of the round. Servers and faults take turns with it.
         turns: the number of turns.
     """
-    soak, dice, weather = prepared(seed, number)
-    await soak.world(weather, dice, turns, math.inf, f"{seed}:{number}, quirks {weather.quirks}")
-    return figures_of(soak, weather)
+    world = prepared(seed, number)
+    await world.play(turns)
+    return figures_of(world)
 
 
-def prepared(seed: int, number: int) -> tuple[Soak, random.Random, Weather]:
-    """A soak for one world, its source of randomness, and its weather."""
+def prepared(seed: int, number: int) -> World:
+    """The world of a round."""
     dice = random.Random(f"{seed}:{number}")
     weather = Weather.random(dice)
     first, others = ALL_FAULTS[number % len(ALL_FAULTS)], dice.sample(ALL_FAULTS, dice.randint(1, 7))
     faults = [first, *(fault for fault in others if fault is not first)]
     if any(action == "omit" for action, _ in faults):
         faults = [fault for fault in faults if fault[0] not in NEED_NUMBERS]
-    return (
-        Soak(seed),
-        dice,
-        replace(
-            weather,
-            faults=faults,
-            probability=dice.choice((0.002, 0.02)),
-            quirks=SERVERS[number % len(SERVERS)],
-        ),
+    weather = replace(
+        weather,
+        faults=faults,
+        probability=dice.choice((0.002, 0.02)),
+        quirks=SERVERS[number % len(SERVERS)],
     )
+    return World(f"{seed}:{number}, quirks {weather.quirks}", weather, dice)
 
 
-def figures_of(soak: Soak, weather: Weather) -> Figures:
-    """The counts of a soak that has played one world."""
-    found = soak.figures
+def figures_of(world: World) -> Figures:
+    """The counts of a world that was played. Its failures are printed."""
+    for failure in world.failures:
+        tell(failure)
+    found = world.figures
     return Figures(
         turns=found["turns"],
         answered=found["delta"] + found["full"] + found["left"],
         defects=Counter({kind: found[name] for name, kind in DEFECTS.items() if found[name]}),
-        errors=soak.errors,
-        faults=soak.faults,
-        recoveries=soak.recoveries,
-        servers=Counter({"+".join(weather.quirks) or "openai": 1}),
+        errors=world.errors,
+        faults=world.faults,
+        recoveries=world.recoveries,
+        servers=Counter({"+".join(world.weather.quirks) or "openai": 1}),
     )

@@ -6,8 +6,6 @@ the drop-in, so that the gateway alone continues their conversations. The same i
 
 from __future__ import annotations
 
-import math
-
 import httpx2
 
 from trunkline.emulator import Emulator
@@ -33,7 +31,8 @@ async def play(seed: int, number: int, *, steps: int = 30, turns: int = dropin.T
 
 
 async def _callers(seed: int, number: int, turns: int) -> Figures:
-    soak, dice, weather = dropin.prepared(seed, number)
+    world = dropin.prepared(seed, number)
+    weather = world.weather
     async with Emulator(zdr=weather.zdr, quirks=weather.quirks) as emulator:
         upstream = {"openai": {"base_url": emulator.base_url, "lanes": weather.lanes}}
         timeout = httpx2.Timeout(5.0, read=1.0)
@@ -41,6 +40,5 @@ async def _callers(seed: int, number: int, turns: int) -> Figures:
             running(emulator, upstream=upstream) as gateway,
             gateway.openai(max_retries=weather.max_retries, timeout=timeout) as sdk,
         ):
-            name = f"{seed}:{number} of HTTP callers, quirks {weather.quirks}"
-            await soak.crowd(emulator, sdk, weather, dice, turns, math.inf, name)
-    return dropin.figures_of(soak, weather)
+            await world.crowd(emulator, sdk, turns)
+    return dropin.figures_of(world)

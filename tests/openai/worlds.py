@@ -1,20 +1,11 @@
-"""Random callers of the openai SDK under random faults, for a number of turns or a time.
+"""Worlds of the drop-in: an emulator with faults, and a crowd of callers (`crowd`) who share one client.
 
-    python -m tests.openai.soak --turns 100000 --seed 1
-
-Each world is an emulator and a crowd of callers (`crowd`) who share one client; several run at a time. Every
-turn must end in a response or in an exception of the SDK. The figures are printed at the end; the exit code
-is 1 unless lost, wrong and foreign are all zero.
+Every turn must end in a response or in an exception of the SDK. `tests.soak` plays many worlds.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import itertools
 import random
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,9 +43,6 @@ FAULTS: tuple[tuple[str, JSON], ...] = (
     ("connection_limit", {}),
 )
 RETENTIONS: tuple[Any, ...] = (False, False, True, "silent")
-TURNS_PER_WORLD = 500
-WORLDS = 16
-"""The number of worlds that run at the same time: one waits for a retry while others work."""
 FAILURES: dict[type, str] = {
     WrongContextError: "wrong",
     WrongEventsError: "wrong",
@@ -94,11 +82,13 @@ class Weather:
 
 
 @dataclass
-class Soak:
-    """One run.
+class World:
+    """One world, and what was found in it.
 
     Attributes:
-        seed: each world has a seed made of it and its number.
+        name: how messages name it.
+        weather: its settings.
+        dice: its source of randomness.
         figures: the numbers of `FIGURES`.
         faults: the faults that occurred.
         errors: the exceptions that callers got.
@@ -106,38 +96,18 @@ class Soak:
         failures: the turns that were lost, and the contexts that were wrong or foreign.
     """
 
-    seed: int
+    name: str
+    weather: Weather
+    dice: random.Random
     figures: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     recoveries: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
-    async def run(self, until: float, turns: int, worlds: int = WORLDS) -> None:
-        """Play worlds until the time or the number of turns is reached."""
-        numbers = itertools.count()
-
-        async def play() -> None:
-            while time.monotonic() < until and (number := next(numbers)) * TURNS_PER_WORLD < turns:
-                dice = random.Random(f"{self.seed}:{number}")
-                left = min(TURNS_PER_WORLD, turns - number * TURNS_PER_WORLD)
-                await self.world(Weather.random(dice), dice, left, until, f"{self.seed}:{number}")
-                print(self.line(), file=sys.stderr, flush=True)
-
-        await asyncio.gather(*(play() for _ in range(worlds)))
-
-    async def world(
-        self, weather: Weather, dice: random.Random, turns: int, until: float, name: str = ""
-    ) -> None:
-        """Play one world.
-
-        Args:
-            weather: its settings.
-            dice: the source of randomness.
-            turns: the number of its turns.
-            until: the time at which it ends early.
-            name: how messages name it.
-        """
+    async def play(self, turns: int) -> None:
+        """Play this number of turns through the drop-in."""
+        weather = self.weather
         async with (
             Emulator(zdr=weather.zdr, quirks=weather.quirks) as emulator,
             dropin(
@@ -147,32 +117,23 @@ class Soak:
                 timeout=httpx2.Timeout(5.0, read=1.0),
             ) as client,
         ):
-            await self.crowd(emulator, client, weather, dice, turns, until, name)
+            await self.crowd(emulator, client, turns)
             recoveries = transport_of(client).metrics.recoveries
             self.recoveries.update({cause.value: count for cause, count in recoveries.items()})
 
-    async def crowd(
-        self,
-        emulator: Emulator,
-        client: AsyncOpenAI,
-        weather: Weather,
-        dice: random.Random,
-        turns: int,
-        until: float,
-        name: str,
-    ) -> None:
-        """Let a crowd of callers of one service share a client, with the faults of a weather."""
-        for action, details in weather.faults:
-            emulator.faults.add(action, probability=weather.probability, times=None, **details)
-        crowd = Crowd(emulator, client, dice)
+    async def crowd(self, emulator: Emulator, client: AsyncOpenAI, turns: int) -> None:
+        """Let a crowd of callers of one service share a client, with the faults of the weather."""
+        for action, details in self.weather.faults:
+            emulator.faults.add(action, probability=self.weather.probability, times=None, **details)
+        crowd = Crowd(emulator, client, self.dice)
         played = 0
-        while played < turns and time.monotonic() < until:
+        while played < turns:
             played += (spoke := await crowd.step())
             self.figures["turns"] += spoke
             if any(isinstance(error, TimeoutError) for error in crowd.failures):
                 break
         for error in crowd.failures:
-            self._found(FAILURES.get(type(error), "lost"), name, error)
+            self._found(FAILURES.get(type(error), "lost"), error)
         self.faults.update(str(fired.action) for fired in emulator.faults.fired)
         for outcome, count in crowd.counts.items():
             if outcome in FIGURES:
@@ -181,10 +142,9 @@ class Soak:
                 self.errors[outcome] += count
                 self.figures["errors"] += count
 
-    def _found(self, figure: str, name: str, what: object) -> None:
+    def _found(self, figure: str, what: object) -> None:
         self.figures[figure] += 1
-        self.failures.append(f"{figure} in world {name}: {type(what).__name__} {what}")
-        print(self.failures[-1], file=sys.stderr, flush=True)
+        self.failures.append(f"{figure} in world {self.name}: {type(what).__name__} {what}")
 
     def line(self) -> str:
         """All figures on one line."""
@@ -195,25 +155,3 @@ class Soak:
     def is_clean(self) -> bool:
         """Whether no turn was lost, and no context was wrong or had a foreign item."""
         return not any(self.figures[name] for name in ("lost", "wrong", "foreign"))
-
-
-def main() -> int:
-    """Run and print the figures."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    arguments.add_argument("--minutes", type=float, default=60.0)
-    arguments.add_argument("--turns", type=int, default=10**9)
-    arguments.add_argument("--seed", type=int, default=int(time.time()))
-    arguments.add_argument("--worlds", type=int, default=WORLDS)
-    given = arguments.parse_args()
-    soak = Soak(given.seed)
-    print(f"seed {given.seed}", file=sys.stderr, flush=True)
-    began = time.monotonic()
-    asyncio.run(soak.run(began + given.minutes * 60, given.turns, given.worlds))
-    took_s = time.monotonic() - began
-    print(f"seed {given.seed}: {soak.line()}")
-    print(f"{soak.figures['turns'] / took_s:.0f} turns/s")
-    return 0 if soak.is_clean else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
