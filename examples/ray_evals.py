@@ -1,6 +1,6 @@
 """A batch evaluation on Ray: many conversations over few sockets, with progress, and resumed where it ended.
 
-    pip install trunkline "ray[data]"
+    pip install . "ray[data]"
     python examples/ray_evals.py questions.jsonl answers.jsonl
 
 Each line of the questions has an `id`, the `turns` of the user, and the text that is `expected` in the last
