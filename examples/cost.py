@@ -1,6 +1,6 @@
 """What deltas save: the bytes of one conversation, sent in three ways.
 
-    pip install "trunkline[emulator]"
+    pip install ".[emulator]"     # in a clone of the repository
     python examples/cost.py
 
 It runs on an emulator in this process, so no API key is needed. The model reads the whole context in each of

@@ -1,6 +1,6 @@
 """The contexts that the model sees in a LiveKit session: with the openai plugin, and with trunkline.
 
-    pip install "trunkline[emulator]" livekit-plugins-trunkline livekit-plugins-openai
+    pip install ".[emulator]" ./livekit-plugins-trunkline livekit-plugins-openai     # in a clone
     python examples/livekit_contexts.py
 
 Two sessions with the same words run on an emulator in this process, so no API key is needed. The emulator
