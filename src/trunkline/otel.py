@@ -41,7 +41,10 @@ try:
     )
     from opentelemetry.util.types import AttributeValue
 except ImportError as _missing:
-    raise ImportError("trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]'") from _missing
+    raise ImportError(
+        "trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]',"
+        " or pip install '.[otel]' in a clone"
+    ) from _missing
 
 SCOPE = "trunkline"
 OPERATION = "chat"

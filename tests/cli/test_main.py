@@ -35,7 +35,10 @@ def test_without_the_extra_one_sentence_says_what_to_install(missing: str) -> No
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == f"trunkline: the command line needs {missing}: run pip install 'trunkline[cli]'\n"
+    assert done.stderr == (
+        f"trunkline: the command line needs {missing}: run pip install 'trunkline[cli]',"
+        " or pip install '.[cli]' in a clone\n"
+    )
 
 
 def test_a_wrong_option_is_a_sentence_too() -> None:

@@ -163,7 +163,8 @@ def test_a_url_of_valkey_is_shown_without_its_password(url: str, address: str) -
 def test_the_extra_for_valkey_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trunkline.gateway.configuration.find_spec", lambda _: None)
     assert mistakes({"shared": VALKEY}) == [
-        "shared needs the package valkey; install trunkline[gateway-shared]"
+        "shared needs the package valkey: run pip install 'trunkline[gateway-shared]',"
+        " or pip install '.[gateway-shared]' in a clone"
     ]
 
 

@@ -12,7 +12,10 @@ def main() -> None:
     """The entry point. Exits with an error message if the extra ``cli`` is not installed."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        sys.exit(f"trunkline: the command line needs {', '.join(missing)}: run pip install 'trunkline[cli]'")
+        sys.exit(
+            f"trunkline: the command line needs {', '.join(missing)}: run pip install 'trunkline[cli]',"
+            " or pip install '.[cli]' in a clone"
+        )
     from .app import run
 
     run()

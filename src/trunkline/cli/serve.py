@@ -41,7 +41,11 @@ def run(settings: Settings, out: Console, err: Console) -> int:
         from ..gateway import read
         from ..gateway.serving import serve
     except ModuleNotFoundError as error:
-        err.out(f"trunkline: the gateway needs {error.name}; install trunkline[gateway]", highlight=False)
+        err.out(
+            f"trunkline: the gateway needs {error.name}: run pip install 'trunkline[gateway]',"
+            " or pip install '.[gateway]' in a clone",
+            highlight=False,
+        )
         return 1
 
     def read_again() -> Configuration | None:

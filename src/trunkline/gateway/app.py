@@ -3,7 +3,7 @@
 ======================================  ==============================================================
 ``POST …/responses``                    a turn over a warm socket
 ``GET …/responses`` with an upgrade     lanes over one socket
-``GET /healthz``, ``GET /readyz``       the process lives; it takes new work
+``GET /healthz``, ``GET /readyz``       whether the process runs; whether it takes new requests
 anything else below the base path       passed on, for callers with a key of their own
 ======================================  ==============================================================
 """

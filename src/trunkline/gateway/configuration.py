@@ -410,7 +410,10 @@ class _Reading:
             self._mistake(f"shared.valkey {problem}")
             return None
         if find_spec("valkey") is None:
-            self._mistake("shared needs the package valkey; install trunkline[gateway-shared]")
+            self._mistake(
+                "shared needs the package valkey: run pip install 'trunkline[gateway-shared]',"
+                " or pip install '.[gateway-shared]' in a clone"
+            )
         return found
 
     def _check_upstream(self, where: str, upstream: Upstream, listen: Listen) -> None:
@@ -440,7 +443,9 @@ class _Reading:
                 "sockets of a tenant; remove it, or give callers that should share sockets one tenant"
             )
         if not tenant.keys_sha256:
-            self._mistake(f"{where}.keys_sha256 is empty; nobody could use the tenant")
+            self._mistake(
+                f"{where}.keys_sha256 is empty, so that no caller can use it; add the SHA-256 of a key"
+            )
         if tenant.upstream not in found.upstreams:
             known_names = ", ".join(found.upstreams)
             self._mistake(f"{where}.upstream is {tenant.upstream!r}, which is not defined; use {known_names}")
