@@ -763,6 +763,76 @@ async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_la
         assert [item["role"] for item in chat.items] == ["user", "assistant"]
 
 
+async def test_the_successor_of_a_steer_that_is_accepted_too_late_answers_no_later_turn(
+    server: Server,
+) -> None:
+    """It begins on the lane of the steered response, without a request, when the next turn may be waiting."""
+    clock = FakeClock()
+    world = trunkline.World(clock=clock, call_later=clock.call_later)
+    limits = trunkline.PoolLimits(ping_after_s=100.0, doubt_after_s=200.0, dead_after_s=math.inf)
+    async with wired(server, world=world, limits=limits) as (chat, wire):
+        async with chat.send("hello") as stream:
+            await wire.receive()
+            wire.send(begin("resp_1", "Hello"))
+            await first_text(stream)
+            steering = asyncio.create_task(stream.steer("louder"))
+            await wire.receive()
+            clock.advance(10.5)
+            with pytest.raises(SteerRefused):
+                await soon(steering)
+            wire.send(accepted("resp_1", "s1"), end("resp_1", "Hello", kind="incomplete"))
+            await soon(stream.finish())
+        turn = asyncio.create_task(_finished(chat.send("louder, please")))
+        peer = await soon(server.next_peer())  # not the socket on which the successor may begin
+        peer.accept()
+        second = Wire(peer)
+        request = await second.receive()
+        wire.send(begin("resp_2", "HELLO", "resp_1"), end("resp_2", "HELLO", "resp_1"))
+        second.send(begin("resp_3", "Yes"), end("resp_3", "Yes"))
+        assert (await soon(turn)).id == "resp_3"
+        assert len(request["input"]) == 3
+        assert [item["role"] for item in chat.items] == ["user", "assistant"] * 2
+        peer.writer.close()
+
+
+async def test_a_successor_with_a_steer_that_was_given_up_is_not_continued(server: Server) -> None:
+    clock = FakeClock()
+    world = trunkline.World(clock=clock, call_later=clock.call_later)
+    limits = trunkline.PoolLimits(ping_after_s=100.0, doubt_after_s=200.0, dead_after_s=math.inf)
+    async with wired(server, world=world, limits=limits) as (chat, wire):
+        async with chat.send("hello", store=True) as stream:
+            await wire.receive()
+            wire.send(begin("resp_1", "Hello"))
+            await first_text(stream)
+            first = asyncio.create_task(stream.steer("louder"))
+            await wire.receive()
+            clock.advance(10.5)
+            with pytest.raises(SteerRefused):
+                await soon(first)
+            second = asyncio.create_task(stream.steer("slower"))
+            await wire.receive()
+            wire.send(accepted("resp_1", "s1"), accepted("resp_1", "s2"), end("resp_1", "Hello"))
+            await soon(second)
+            stored = response("resp_2", "completed", "HEL-LO", "resp_1") | {"store": True}
+            wire.send(begin("resp_2", "HEL-LO", "resp_1"), event("response.completed", response=stored))
+            assert (await soon(stream.finish())).id == "resp_2"
+        turn = asyncio.create_task(_finished(chat.send("thanks")))
+        peer = await soon(server.next_peer())
+        peer.accept()
+        other = Wire(peer)
+        request = await other.receive()
+        assert request.get("previous_response_id") is None, "its context has a message that the history lacks"
+        assert len(request["input"]) == len(chat.items) + 1
+        other.send(begin("resp_3", "Yes"), end("resp_3", "Yes"))
+        await soon(turn)
+        peer.writer.close()
+
+
+async def _finished(stream: trunkline.ResponseStream) -> trunkline.Response:
+    async with stream:
+        return await stream.finish()
+
+
 async def test_leaving_the_stream_ends_a_waiting_steer(server: Server) -> None:
     async with wired(server) as (chat, wire):
         async with chat.send("hello") as stream:

@@ -223,7 +223,7 @@ def test_a_steer_is_given_up_once_and_only_if_it_was_not_acknowledged() -> None:
     assert failed is not None
     assert lanes.route(failed) is run
     assert lanes.unanswered_steer(run, 2) is None
-    assert lanes.route(steer("accepted", lane, "r1", "s2")) is run, "too late"
+    assert lanes.route(steer("accepted", lane, "r1", "s2")) is None, "too late"
     assert (run.steers, run.accepted, run.steers_acknowledged) == (1, 1, 2)
     lanes.close()
     assert lanes.unanswered_steer(run, 3) is None

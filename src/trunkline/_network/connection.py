@@ -33,7 +33,14 @@ from .._observe.metrics import PoolCounters
 from .._observe.notices import Notices
 from .._observe.wirelog import WireLog
 from .._protocol.decoding import decode
-from .._protocol.events import ErrorEvent, EventKind, ReceivedEvent, ResponseEvent, UnknownEvent
+from .._protocol.events import (
+    ErrorEvent,
+    EventKind,
+    ReceivedEvent,
+    ResponseEvent,
+    SteerAccepted,
+    UnknownEvent,
+)
 from .._protocol.failure import TOO_LARGE, Failure, FailureKind
 from .._protocol.lane import Run
 from .._protocol.lanes import Lanes
@@ -432,6 +439,10 @@ class Connection:
 
     def _on_stray(self, event: ReceivedEvent) -> None:
         self._counters.add("strays")
+        # The service accepts a steer that was given up. Its successor may begin after the next request was
+        # sent on the lane, and would be taken for the answer to it.
+        if isinstance(event, SteerAccepted):
+            self.retire()
         # An event with a lane harms that lane at most. Without runs in flight it harms none.
         if event.stream_id is not None or not self.lanes.in_flight:
             return

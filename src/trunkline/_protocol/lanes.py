@@ -461,9 +461,10 @@ class Lanes:
         if event.steer.previous_response_id not in (None, run.response_id, *run.earlier):
             return self._stray()
         if isinstance(event, SteerAccepted):
-            if run.steers > run.accepted:  # not given up before
-                run.accepted += 1
-                run.steers_acknowledged += 1
+            if run.steers == run.accepted:  # given up before: the successor will belong to no run
+                return self._stray()
+            run.accepted += 1
+            run.steers_acknowledged += 1
             return run
         if not run.steers:
             return run

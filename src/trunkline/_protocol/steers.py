@@ -105,6 +105,11 @@ class Steers:
         """Inputs that were handed back after they had been accepted, as the caller gave them."""
         return [steer.given for steer in self.all if steer.state is SteerState.RETURNED]
 
+    @property
+    def are_uncertain(self) -> bool:
+        """Whether a successor may hold a steer that was given up: its context is not known."""
+        return bool(self.segments) and any(steer.code == NOT_ACKNOWLEDGED for steer in self.all)
+
     def said_after(self, segments: int) -> list[Item]:
         """Accepted items that are not part of the first ``segments`` segments."""
         later = [item for segment in self.segments[segments:] for item in segment.said]

@@ -238,7 +238,8 @@ class Turn:
             self._transports.suspects.answered(shape_of(self.request.fields.values()))
         if self._recoveries and Cause.PARENT_REFUSED in self._recoveries:
             self._transports.parent_refused()
-        if isinstance(final, ResponseCompleted) and not self.inbox.reception.has_own_call_ids:
+        has_own_ids = self.inbox.reception.has_own_call_ids
+        if isinstance(final, ResponseCompleted) and not has_own_ids and not steers.are_uncertain:
             self._remember(final.response, answer, stored=is_stored is True)
         self._end("answered")
         return answer
