@@ -110,6 +110,31 @@ def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None
     assert lane.latest == "r1"
 
 
+def test_a_steer_that_is_refused_with_an_id_leaves_the_accepted_one_open() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    for _ in range(2):
+        lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "r1", "s1")) is run
+    assert lanes.route(steer("failed", lane, "r1", "s2")) is run
+    assert (run.steers, run.accepted, run.steers_acknowledged) == (1, 1, 2)
+    assert lanes.route(life(INCOMPLETE, lane, "r1")) is run
+    assert lanes.route(successor(lane)) is run
+    assert lanes.route(completed(lane, "r2")) is run
+    assert run.is_over, "no steer is open any more"
+
+
+@pytest.mark.parametrize("name", ["another", None])
+def test_an_accepted_steer_may_be_handed_back_under_another_id(name: str | None) -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = steered(lanes, lane)
+    assert lanes.route(steer("failed", lane, "r1", name)) is run
+    assert (run.is_over, run.steers, run.accepted) == (True, 0, 0)
+
+
 def test_what_becomes_of_a_steer_that_nobody_sent_changes_nothing() -> None:
     lanes = named()
     lane = new_lane(lanes)

@@ -188,11 +188,17 @@ class Walk:
         server = self.server[lane]
         target = server.response_id or server.awaiting
         assert target is not None
-        was_accepted = bool(server.accepted)
+        # Of the steers that are not accepted, some have an id, and others have none.
+        accepted, refused = [f"s{server.accepted}"], [None, "refused"]
+        name = self.draw(
+            st.sampled_from(
+                (accepted if server.accepted else []) + (refused if server.steers > server.accepted else [])
+            )
+        )
         server.steers -= 1
-        server.accepted -= was_accepted
+        server.accepted -= name in accepted
         outcome = self.draw(st.sampled_from(["failed", "pending"]))
-        self.emit(steer(outcome, lane, target, "s" if was_accepted else None), server.run)
+        self.emit(steer(outcome, lane, target, name), server.run)
         if server.awaiting is not None and not server.steers:
             self.over(lane)
 

@@ -85,7 +85,7 @@ class Run:
         steers: steers whose outcome is open.
         steers_sent: how many steers were sent.
         steers_acknowledged: how many of them were accepted or refused. Servers answer them in order.
-        accepted: accepted steers that are not part of a response yet.
+        accepted_ids: the ids of accepted steers that are not part of a response yet.
         sent_at: when its request was handed to the socket, on the clock of the connection.
         left_at: when it was abandoned, on the same clock.
         fork_of: the lane whose latest response it continues from another lane, until it is in progress.
@@ -95,7 +95,7 @@ class Run:
     __slots__ = (
         "_drained",
         "_on_drained",
-        "accepted",
+        "accepted_ids",
         "earlier",
         "fork_of",
         "lane",
@@ -120,7 +120,7 @@ class Run:
         self.steers: int = 0
         self.steers_sent: int = 0
         self.steers_acknowledged: int = 0
-        self.accepted: int = 0
+        self.accepted_ids: tuple[str | None, ...] = ()
         self.sent_at: float = 0.0
         self.left_at: float = 0.0
         self.size_bytes: int = 0
@@ -140,6 +140,11 @@ class Run:
         report, self._on_drained = self._on_drained, None
         if report is not None:
             report(response)
+
+    @property
+    def accepted(self) -> int:
+        """The number of accepted steers that are not part of a response yet."""
+        return len(self.accepted_ids)
 
     @property
     def was_sent(self) -> bool:

@@ -399,7 +399,7 @@ class Lanes:
         lane = run.lane
         if run.state is RunState.AWAITING:  # every accepted steer is part of the successor
             run.steers -= run.accepted
-            run.accepted = 0
+            run.accepted_ids = ()
             lane.latest = None
         else:
             lane.stray = None
@@ -463,14 +463,16 @@ class Lanes:
         if isinstance(event, SteerAccepted):
             if run.steers == run.accepted:  # given up before: the successor will belong to no run
                 return self._stray()
-            run.accepted += 1
+            run.accepted_ids = (*run.accepted_ids, event.steer.id)
             run.steers_acknowledged += 1
             return run
         if not run.steers:
             return run
-        if event.steer.id is not None and run.accepted:
-            run.accepted -= 1
-        else:
+        if event.steer.id is not None and event.steer.id in run.accepted_ids:
+            run.accepted_ids = tuple(each for each in run.accepted_ids if each != event.steer.id)
+        elif run.steers == run.accepted:  # none is open: handed back under another id
+            run.accepted_ids = run.accepted_ids[1:]
+        else:  # refused at once: some servers give such a steer an id as well
             run.steers_acknowledged += 1
         run.steers -= 1
         if run.state is RunState.AWAITING and not run.steers:
