@@ -161,6 +161,17 @@ def test_a_response_with_the_id_of_the_one_before_it_belongs_to_the_next_request
     assert lanes.strays == 0
 
 
+def test_an_id_that_two_responses_have_at_the_same_time_is_not_clear() -> None:
+    lanes = named()
+    one, other = new_lane(lanes), new_lane(lanes)
+    sent(lanes, one)
+    sent(lanes, other)
+    lanes.route(created(one, "same"))
+    assert lanes.has_clear_ids
+    lanes.route(created(other, "same"))
+    assert not lanes.has_clear_ids, "the id of either names the other one too"
+
+
 @pytest.mark.parametrize("is_named", [False, True])
 def test_a_late_repetition_of_created_begins_no_response(*, is_named: bool) -> None:
     lanes = Lanes(named=is_named)

@@ -410,8 +410,12 @@ class Lanes:
 
     def _name(self, run: Run, response_id: str) -> None:
         run.response_id = response_id
+        if not response_id:
+            return
         for lane in self._lanes.values():
-            if response_id and lane.last_ended:
+            if lane is not run.lane and lane.runs and lane.runs[0].response_id == response_id:
+                self.repeats_ids = True
+            if lane.last_ended:
                 if lane.last_ended == response_id:
                     self.repeats_ids = True
                 else:
