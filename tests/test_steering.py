@@ -833,6 +833,24 @@ async def _finished(stream: trunkline.ResponseStream) -> trunkline.Response:
         return await stream.finish()
 
 
+async def test_a_stream_that_was_left_cannot_be_steered(server: Server) -> None:
+    async with wired(server) as (chat, wire):
+        async with chat.send("hello") as stream:
+            await wire.receive()
+            wire.send(begin("resp_1", "Hello"))
+            await first_text(stream)
+            drained = asyncio.Event()
+            stream.when_drained(lambda _: drained.set())
+        with pytest.raises(UsageError, match="no response is running"):
+            await soon(stream.steer("louder"))
+        wire.send(end("resp_1", "Hello"))
+        await soon(drained.wait())
+        following = asyncio.create_task(_finished(chat.send("again")))
+        assert (await wire.receive())["type"] == "response.create", "no steer was sent into the answer"
+        wire.send(begin("resp_2", "Hi"), end("resp_2", "Hi"))
+        await soon(following)
+
+
 async def test_leaving_the_stream_ends_a_waiting_steer(server: Server) -> None:
     async with wired(server) as (chat, wire):
         async with chat.send("hello") as stream:

@@ -282,7 +282,7 @@ class Turn:
         """
         items = steer_items(given)
         inbox, exchange = self.inbox, self._exchange
-        if inbox is None or exchange is None or inbox.is_over:
+        if inbox is None or exchange is None or inbox.is_over or self.is_ended:
             raise no_running_response()
         inbox.check_takes_steer(given)
         failure = exchange.steer(given)
