@@ -126,13 +126,41 @@ def test_a_steer_that_is_refused_with_an_id_leaves_the_accepted_one_open() -> No
     assert run.is_over, "no steer is open any more"
 
 
-@pytest.mark.parametrize("name", ["another", None])
-def test_an_accepted_steer_may_be_handed_back_under_another_id(name: str | None) -> None:
+@pytest.mark.parametrize("name", ["s2", None])
+def test_a_refusal_that_is_repeated_leaves_the_accepted_steer_open(name: str | None) -> None:
     lanes = named()
     lane = new_lane(lanes)
-    run = steered(lanes, lane)
-    assert lanes.route(steer("failed", lane, "r1", name)) is run
-    assert (run.is_over, run.steers, run.accepted) == (True, 0, 0)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    for _ in range(2):
+        lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "r1", "s1")) is run
+    for _ in range(2):
+        assert lanes.route(steer("failed", lane, "r1", name)) is run
+    assert lanes.route(life(INCOMPLETE, lane, "r1")) is run
+    assert not run.is_over, "the accepted steer brings a successor"
+    assert lanes.route(successor(lane)) is run
+
+
+def test_an_acceptance_that_is_repeated_is_that_of_no_other_steer() -> None:
+    lanes = named()
+    lane, run = waiting(lanes)
+    lanes.steering(run)
+    for _ in range(2):
+        assert lanes.route(steer("accepted", lane, "r1", "s1")) is run
+    assert (run.steers, run.accepted, run.steers_acknowledged) == (2, 1, 1)
+
+
+def test_an_accepted_steer_without_an_id_is_handed_back_without_one() -> None:
+    lanes = named()
+    lane = new_lane(lanes)
+    run = sent(lanes, lane)
+    lanes.route(created(lane, "r1"))
+    lanes.steering(run)
+    assert lanes.route(steer("accepted", lane, "r1")) is run
+    assert lanes.route(life(INCOMPLETE, lane, "r1")) is run
+    assert lanes.route(steer("failed", lane, "r1")) is run
+    assert run.is_over
 
 
 def test_what_becomes_of_a_steer_that_nobody_sent_changes_nothing() -> None:

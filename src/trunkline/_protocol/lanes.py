@@ -464,18 +464,20 @@ class Lanes:
         """The outcome of a steer. Once none is open, a run whose response has ended ends."""
         if event.steer.previous_response_id not in (None, run.response_id, *run.earlier):
             return self._stray()
+        name = event.steer.id
         if isinstance(event, SteerAccepted):
+            if name is not None and name in run.accepted_ids:  # repeated
+                return run
             if run.steers == run.accepted:  # given up before: the successor will belong to no run
                 return self._stray()
-            run.accepted_ids = (*run.accepted_ids, event.steer.id)
+            run.accepted_ids = (*run.accepted_ids, name)
             run.steers_acknowledged += 1
             return run
-        if not run.steers:
+        if name in run.accepted_ids:
+            at = run.accepted_ids.index(name)
+            run.accepted_ids = run.accepted_ids[:at] + run.accepted_ids[at + 1 :]
+        elif run.steers == run.accepted:  # none is open: the server repeats an event
             return run
-        if event.steer.id is not None and event.steer.id in run.accepted_ids:
-            run.accepted_ids = tuple(each for each in run.accepted_ids if each != event.steer.id)
-        elif run.steers == run.accepted:  # none is open: handed back under another id
-            run.accepted_ids = run.accepted_ids[1:]
         else:  # refused at once: some servers give such a steer an id as well
             run.steers_acknowledged += 1
         run.steers -= 1
