@@ -723,6 +723,33 @@ async def test_an_error_that_refuses_a_steer_harms_no_answer(
         assert [item["content"] for item in chat.items if item["role"] == "user"] == ["hello"]
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+@pytest.mark.parametrize("target", ["resp_1", "resp_unknown"])
+async def test_a_steer_that_is_refused_without_stream_id_harms_no_answer(
+    server: Server, target: str, is_late: bool
+) -> None:
+    """So does a gateway that does not find the response, because it has ended."""
+    async with wired(server, lanes=True) as (chat, wire):
+        neighbour = chat.fork()
+        async with chat.send("hello") as stream, neighbour.send("hi") as other:
+            lanes = [(await wire.receive())["stream_id"] for _ in range(2)]
+            wire.send(on(lanes[0], begin("resp_1", "Hello")), on(lanes[1], begin("resp_2", "Hi")))
+            await first_text(stream)
+            await first_text(other)
+            steering = asyncio.create_task(stream.steer("louder"))
+            await wire.receive()
+            refusal = failed(target, "louder", "response_not_found")
+            ending = on(lanes[0], end("resp_1", "Hello"))
+            wire.send(*((ending, refusal) if is_late else (refusal, ending)))
+            wire.send(on(lanes[1], end("resp_2", "Hi")))
+            assert (await soon(other.finish())).id == "resp_2"
+            if target == "resp_1":
+                with pytest.raises(SteerRefused, match="response_not_found"):
+                    await soon(steering)
+                assert (await soon(stream.finish())).id == "resp_1"
+        await asyncio.gather(steering, return_exceptions=True)
+
+
 async def test_an_error_of_the_server_ends_a_steered_answer(server: Server) -> None:
     async with wired(server) as (chat, wire), chat.send("hello") as stream:
         await wire.receive()

@@ -151,6 +151,21 @@ def test_an_acceptance_that_is_repeated_is_that_of_no_other_steer() -> None:
     assert (run.steers, run.accepted, run.steers_acknowledged) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_an_outcome_without_stream_id_belongs_to_the_response_that_it_names(*, is_over: bool) -> None:
+    lanes = named()
+    lane, run = waiting(lanes)
+    neighbour = sent(lanes, new_lane(lanes))
+    if is_over:  # the response: its run waits for the outcome
+        lanes.route(completed(lane, "r1"))
+    unknown, known = (
+        event("response.steer.failed", None, steer={"previous_response_id": name}) for name in ("r0", "r1")
+    )
+    assert lanes.route(unknown) is None
+    assert lanes.route(known) is run
+    assert (run.steers, run.is_over, neighbour.is_over) == (0, is_over, False)
+
+
 def test_an_accepted_steer_without_an_id_is_handed_back_without_one() -> None:
     lanes = named()
     lane = new_lane(lanes)

@@ -39,6 +39,7 @@ from .._protocol.events import (
     ReceivedEvent,
     ResponseEvent,
     SteerAccepted,
+    SteerEvent,
     UnknownEvent,
 )
 from .._protocol.failure import TOO_LARGE, Failure, FailureKind
@@ -453,8 +454,9 @@ class Connection:
                     "received an error without stream_id that may concern any of several responses"
                 )
             )
-        # Output that names no lane may be part of any answer. Unknown events without output are harmless.
-        elif self.lanes.named and not isinstance(event, UnknownEvent):
+        # Output that names no lane may be part of any answer. Unknown events without output are harmless, and
+        # so are outcomes of steers, which name a response.
+        elif self.lanes.named and not isinstance(event, UnknownEvent | SteerEvent):
             self._fail(
                 Failure.violation(
                     "received part of a response without stream_id on a connection with lanes; "

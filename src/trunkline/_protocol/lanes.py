@@ -503,7 +503,15 @@ class Lanes:
         return run
 
     def _route_without_lane(self, event: ReceivedEvent) -> Run | None:
-        """An error that names no lane belongs to the one run that was sent; else to none that is known."""
+        """An error that names no lane belongs to the one run that was sent; else to none that is known.
+
+        The outcome of a steer names a response: servers that do not find it do not know its lane either.
+        """
+        if isinstance(event, SteerEvent) and event.stream_id is None:
+            target = event.steer.previous_response_id
+            steered = (run for run in self.runs if run.steers and target in (run.response_id, *run.earlier))
+            found = next(steered, None)
+            return self._on_steer(found, event) if found is not None else self._stray()
         if isinstance(event, ErrorEvent) and event.stream_id is None:
             sent = [run for run in self.runs if run.was_sent]
             if len(sent) == 1:
