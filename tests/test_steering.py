@@ -728,7 +728,7 @@ async def test_an_error_that_refuses_a_steer_harms_no_answer(
 async def test_a_steer_that_is_refused_without_stream_id_harms_no_answer(
     server: Server, target: str, is_late: bool
 ) -> None:
-    """So does a gateway that does not find the response, because it has ended."""
+    """A gateway refuses it so where it does not find the response, because that has ended."""
     async with wired(server, lanes=True) as (chat, wire):
         neighbour = chat.fork()
         async with chat.send("hello") as stream, neighbour.send("hi") as other:
