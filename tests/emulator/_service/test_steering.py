@@ -156,6 +156,20 @@ async def test_tool_calls_hold_a_steer_until_their_outputs_come() -> None:
         assert "response.steer.failed" not in [event["type"] for event in socket.seen]
 
 
+async def test_a_successor_continues_the_steered_response_where_others_have_its_id() -> None:
+    """A server that gives one id to all responses of a connection, and has stored an earlier one."""
+    emulator = Emulator(tokens_per_second=200, quirks=["xai"])
+    async with emulator, wired(emulator) as wire, wire.socket(strict=False) as socket:
+        stored = await socket.response(model="echo", input="earlier")
+        await socket.create(model=ENDLESS, input="begin", store=False)
+        await socket.until("response.output_text.delta")
+        await steer(socket, stored["id"], "And now?")
+        await socket.until("response.created")
+        begun, successor = list(emulator.responses.values())[1:]
+        assert successor.effective_context[: len(begun.input)] == begun.input
+        assert "earlier" not in str(successor.effective_context)
+
+
 async def test_a_held_steer_is_handed_back_when_the_lane_goes_elsewhere() -> None:
     faults, gate = open_call()
     async with speaking(faults, **CALLS) as (_, socket, target):

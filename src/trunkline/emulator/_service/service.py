@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,14 +80,17 @@ class Service:
         connection: Connection | None = None,
         *,
         steered: Iterable[Item] = (),
+        successor_of: ResponseRecord | None = None,
     ) -> Generation:
         """Start a response. `steered` are items placed before the request's own.
+
+        A successor continues the response that was steered, also if others have its id or it is not stored.
 
         Raises:
             ApiError: the request is refused. If it continues the lane's latest response, that one is evicted.
         """
         try:
-            return self._create(body, seen, connection, list(steered))
+            return self._create(body, seen, connection, list(steered), successor_of)
         except ApiError as error:
             parent = body.get("previous_response_id")
             if connection is not None and isinstance(parent, str):
@@ -133,7 +136,7 @@ class Service:
             ApiError: the request is refused.
         """
         request = check_compact(body)
-        items = self._context(request, None, [])[1].items()
+        items = self._context(request, None)[1].items()
         output = compacted_window(self.ids, items)
         read = _overhead(request) + sum(map(text_tokens, map(str, items)))
         return {
@@ -151,16 +154,21 @@ class Service:
             ApiError: the request is refused.
         """
         request = check_count(body)
-        _, context = self._context(request, None, [])
+        _, context = self._context(request, None)
         return {"object": "response.input_tokens", "input_tokens": _overhead(request) + context.tokens}
 
     def _create(
-        self, body: dict[str, Any], seen: RequestRecord, connection: Connection | None, steered: list[Item]
+        self,
+        body: dict[str, Any],
+        seen: RequestRecord,
+        connection: Connection | None,
+        steered: list[Item],
+        successor_of: ResponseRecord | None,
     ) -> Generation:
         request = check_create(body, transport=seen.transport)
         self.settings.quirks.check_create(request)
         self._check_model(request.model)
-        items, context = self._context(request, connection, steered)
+        items, context = self._context(request, connection, steered, successor_of)
         reading = self._reasoning.read(request, seen.organization, context)
         context = reading.context
         steps = self._steps(request, context, items)
@@ -188,12 +196,16 @@ class Service:
         )
 
     def _context(
-        self, request: CreateRequest, connection: Connection | None, steered: list[Item]
+        self,
+        request: CreateRequest,
+        connection: Connection | None,
+        steered: Sequence[Item] = (),
+        successor_of: ResponseRecord | None = None,
     ) -> tuple[list[Item], Context]:
         """Return the request's resolved items and the whole context."""
-        before = self._before(request, connection)
+        before = self._before(request, connection) if successor_of is None else successor_of.after
         given = [resolved(item, f"input[{index}]", self.store) for index, item in enumerate(request.input)]
-        items = steered + given
+        items = [*steered, *given]
         context = before.extended(items)
         if context.open_calls:
             context.require_answers(async_names([*request.tools, *context.added_tools]))

@@ -96,7 +96,9 @@ class SteeringDesk:
         seen = RequestRecord("response.steer", body, size, "websocket", self._connection.id, parent.lane)
         seen.organization = job.request.organization
         try:
-            successor = self._service.create(body, seen, self._connection, steered=_items(steers))
+            successor = self._service.create(
+                body, seen, self._connection, steered=_items(steers), successor_of=parent
+            )
         except ApiError as error:
             self._hand_back(steers, "successor_creation_failed", generation, error.message)
             return False
