@@ -3,7 +3,9 @@
 Each speaker keeps its own history, independently of the library. After a turn, the emulator's effective
 context must equal that history. The streamed text must equal the text of the emulator's record of this
 response. A parent that was named must be a response of the same speaker or of the one it was forked from, and
-so must be each reasoning item in the context.
+so must be each reasoning item in the context. The service decides where a steer goes: after a steered turn,
+the speaker takes over the history of the library, which must have an accepted steer once, and a refused one
+not.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from copy import deepcopy
@@ -71,12 +74,22 @@ class Turn:
         store: as in the request.
         leave_after: number of events to read before leaving the stream; ``None`` reads to the end.
         heard: number of characters to report as heard; ``None`` does not call ``heard``.
+        steer_after: number of events to read before steering the answer; ``None`` does not steer.
     """
 
     model: str = "echo"
     store: bool | None = None
     leave_after: int | None = None
     heard: int | None = None
+    steer_after: int | None = None
+
+
+@dataclass
+class Steered:
+    """A steer, and its outcome: ``accepted``, ``refused`` or ``unknown``."""
+
+    text: str
+    state: str = "unknown"
 
 
 @dataclass
@@ -102,6 +115,10 @@ class Speaker:
         raise NotImplementedError
 
     def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
+        raise NotImplementedError
+
+    async def steer(self, stream: trunkline.ResponseStream) -> None:
+        """Add a user message to the answer."""
         raise NotImplementedError
 
     def rewrite(self, said: list[JSON]) -> None:
@@ -137,7 +154,7 @@ class Speaker:
             whole = await self._read(stream, turn)
         except trunkline.TurnError as error:
             if error.output_seen:
-                self.after(stream, new, stream.received_text, Turn())
+                self.after(stream, new, stream.received_text, Turn(steer_after=turn.steer_after))
             raise
         received = stream.received_text
         if not self.world.is_forgetful:
@@ -149,13 +166,20 @@ class Speaker:
         self.after(stream, new, received, turn)
 
     async def _read(self, stream: trunkline.ResponseStream, turn: Turn) -> bool:
-        """Read the stream; return whether it was read to its end. A stream holds exactly one response."""
-        taken, beginnings = itertools.count(1), 0
+        """Read the stream; return whether it was read to its end.
+
+        A stream holds exactly one response, and one more for a steer.
+        """
+        taken, beginnings = 0, 0
         async with stream:
             async for event in stream:
                 beginnings += isinstance(event, trunkline.events.ResponseCreated)
-                assert beginnings <= 1, "a second response began in the same stream"
-                if turn.leave_after is not None and next(taken) >= turn.leave_after:
+                allowed = 1 if turn.steer_after is None else 2
+                assert beginnings <= allowed, "a second response began in the same stream"
+                taken += 1
+                if taken == turn.steer_after:
+                    await self.steer(stream)
+                if turn.leave_after is not None and taken >= turn.leave_after:
                     return stream.is_ended  # the last event read may have been the final one
         return True
 
@@ -173,9 +197,7 @@ class Speaker:
 
     def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
         record = self.world.record_of(stream.response)
-        held, seen = [*self.lead, *self.said, *new], record.effective_context
-        server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
-        assert server == application, f"the model saw {server}\nand the application holds {application}"
+        self._check_context(record.effective_context, [*self.lead, *self.said, *new])
         texts = received, text_of(record.output), stream.response.output_text
         assert len(set(texts)) == 1, f"the streamed text, the server's and the response's differ: {texts}"
         assert record.input, "the request has no input"
@@ -186,6 +208,15 @@ class Speaker:
         else:
             assert parent is None or parent in self.responses, "the parent is a response of another speaker"
             assert (stream.metrics.mode == "delta") == (parent is not None)
+        self._check_own(record)
+        self.responses.add(stream.response.id)  # what it names; the record may have an id of its own
+
+    def _check_context(self, seen: Sequence[JSON], held: Sequence[JSON]) -> None:
+        server, application = (canonical(items, ordered=self.keeps_order) for items in (seen, held))
+        assert server == application, f"the model saw {server}\nand the application holds {application}"
+
+    def _check_own(self, record: ResponseRecord) -> None:
+        """Check that nothing in the context of a response is another speaker's."""
         foreign = {other.token for other in self.world.speakers if other.token != self.token}
         shown = json.dumps(record.effective_context)
         assert not any(token in shown for token in foreign), "text of another speaker is in the context"
@@ -199,7 +230,6 @@ class Speaker:
         )
         assert own, "reasoning of another speaker is in the context"
         self.hidden.update(*(_tags(item) for item in record.output if item["type"] == "reasoning"))
-        self.responses.add(stream.response.id)  # what it names; the record may have an id of its own
 
 
 @dataclass
@@ -207,11 +237,63 @@ class Talker(Speaker):
     """A speaker that uses a `Conversation`."""
 
     chat: trunkline.Conversation = None  # type: ignore[assignment]
+    steered: Steered | None = None
+    """The outcome of the steer of the present turn."""
 
     def stream(self, new: Sequence[JSON], turn: Turn) -> trunkline.ResponseStream:
+        self.steered = None
         return self.chat.send(new, model=turn.model, store=turn.store)
 
+    async def steer(self, stream: trunkline.ResponseStream) -> None:
+        text = f"{self.token} steer {next(self.world.numbers)}"
+        self.steered = Steered(text)
+        try:
+            await stream.steer(text)
+        except (trunkline.SteerRefused, trunkline.UsageError) as refused:
+            is_known = getattr(refused, "code", None) != "not_acknowledged"
+            self.steered.state = "refused" if is_known else "unknown"
+        except trunkline.TurnError:
+            pass
+        else:
+            self.steered.state = "accepted"
+        self.world.steers[self.steered.state] += 1
+
+    def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
+        if self.steered is None or self.steered.state == "refused":
+            super().check(stream, new, received)
+            return
+        if self.steered.state == "unknown":
+            return
+        record = self.world.record_of(stream.response)
+        self._check_context([*record.effective_context, *record.output], [*self.lead, *self.chat.items])
+        self._check_own(record)
+        self.responses.add(stream.response.id)
+
+    def _after_steered(self, stream: trunkline.ResponseStream, new: Sequence[JSON], steered: Steered) -> None:
+        before, held = canonical(self.said), canonical(self.chat.items)
+        if len(held) == len(before) and not stream.received_text:
+            self.said = [*self.chat.items]
+            assert held == before, f"the history was {before}, and is {held} without any answer"
+            return
+        turn = canonical([*self.said, *new])
+        assert held[: len(turn)] == turn, f"the history has {held} instead of {turn}"
+        users = [form[1] for form in held[len(turn) :] if isinstance(form, tuple) and form[0] == "user"]
+        state = "refused" if steered.text in stream.returned_steers else steered.state
+        outcomes: dict[str, list[list[str]]] = {
+            "accepted": [[steered.text]],
+            "refused": [[]],
+            "unknown": [[], [steered.text]],
+        }
+        allowed = outcomes[state]
+        assert users in allowed, f"the history has {users} of a steer that was {state}"
+        self.said = [item for item in self.chat.items if item.get("type") != "reasoning"]
+        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
+        self.owed = [call for call in _owed(self.said) if call["call_id"] not in answered]
+
     def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
+        if self.steered is not None:
+            self._after_steered(stream, new, self.steered)
+            return
         self.said += new
         try:
             output = [item for item in stream.response.output if item["type"] != "reasoning"]
@@ -336,6 +418,10 @@ class World:
         has_link: the client reaches its server by a `Link`, which can fail.
         has_gateway: that server is a gateway in front of the emulator.
         settings: further arguments of the client.
+
+    Attributes:
+        numbers: numbers that were not used before, for texts.
+        steers: steers by their outcome.
     """
 
     def __init__(
@@ -365,7 +451,8 @@ class World:
         self.speakers: list[Speaker] = []
         self.arrangement = 0
         self.is_forgetful = False
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
+        self.steers: Counter[str] = Counter()
         self.client: trunkline.Client
 
     async def open(self) -> None:
@@ -445,7 +532,7 @@ class World:
         return speaker
 
     def _token(self) -> str:
-        return f"<{next(self._numbers)}>"
+        return f"<{next(self.numbers)}>"
 
     def arranged(self, output: list[JSON]) -> list[JSON]:
         """The output as an application may hold it: joined, reordered, written anew, with reasoning."""

@@ -15,7 +15,7 @@ import trunkline
 from trunkline.emulator import QUIRKS
 
 from ..networks.link import Link
-from ..promise.world import MODELS, Speaker, Turn, World
+from ..promise.world import MODELS, Speaker, Talker, Turn, World
 from ..talk import user
 from .figures import Defect, Figures, defect_of, tell
 
@@ -68,6 +68,7 @@ SERVERS: tuple[tuple[str, ...], ...] = (
     ("proxy-limit", "azure"),
 )
 TEXTS = ("hello", "weather in Oslo and Bergen, and the clock", "go on", "the clock")
+STORY = "tell me a long story about the many things that happen while two people talk on the telephone"
 DEADLINES = trunkline.Deadlines(
     connect=2.0, first_event=0.7, first_output=0.7, between_events=0.7, total=20.0
 )
@@ -88,6 +89,7 @@ async def play(seed: int, number: int, *, steps: int = 30, has_gateway: bool = F
     quirks = SERVERS[number % len(SERVERS)]
     world = World(
         lanes=dice.random() < 0.8,
+        tokens_per_second=dice.choice((None, None, 2000.0)),
         has_link=dice.random() < 0.5,
         has_gateway=has_gateway,
         quirks=quirks,
@@ -118,6 +120,7 @@ async def play(seed: int, number: int, *, steps: int = 30, has_gateway: bool = F
         weather.cancel()
         await asyncio.gather(weather, return_exceptions=True)
         figures.faults.update(str(fired.action) for fired in world.emulator.faults.fired)
+        figures.steers.update(world.steers)
         _count_recoveries(world, figures)
         await world.close()
     return figures
@@ -178,6 +181,9 @@ async def _turn(speaker: Speaker, dice: random.Random, figures: Figures, name: s
     )
     speaker.world.arrangement = dice.randint(0, 2)
     text, reports = f"{speaker.token} {dice.choice(TEXTS)}", dice.random() < 0.3
+    if isinstance(speaker, Talker) and not speaker.owed and dice.random() < 0.2:
+        text = f"{speaker.token} {STORY}"
+        turn = Turn("gpt-6-astra", turn.store, turn.leave_after, steer_after=dice.randint(1, 12))
     figures.turns += 1
     try:
         async with asyncio.timeout(TURN_LIMIT_S):

@@ -6,7 +6,9 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+_COUNTED: Final = ("errors", "faults", "recoveries", "servers", "steers")
 
 
 class Defect(StrEnum):
@@ -49,6 +51,7 @@ class Figures:
         faults: the faults that were applied, by their names.
         recoveries: the recoveries of the client, by their causes.
         servers: the rounds with each combination of quirks.
+        steers: the steers, by their outcome.
     """
 
     turns: int = 0
@@ -58,6 +61,7 @@ class Figures:
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: Counter[str] = field(default_factory=Counter)
     servers: Counter[str] = field(default_factory=Counter)
+    steers: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: Figures) -> Figures:
         """The counts of both."""
@@ -73,15 +77,12 @@ class Figures:
     def as_json(self) -> dict[str, Any]:
         """The counts as JSON, with a zero for each kind of defect that did not happen."""
         defects = {str(kind): self.defects[kind] for kind in Defect}
-        named = ("errors", "faults", "recoveries", "servers")
-        counts = {name: dict(sorted(getattr(self, name).items())) for name in named}
+        counts = {name: dict(sorted(getattr(self, name).items())) for name in _COUNTED}
         return {"turns": self.turns, "answered": self.answered, **defects, **counts}
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> Figures:
         """The counts that `as_json` wrote."""
         defects = Counter({str(kind): value[kind] for kind in Defect if value[kind]})
-        named = ("errors", "faults", "recoveries", "servers")
-        return cls(
-            value["turns"], value["answered"], defects, **{name: Counter(value[name]) for name in named}
-        )
+        counted = {name: Counter(value.get(name, {})) for name in _COUNTED}  # older records have no steers
+        return cls(value["turns"], value["answered"], defects, **counted)

@@ -10,6 +10,7 @@ import pytest
 
 from trunkline.emulator.faults.action import Action
 
+from ..promise.world import Turn, World
 from . import __main__ as command
 from . import client, dropin, gateway
 from .figures import Defect, Figures, defect_of
@@ -21,6 +22,24 @@ async def test_a_round_of_the_client_is_clean() -> None:
     assert figures.turns > 10
     assert figures.answered + figures.errors.total() == figures.turns
     assert figures.is_clean
+
+
+async def test_a_steered_history_is_checked() -> None:
+    world = World(tokens_per_second=20.0)
+    await world.open()
+    try:
+        talker = world.talker()
+        story = f"{talker.token} {client.STORY}"
+        await talker.speak(story, Turn("gpt-6-astra", steer_after=6))
+        assert world.steers == {"accepted": 1}
+        said = [item["content"] for item in talker.said if item["role"] == "user"]
+        assert said == [story, talker.steered and talker.steered.text]
+        await talker.speak(f"{talker.token} go on", Turn())
+        talker.said = [item for item in talker.said if item["content"] != said[1]]
+        with pytest.raises(AssertionError, match="the application holds"):
+            await talker.speak(f"{talker.token} go on", Turn())
+    finally:
+        await world.close()
 
 
 async def test_a_round_of_the_dropin_is_clean() -> None:
