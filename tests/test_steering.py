@@ -932,6 +932,44 @@ async def test_the_connection_may_be_lost_between_an_answer_and_its_successor(se
             await soon(stream.finish())
 
 
+async def test_a_successor_may_be_in_progress_before_it_is_created(
+    emulator: Emulator, chat: trunkline.Conversation
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    async with chat.send("tell me a story") as stream:
+        await first_text(stream)
+        emulator.faults.add("reorder", event_type="response.created")
+        await stream.steer("in verse, please")
+        await stream.finish()
+    assert stream.response.output_text == "As you wish: in verse, please"
+    assert_kept(emulator, chat, stream.response)
+    after = await ask(chat, "thank you")
+    assert_kept(emulator, chat, after.response)
+
+
+@pytest.mark.parametrize("fault", ["fail", "truncate", "drop"])
+async def test_a_successor_that_fails_ends_the_turn_and_the_steer_is_kept(
+    emulator: Emulator, chat: trunkline.Conversation, fault: str
+) -> None:
+    emulator.add_model(ENDLESS, _talks_then_answers)
+    stream = chat.send("tell me a story")
+    async with stream:
+        await first_text(stream)
+        emulator.faults.add(fault, event_type="response.created")
+        await stream.steer("in verse, please")
+        with pytest.raises(trunkline.TurnError) as failure:
+            await stream.finish()
+        assert failure.value.output_seen
+    held = [(item["role"], item["content"]) for item in chat.items]
+    assert held == [
+        ("user", "tell me a story"),
+        ("assistant", stream.received_text),
+        ("user", "in verse, please"),
+    ]
+    after = await ask(chat, "thank you")
+    assert_kept(emulator, chat, after.response)
+
+
 @pytest.mark.parametrize("place", ["deltas", "final", "everywhere"])
 async def test_the_text_of_a_steered_response_may_stand_in_one_place(place: str) -> None:
     network, clock = FakeNetwork(), FakeClock()

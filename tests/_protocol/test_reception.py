@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline._protocol.decoding import decode
-from trunkline._protocol.events import ReceivedEvent
+from trunkline._protocol.events import ReceivedEvent, ServerEvent
 from trunkline._protocol.failure import Failure, FailureKind
 from trunkline._protocol.reception import MAX_HELD_BACK, Reception, ReceptionPhase
-from trunkline._protocol.steers import SteerState, steer_items
+from trunkline._protocol.steers import Steer, SteerState, steer_items
 
 DELTA = "response.output_text.delta"
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "ab"}]}
@@ -191,6 +191,71 @@ def test_a_successor_of_a_steered_response_continues_the_reception() -> None:
     assert reception.final.response.id == "r2"
     [segment] = reception.steers.segments
     assert (segment.response.response.id, segment.said) == ("r1", steer.items)
+
+
+def steered(*, is_accepted: bool = True) -> tuple[Reception, Steer]:
+    """A response that has ended after a steer, and the steer."""
+    reception = Reception()
+    reception.receive(event("response.created", response={"id": "r1"}, sequence_number=0), 0.0)
+    reception.receive(event(DELTA, delta="a", sequence_number=1), 0.0)
+    steer = reception.steer("go", steer_items("go"))
+    if is_accepted:
+        accepted = event("response.steer.accepted", steer={"id": "s1", "previous_response_id": "r1"})
+        reception.receive(accepted, 0.0)
+    ended = event("response.incomplete", response={"id": "r1"}, sequence_number=2)
+    assert reception.receive(ended, 0.0, may_go_on=True) == []
+    return reception, steer
+
+
+@pytest.mark.parametrize("is_numbered", [True, False])
+@pytest.mark.parametrize(
+    ("begins", "shown"),
+    [
+        (("created", "in_progress"), ["created", "in_progress"]),
+        (("in_progress", "created"), ["created", "in_progress"]),
+        (("in_progress",), ["in_progress"]),
+        (("queued", "in_progress"), ["queued", "in_progress"]),
+        ((), []),
+    ],
+    ids=lambda value: "-".join(value) or "end alone",
+)
+def test_a_successor_begins_with_any_event(
+    begins: tuple[str, ...], shown: list[str], is_numbered: bool
+) -> None:
+    reception, steer = steered()
+    kinds = sorted(begins, key=["created", "queued", "in_progress"].index)
+    seen: list[ServerEvent] = []
+    for kind in begins:
+        number = {"sequence_number": kinds.index(kind)} if is_numbered else {}
+        seen += reception.receive(event(f"response.{kind}", response={"id": "r2"}, **number), 0.0)
+    seen += reception.receive(life("completed", "r2"), 0.0)
+    expected = ["incomplete", *(shown if is_numbered else begins)]
+    assert types(seen) == expected
+    assert steer.state is SteerState.USED
+    assert reception.final is not None
+    assert reception.final.response.id == "r2"
+
+
+@pytest.mark.parametrize("begun", ["error", "invalid"])
+def test_a_successor_that_fails_before_it_begins_is_a_failure(begun: str) -> None:
+    reception, steer = steered()
+    failing = (
+        event("error", error={"code": "server_error", "message": "m"}, status=500)
+        if begun == "error"
+        else event("response.created", response=3)
+    )
+    reception.receive(failing, 0.0)
+    assert reception.phase is ReceptionPhase.FAILED
+    assert reception.final is None
+    assert reception.steers.said_after(0) == steer.items
+
+
+def test_an_error_after_an_answer_whose_steer_was_not_accepted_is_no_failure() -> None:
+    reception, _ = steered(is_accepted=False)
+    reception.receive(event("error", error={"code": "server_error", "message": "m"}, status=500), 0.0)
+    assert reception.phase is ReceptionPhase.ENDED
+    assert reception.final is not None
+    assert reception.final.response.id == "r1"
 
 
 @pytest.mark.parametrize("number", [{}, {"sequence_number": 0}])

@@ -86,7 +86,6 @@ class ReceptionPhase(IntEnum):
 # Bound once: looking an enumeration's member up costs more than the rest of a comparison.
 _OUTPUT: Final = EventKind.OUTPUT
 _FAILED: Final = EventKind.FAILED
-_CREATED: Final = EventKind.CREATED
 _IN_PROGRESS: Final = EventKind.IN_PROGRESS
 _REASONS: Final = frozenset({EventKind.FAILED, EventKind.ERROR})
 _IN_OUTPUT: Final = ReceptionPhase.OUTPUT
@@ -185,6 +184,9 @@ class Reception:
             epoch_s: the same, since the epoch; dates in errors are compared to it.
             may_go_on: a successor may follow when the response has ended.
         """
+        if self._ended is not None and isinstance(event, ResponseEvent):
+            begun = self._succeed(self._ended, now)
+            return [*begun, *self.receive(event, now, epoch_s=epoch_s, may_go_on=may_go_on)]
         if self.first_event_at is None:
             self.first_event_at = now
         if type(event) is CutDelta and self._cut_deltas is None:
@@ -193,8 +195,6 @@ class Reception:
             if self.phase is _IN_OUTPUT and event.kind is _OUTPUT and self._cut_deltas is None:
                 return self._note_output(event, now)  # type: ignore[arg-type] # an invalid event is no output
             return self._show([event], now, epoch_s, may_go_on)
-        if event.kind is EventKind.CREATED and self._ended is not None:
-            self.ordering.restart()
         in_order = self.ordering.admit(event)
         if self.ordering.held and (event.kind.is_terminal or event.kind is EventKind.ERROR):
             in_order = [*self.ordering.flush(), *in_order]
@@ -237,7 +237,7 @@ class Reception:
             if self._unexplained is not None and each.kind not in _REASONS:
                 continue
             visible += self._take(each, now, epoch_s)
-            if self._ended is not None and not may_go_on:
+            if self._ended is not None and not may_go_on and self.failure is None:
                 visible += self._conclude(self._ended, now)
         if self._cut_deltas is not None and self._cut_deltas.waiting is not None:
             self.ordering.close_shortcut()  # the next delta must not pass the half that waits
@@ -249,8 +249,6 @@ class Reception:
             return []
         kind = event.kind
         if kind <= _IN_PROGRESS:  # some servers repeat the beginning, without usable numbers
-            if self._ended is not None and kind is _CREATED:  # the successor of a steered response
-                self._begun = 0
             begun, bit = self._begun, 1 << kind
             if begun & bit:
                 return []
@@ -266,6 +264,8 @@ class Reception:
         if isinstance(event, SteerEvent):
             self.steers.resolve(event)
         elif isinstance(event, ErrorEvent):
+            if self._ended is not None and not self.steers.are_accepted:
+                return []  # it is about a steer: the response has ended
             failure = refusal(event, started=self.has_started, now=epoch_s)
             if self._unexplained is not None:
                 self.fail(explained(self._unexplained, failure))
@@ -315,20 +315,23 @@ class Reception:
         self.has_started = True
         self.response = event.response
         self.tells_parent = event.response.tells_parent
-        visible: list[ServerEvent] = []
-        if self._ended is not None:
-            self._own_steers().succeed(self._ended)
-            visible += self._pass_on(self._ended, now)
-            self._ended = None
-            self._done_items = None
-            self._whole_texts = None
-            self._refusal = None
-            self._calls = None
-            visible[:0] = self._announcements()
-            self.is_speaking = False
-            self.open_items = ()
-            self._call_parts = None
-        return visible + self._pass_on(event, now)
+        return self._pass_on(event, now)
+
+    def _succeed(self, ended: ResponseCompleted | ResponseIncomplete, now: float) -> list[ServerEvent]:
+        """The successor of a steered response begins. Its first event need not be ``response.created``."""
+        visible = [*self._announcements(), *self._pass_on(ended, now)]
+        self._own_steers().succeed(ended)
+        self._ended = None
+        self.ordering.restart()
+        self._begun = 0
+        self._done_items = None
+        self._whole_texts = None
+        self._refusal = None
+        self._calls = None
+        self._call_parts = None
+        self.open_items = ()
+        self.is_speaking = False
+        return visible
 
     def _pass_on(self, event: ServerEvent, now: float) -> list[ServerEvent]:
         # A delta without text counts for nothing: gateways open an answer with one.

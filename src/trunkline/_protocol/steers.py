@@ -106,6 +106,11 @@ class Steers:
         return [steer.given for steer in self.all if steer.state is SteerState.RETURNED]
 
     @property
+    def are_accepted(self) -> bool:
+        """Whether a successor is owed for an accepted steer."""
+        return any(steer.state is SteerState.ACCEPTED for steer in self.all)
+
+    @property
     def are_uncertain(self) -> bool:
         """Whether a successor may hold a steer that was given up: its context is not known."""
         return bool(self.segments) and any(steer.code == NOT_ACKNOWLEDGED for steer in self.all)
