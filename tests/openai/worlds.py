@@ -14,6 +14,7 @@ from typing import Any, Literal
 import httpx2
 from openai import AsyncOpenAI
 
+from trunkline._face.pools import pools
 from trunkline.emulator import Emulator
 
 from .crowd import Crowd, ForeignItemError, WrongContextError
@@ -49,6 +50,16 @@ FAILURES: dict[type, str] = {
     ForeignItemError: "foreign",
 }
 FIGURES = ("turns", "delta", "full", "left", "errors", "lost", "wrong", "foreign")
+
+
+def forget(emulator: Emulator) -> None:
+    """Drop what this process remembers of an emulator that has ended.
+
+    The drop-in keeps what it knows of a server for hours. Many worlds in one process would look like a leak.
+    """
+    known = pools()._of_loop().memories._by_key
+    for key in [key for key in known if emulator.base_url in str(key)]:
+        del known[key]
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class World:
             await self.crowd(emulator, client, turns)
             recoveries = transport_of(client).metrics.recoveries
             self.recoveries.update({cause.value: count for cause, count in recoveries.items()})
+        forget(emulator)
 
     async def crowd(self, emulator: Emulator, client: AsyncOpenAI, turns: int) -> None:
         """Let a crowd of callers of one service share a client, with the faults of the weather."""

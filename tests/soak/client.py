@@ -15,6 +15,7 @@ import trunkline
 from trunkline.emulator import QUIRKS
 
 from ..networks.link import Link
+from ..openai.worlds import forget
 from ..promise.world import MODELS, Speaker, Talker, Turn, World
 from ..talk import user
 from .figures import Defect, Figures, defect_of, tell
@@ -123,6 +124,7 @@ async def play(seed: int, number: int, *, steps: int = 30, has_gateway: bool = F
         figures.steers.update(world.steers)
         _count_recoveries(world, figures)
         await world.close()
+        forget(world.emulator)
     return figures
 
 

@@ -11,6 +11,7 @@ import httpx2
 from trunkline.emulator import Emulator
 
 from ..gateway.running import running
+from ..openai.worlds import forget
 from . import client, dropin
 from .figures import Figures
 
@@ -41,4 +42,5 @@ async def _callers(seed: int, number: int, turns: int) -> Figures:
             gateway.openai(max_retries=weather.max_retries, timeout=timeout) as sdk,
         ):
             await world.crowd(emulator, sdk, turns)
+    forget(emulator)
     return dropin.figures_of(world)
