@@ -40,8 +40,11 @@ _SHOWN = (
 
 
 def make(*, refresh: bool = False) -> None:
-    """Create or update the environment. Clients that cannot be installed are left out of the results."""
-    if READY.exists() and not refresh:
+    """Create or update the environment. Clients that cannot be installed are left out of the results.
+
+    A program that was restarted there finds it up to date.
+    """
+    if READY.exists() and (not refresh or _is_there()):
         return
     print("making .venv-bench: a few minutes, once", flush=True)
     install = _created(PLACE)
@@ -67,16 +70,22 @@ def make_litellm(*, refresh: bool = False) -> None:
 
 def _created(place: Path) -> list[str]:
     """The command that installs packages into a new environment, or into the one that exists."""
-    venv.create(place, with_pip=True)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade"]
+    python = place / "bin" / "python"
+    if not python.exists():
+        venv.create(place, with_pip=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--upgrade"]
     subprocess.run([*pip, "pip>=25.1"], check=True)
     return pip
 
 
 def go_there() -> None:
     """Restart the program in the environment, if this is another interpreter."""
-    if Path(sys.prefix) != PLACE:
+    if not _is_there():
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
+
+
+def _is_there() -> bool:
+    return Path(sys.prefix) == PLACE
 
 
 def description() -> dict[str, object]:
