@@ -90,8 +90,8 @@ async def play(seed: int, number: int, *, steps: int = 30, has_gateway: bool = F
     quirks = SERVERS[number % len(SERVERS)]
     world = World(
         lanes=dice.random() < 0.8,
-        tokens_per_second=dice.choice((None, 100.0)),
         has_link=dice.random() < 0.5,
+        tokens_per_second=dice.choice((None, 100.0)),
         has_gateway=has_gateway,
         quirks=quirks,
         deadlines=DEADLINES,

@@ -52,7 +52,7 @@ async def test_a_round_of_the_dropin_is_clean() -> None:
 @pytest.mark.parametrize("number", [0, 1], ids=["client", "callers over HTTP"])
 async def test_a_round_of_the_gateway_is_clean(number: int) -> None:
     # A seed without a link that fails: asyncio warns of several writes to a socket that was just cut.
-    figures = await gateway.play(110, number, steps=4, turns=60)
+    figures = await gateway.play(110, number, steps=6, turns=60)
     assert figures.turns > 10
     assert figures.answered + figures.errors.total() == figures.turns
     assert figures.is_clean
