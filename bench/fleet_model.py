@@ -40,9 +40,9 @@ class Constant:
 
 
 _GATEWAY = "`python bench/run.py --case gateway`"
-DELTA_US = Constant(23.8, "CPU per text delta, 400 streams at 50 a second: µs", _GATEWAY)
-TURN_MS = Constant(0.423, "CPU per turn after 6 items: ms", _GATEWAY)
-IDLE_KB = Constant(23.2, "memory per idle conversation of 22 messages: KB", _GATEWAY)
+DELTA_US = Constant(25.3, "CPU per text delta, 400 streams at 50 a second: µs", _GATEWAY)
+TURN_MS = Constant(0.449, "CPU per turn after 6 items: ms", _GATEWAY)
+IDLE_KB = Constant(24.5, "memory per idle conversation of 22 messages: KB", _GATEWAY)
 BASE_MB = Constant(59, "memory of `trunkline serve` without callers: MB", "`grep VmRSS /proc/PID/status`")
 IN_FLIGHT = Constant(16, "answers at a time on one socket", "the service; docs/guide.md")
 NAMES = Constant(32, "lanes of one socket", "the service; docs/guide.md")
