@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -694,6 +695,41 @@ def on(lane: str, frames: bytes) -> bytes:
     return named
 
 
+@dataclass
+class Neighbours:
+    """Two answers on lanes of one connection, of which the first is being steered."""
+
+    chat: trunkline.Conversation
+    wire: Wire
+    lanes: list[str]
+    stream: trunkline.ResponseStream
+    other: trunkline.ResponseStream
+    steering: asyncio.Task[None]
+
+    def end(self, refusal: bytes, *, is_late: bool) -> None:
+        """Refuse the steer, before its answer ends or after it; both answers end."""
+        ending = on(self.lanes[0], end("resp_1", "Hello"))
+        first = (ending, refusal) if is_late else (refusal, ending)
+        self.wire.send(*first, on(self.lanes[1], end("resp_2", "Hi")))
+
+
+@asynccontextmanager
+async def neighbours(server: Server) -> AsyncIterator[Neighbours]:
+    """Two answers that have begun, and a steer that the server has received."""
+    async with (
+        wired(server, lanes=True) as (chat, wire),
+        chat.send("hello") as stream,
+        chat.fork().send("hi") as other,
+    ):
+        lanes = [(await wire.receive())["stream_id"] for _ in range(2)]
+        wire.send(on(lanes[0], begin("resp_1", "Hello")), on(lanes[1], begin("resp_2", "Hi")))
+        await first_text(stream)
+        await first_text(other)
+        steering = asyncio.create_task(stream.steer("louder"))
+        await wire.receive()
+        yield Neighbours(chat, wire, lanes, stream, other, steering)
+
+
 @pytest.mark.parametrize("names_lane", [True, False])
 @pytest.mark.parametrize("is_late", [True, False])
 @pytest.mark.parametrize("fields", [{}, {"code": "unknown_type", "status": 400}], ids=["bare", "coded"])
@@ -701,26 +737,14 @@ async def test_an_error_that_refuses_a_steer_harms_no_answer(
     server: Server, names_lane: bool, is_late: bool, fields: dict[str, Any]
 ) -> None:
     """A neighbour on another lane of the same connection goes on as well."""
-    async with wired(server, lanes=True) as (chat, wire):
-        neighbour = chat.fork()
-        async with chat.send("hello") as stream, neighbour.send("hi") as other:
-            lanes = [(await wire.receive())["stream_id"] for _ in range(2)]
-            wire.send(on(lanes[0], begin("resp_1", "Hello")), on(lanes[1], begin("resp_2", "Hi")))
-            await first_text(stream)
-            await first_text(other)
-            steering = asyncio.create_task(stream.steer("louder"))
-            await wire.receive()
-            refusal = error(lanes[0] if names_lane else None, **fields)
-            ending = on(lanes[0], end("resp_1", "Hello"))
-            wire.send(
-                *((ending, refusal) if is_late else (refusal, ending)), on(lanes[1], end("resp_2", "Hi"))
-            )
-            with pytest.raises(SteerRefused) as refused:
-                await soon(steering)
-            assert (refused.value.code, refused.value.input) == (fields.get("code"), "louder")
-            assert (await soon(stream.finish())).id == "resp_1"
-            assert (await soon(other.finish())).id == "resp_2"
-        assert [item["content"] for item in chat.items if item["role"] == "user"] == ["hello"]
+    async with neighbours(server) as both:
+        both.end(error(both.lanes[0] if names_lane else None, **fields), is_late=is_late)
+        with pytest.raises(SteerRefused) as refused:
+            await soon(both.steering)
+        assert (refused.value.code, refused.value.input) == (fields.get("code"), "louder")
+        assert (await soon(both.stream.finish())).id == "resp_1"
+        assert (await soon(both.other.finish())).id == "resp_2"
+    assert [item["content"] for item in both.chat.items if item["role"] == "user"] == ["hello"]
 
 
 @pytest.mark.parametrize("is_late", [True, False])
@@ -729,25 +753,14 @@ async def test_a_steer_that_is_refused_without_stream_id_harms_no_answer(
     server: Server, target: str, is_late: bool
 ) -> None:
     """A gateway refuses it so where it does not find the response, because that has ended."""
-    async with wired(server, lanes=True) as (chat, wire):
-        neighbour = chat.fork()
-        async with chat.send("hello") as stream, neighbour.send("hi") as other:
-            lanes = [(await wire.receive())["stream_id"] for _ in range(2)]
-            wire.send(on(lanes[0], begin("resp_1", "Hello")), on(lanes[1], begin("resp_2", "Hi")))
-            await first_text(stream)
-            await first_text(other)
-            steering = asyncio.create_task(stream.steer("louder"))
-            await wire.receive()
-            refusal = failed(target, "louder", "response_not_found")
-            ending = on(lanes[0], end("resp_1", "Hello"))
-            wire.send(*((ending, refusal) if is_late else (refusal, ending)))
-            wire.send(on(lanes[1], end("resp_2", "Hi")))
-            assert (await soon(other.finish())).id == "resp_2"
-            if target == "resp_1":
-                with pytest.raises(SteerRefused, match="response_not_found"):
-                    await soon(steering)
-                assert (await soon(stream.finish())).id == "resp_1"
-        await asyncio.gather(steering, return_exceptions=True)
+    async with neighbours(server) as both:
+        both.end(failed(target, "louder", "response_not_found"), is_late=is_late)
+        assert (await soon(both.other.finish())).id == "resp_2"
+        if target == "resp_1":
+            with pytest.raises(SteerRefused, match="response_not_found"):
+                await soon(both.steering)
+            assert (await soon(both.stream.finish())).id == "resp_1"
+    await asyncio.gather(both.steering, return_exceptions=True)
 
 
 async def test_an_error_of_the_server_ends_a_steered_answer(server: Server) -> None:
@@ -763,14 +776,18 @@ async def test_an_error_of_the_server_ends_a_steered_answer(server: Server) -> N
                 await soon(ending)
 
 
+def ruled_by(clock: FakeClock) -> dict[str, Any]:
+    """The options of a client whose time is that of a clock: no PING is answered in no time."""
+    world = trunkline.World(clock=clock, call_later=clock.call_later)
+    limits = trunkline.PoolLimits(ping_after_s=100.0, doubt_after_s=200.0, dead_after_s=math.inf)
+    return {"world": world, "limits": limits}
+
+
 @pytest.mark.parametrize("is_late", [True, False])
 async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_late: bool) -> None:
     """If ``is_late``, the service accepts it afterwards all the same."""
     clock = FakeClock()
-    world = trunkline.World(clock=clock, call_later=clock.call_later)
-    limits = trunkline.PoolLimits(dead_after_s=math.inf)  # no PING is answered in no time
-    wiring = wired(server, world=world, limits=limits)
-    async with wiring as (chat, wire), chat.send("hello") as stream:
+    async with wired(server, **ruled_by(clock)) as (chat, wire), chat.send("hello") as stream:
         await wire.receive()
         wire.send(begin("resp_1", "Hello"))
         await first_text(stream)
@@ -790,23 +807,26 @@ async def test_a_steer_that_the_server_ignores_is_given_up(server: Server, is_la
         assert [item["role"] for item in chat.items] == ["user", "assistant"]
 
 
+async def give_a_steer_up(stream: trunkline.ResponseStream, wire: Wire, clock: FakeClock) -> None:
+    """Begin ``resp_1``, and leave a steer into it without an answer."""
+    await wire.receive()
+    wire.send(begin("resp_1", "Hello"))
+    await first_text(stream)
+    steering = asyncio.create_task(stream.steer("louder"))
+    await wire.receive()
+    clock.advance(10.5)
+    with pytest.raises(SteerRefused):
+        await soon(steering)
+
+
 async def test_the_successor_of_a_steer_that_is_accepted_too_late_answers_no_later_turn(
     server: Server,
 ) -> None:
     """It begins on the lane of the steered response, without a request, when the next turn may be waiting."""
     clock = FakeClock()
-    world = trunkline.World(clock=clock, call_later=clock.call_later)
-    limits = trunkline.PoolLimits(ping_after_s=100.0, doubt_after_s=200.0, dead_after_s=math.inf)
-    async with wired(server, world=world, limits=limits) as (chat, wire):
+    async with wired(server, **ruled_by(clock)) as (chat, wire):
         async with chat.send("hello") as stream:
-            await wire.receive()
-            wire.send(begin("resp_1", "Hello"))
-            await first_text(stream)
-            steering = asyncio.create_task(stream.steer("louder"))
-            await wire.receive()
-            clock.advance(10.5)
-            with pytest.raises(SteerRefused):
-                await soon(steering)
+            await give_a_steer_up(stream, wire, clock)
             wire.send(accepted("resp_1", "s1"), end("resp_1", "Hello", kind="incomplete"))
             await soon(stream.finish())
         turn = asyncio.create_task(_finished(chat.send("louder, please")))
@@ -824,18 +844,9 @@ async def test_the_successor_of_a_steer_that_is_accepted_too_late_answers_no_lat
 
 async def test_a_successor_with_a_steer_that_was_given_up_is_not_continued(server: Server) -> None:
     clock = FakeClock()
-    world = trunkline.World(clock=clock, call_later=clock.call_later)
-    limits = trunkline.PoolLimits(ping_after_s=100.0, doubt_after_s=200.0, dead_after_s=math.inf)
-    async with wired(server, world=world, limits=limits) as (chat, wire):
+    async with wired(server, **ruled_by(clock)) as (chat, wire):
         async with chat.send("hello", store=True) as stream:
-            await wire.receive()
-            wire.send(begin("resp_1", "Hello"))
-            await first_text(stream)
-            first = asyncio.create_task(stream.steer("louder"))
-            await wire.receive()
-            clock.advance(10.5)
-            with pytest.raises(SteerRefused):
-                await soon(first)
+            await give_a_steer_up(stream, wire, clock)
             second = asyncio.create_task(stream.steer("slower"))
             await wire.receive()
             wire.send(accepted("resp_1", "s1"), accepted("resp_1", "s2"), end("resp_1", "Hello"))

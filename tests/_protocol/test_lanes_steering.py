@@ -112,11 +112,8 @@ def test_a_steer_that_fails_at_once_leaves_the_response_to_end_its_run() -> None
 
 def test_a_steer_that_is_refused_with_an_id_leaves_the_accepted_one_open() -> None:
     lanes = named()
-    lane = new_lane(lanes)
-    run = sent(lanes, lane)
-    lanes.route(created(lane, "r1"))
-    for _ in range(2):
-        lanes.steering(run)
+    lane, run = waiting(lanes)
+    lanes.steering(run)
     assert lanes.route(steer("accepted", lane, "r1", "s1")) is run
     assert lanes.route(steer("failed", lane, "r1", "s2")) is run
     assert (run.steers, run.accepted, run.steers_acknowledged) == (1, 1, 2)
@@ -129,11 +126,8 @@ def test_a_steer_that_is_refused_with_an_id_leaves_the_accepted_one_open() -> No
 @pytest.mark.parametrize("name", ["s2", None])
 def test_a_refusal_that_is_repeated_leaves_the_accepted_steer_open(name: str | None) -> None:
     lanes = named()
-    lane = new_lane(lanes)
-    run = sent(lanes, lane)
-    lanes.route(created(lane, "r1"))
-    for _ in range(2):
-        lanes.steering(run)
+    lane, run = waiting(lanes)
+    lanes.steering(run)
     assert lanes.route(steer("accepted", lane, "r1", "s1")) is run
     for _ in range(2):
         assert lanes.route(steer("failed", lane, "r1", name)) is run

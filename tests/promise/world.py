@@ -191,9 +191,7 @@ class Speaker:
 
     def begun(self) -> list[JSON]:
         """The open calls of the async tool."""
-        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
-        calls = [item for item in self.said if item.get("type") == "function_call"]
-        return [call for call in calls if call["name"] == "report" and call["call_id"] not in answered]
+        return [call for call in _open_calls(self.said) if call["name"] == "report"]
 
     def check(self, stream: trunkline.ResponseStream, new: Sequence[JSON], received: str) -> None:
         record = self.world.record_of(stream.response)
@@ -287,8 +285,7 @@ class Talker(Speaker):
         allowed = outcomes[state]
         assert users in allowed, f"the history has {users} of a steer that was {state}"
         self.said = [item for item in self.chat.items if item.get("type") != "reasoning"]
-        answered = {item["call_id"] for item in self.said if item.get("type") == "function_call_output"}
-        self.owed = [call for call in _owed(self.said) if call["call_id"] not in answered]
+        self.owed = _owed(_open_calls(self.said))
 
     def after(self, stream: trunkline.ResponseStream, new: Sequence[JSON], text: str, turn: Turn) -> None:
         if self.steered is not None:
@@ -376,6 +373,13 @@ class Keeper(Speaker):
 
     def restore(self, saved: JSON) -> None:
         self.world.client.restore(self.key, saved)
+
+
+def _open_calls(items: Sequence[JSON]) -> list[JSON]:
+    """The calls without an output."""
+    answered = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
+    calls = [item for item in items if item.get("type") == "function_call"]
+    return [call for call in calls if call["call_id"] not in answered]
 
 
 def _owed(output: Sequence[JSON]) -> list[JSON]:

@@ -18,37 +18,9 @@ from ..networks.link import Link
 from ..openai.worlds import forget
 from ..promise.world import MODELS, Speaker, Talker, Turn, World
 from ..talk import user
+from .faults import FAULTS, NEED_NUMBERS
 from .figures import Defect, Figures, defect_of, tell
 
-FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("refuse_upgrade", {"status": 503}),
-    ("refuse_upgrade", {"status": 429, "headers": {"retry-after": "0"}}),
-    ("ignore_upgrade", {"seconds": 3.0}),
-    ("reject", {"status": 429, "code": "rate_limit_exceeded", "headers": {"retry-after": "0"}}),
-    ("reject", {"status": 500, "code": "server_error"}),
-    ("forget", {}),
-    ("slow_read", {"seconds": 0.1}),
-    ("ignore_parent", {}),
-    ("one_place", {"place": "done"}),
-    ("drop", {}),
-    ("reset", {}),
-    ("close", {"close_code": 1011}),
-    ("stall", {}),
-    ("delay", {"seconds": 0.02}),
-    ("truncate", {}),
-    ("corrupt", {}),
-    ("duplicate", {}),
-    ("reorder", {}),
-    ("fragment", {}),
-    ("unknown_event", {}),
-    ("unknown_field", {}),
-    ("omit", {}),
-    ("oversize", {"size_bytes": 200_000}),
-    ("flat_error", {"status": 500}),
-    ("codex_error", {}),
-    ("fail", {"status": 503}),
-    ("connection_limit", {}),
-)
 NETWORK = (
     "silent peer",
     "silent for a while",
@@ -59,8 +31,6 @@ NETWORK = (
     "restart",
 )
 """Faults of the link between client and emulator, in half of the rounds."""
-NEED_NUMBERS = {"duplicate", "reorder"}
-"""Not beside `omit`: without sequence numbers no client can tell a repeated delta from a new one."""
 SERVERS: tuple[tuple[str, ...], ...] = (
     (),
     *((name,) for name in QUIRKS),

@@ -16,25 +16,13 @@ from typing import Final
 
 from trunkline.emulator import QUIRKS
 
-from ..openai.talk import JSON
-from ..openai.worlds import FAULTS, Weather, World
-from .client import NEED_NUMBERS
+from ..openai.worlds import Weather, World
+from .faults import FAULTS, NEED_NUMBERS
 from .figures import Defect, Figures, tell
 
 UNFIT: Final = {"xai", "ollama"}
 """`xai` gives one id to many responses, which names no record of the emulator. `ollama` continues none."""
 SERVERS: Final[tuple[tuple[str, ...], ...]] = ((), *((name,) for name in QUIRKS if name not in UNFIT))
-ALL_FAULTS: Final[tuple[tuple[str, JSON], ...]] = (
-    *FAULTS,
-    ("ignore_upgrade", {"seconds": 3.0}),
-    ("slow_read", {"seconds": 0.1}),
-    ("ignore_parent", {}),
-    ("one_place", {"place": "done"}),
-    ("one_place", {"place": "final"}),
-    ("omit", {}),
-    ("oversize", {"size_bytes": 200_000}),
-    ("codex_error", {}),
-)
 DEFECTS: Final = {"lost": Defect.LOST, "wrong": Defect.WRONG, "foreign": Defect.MIXED}
 TURNS: Final = 500
 
@@ -56,7 +44,7 @@ def prepared(seed: int, number: int) -> World:
     """The world of a round."""
     dice = random.Random(f"{seed}:{number}")
     weather = Weather.random(dice)
-    first, others = ALL_FAULTS[number % len(ALL_FAULTS)], dice.sample(ALL_FAULTS, dice.randint(1, 7))
+    first, others = FAULTS[number % len(FAULTS)], dice.sample(FAULTS, dice.randint(1, 7))
     faults = [first, *(fault for fault in others if fault is not first)]
     if any(action == "omit" for action, _ in faults):
         faults = [fault for fault in faults if fault[0] not in NEED_NUMBERS]

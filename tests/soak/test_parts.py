@@ -13,6 +13,7 @@ from trunkline.emulator.faults.action import Action
 from ..promise.world import Turn, World
 from . import __main__ as command
 from . import client, dropin, gateway
+from .faults import FAULTS, NEED_NUMBERS
 from .figures import Defect, Figures, defect_of
 from .record import Record
 
@@ -59,15 +60,15 @@ async def test_a_round_of_the_gateway_is_clean(number: int) -> None:
 
 
 def test_each_fault_of_the_emulator_has_its_turn() -> None:
-    assert {action for action, _ in client.FAULTS} == set(Action)
+    assert {action for action, _ in FAULTS} == set(Action)
 
 
-@pytest.mark.parametrize("number", range(len(client.FAULTS)))
+@pytest.mark.parametrize("number", range(len(FAULTS)))
 def test_the_fault_of_a_round_is_among_its_faults(number: int) -> None:
     faults = client.faults_of(number, random.Random(number))
-    assert client.FAULTS[number] in faults
+    assert FAULTS[number] in faults
     names = {action for action, _ in faults}
-    assert "omit" not in names or not names & client.NEED_NUMBERS
+    assert "omit" not in names or not names & NEED_NUMBERS
 
 
 @pytest.mark.parametrize(
