@@ -45,12 +45,23 @@ FLOORS = (
     "arguments",
     "surrogates",
     "tracebacks",
+    "extras",
     "errors",
 )
 """The library's files and folders; each may import those that follow it. "" is the package's own file."""
 MAY_USE_TOOLS = {"", "client", "conversation", "run", "tool_calls", "text_format", "request_fields"}
 """Modules that define or execute Python functions as tools; modules that send requests do not."""
-PURE = ("errors", "tracebacks", "surrogates", "arguments", "events", "_protocol", "options", "_decisions")
+PURE = (
+    "errors",
+    "extras",
+    "tracebacks",
+    "surrogates",
+    "arguments",
+    "events",
+    "_protocol",
+    "options",
+    "_decisions",
+)
 """Files and folders without event loop, socket, clock or randomness."""
 EMULATOR = (
     "",

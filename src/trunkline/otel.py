@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary
 from ._observe.client_view import ClientView
 from ._observe.hooks import Hooks
 from ._observe.metrics import PoolMetrics, PoolState, TurnKey, TurnMetrics
+from .extras import how_to_install
 
 try:
     from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation, get_meter
@@ -41,10 +42,7 @@ try:
     )
     from opentelemetry.util.types import AttributeValue
 except ImportError as _missing:
-    raise ImportError(
-        "trunkline.otel needs OpenTelemetry: run pip install 'trunkline[otel]',"
-        " or pip install '.[otel]' in a clone"
-    ) from _missing
+    raise ImportError(f"trunkline.otel needs OpenTelemetry: {how_to_install('otel')}") from _missing
 
 SCOPE = "trunkline"
 OPERATION = "chat"

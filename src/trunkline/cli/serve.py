@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..errors import ConfigurationError
+from ..extras import how_to_install
 
 if TYPE_CHECKING:
     from ..gateway import Configuration
@@ -41,11 +42,7 @@ def run(settings: Settings, out: Console, err: Console) -> int:
         from ..gateway import read
         from ..gateway.serving import serve
     except ModuleNotFoundError as error:
-        err.out(
-            f"trunkline: the gateway needs {error.name}: run pip install 'trunkline[gateway]',"
-            " or pip install '.[gateway]' in a clone",
-            highlight=False,
-        )
+        err.out(f"trunkline: the gateway needs {error.name}: {how_to_install('gateway')}", highlight=False)
         return 1
 
     def read_again() -> Configuration | None:

@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from .._network.endpoint import Endpoint, server_of
 from .._protocol.quiet import QuietStruct
 from ..errors import ConfigurationError
+from ..extras import how_to_install
 
 CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
 DEFAULT_UPSTREAM: Final = "openai"
@@ -410,10 +411,7 @@ class _Reading:
             self._mistake(f"shared.valkey {problem}")
             return None
         if find_spec("valkey") is None:
-            self._mistake(
-                "shared needs the package valkey: run pip install 'trunkline[gateway-shared]',"
-                " or pip install '.[gateway-shared]' in a clone"
-            )
+            self._mistake(f"shared needs the package valkey: {how_to_install('gateway-shared')}")
         return found
 
     def _check_upstream(self, where: str, upstream: Upstream, listen: Listen) -> None:
